@@ -1,0 +1,59 @@
+# The studio's commands. `make` alone lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+export STRICT
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check proof bench lock python
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.12   another Python (3.11 or newer)    STUDIO_PORT=8001 STUDIO_VAR=var2   a second copy"
+
+run: $(VENV)/.run ## the whole studio on this machine; Ctrl-C stops it
+	@$(PY) manage.py up
+
+test: $(VENV)/.dev check ## lint, types and every test; STRICT=1 skips nothing
+	@$(PY) -m tests.needs
+	@$(PY) -m pytest -q
+	@$(PY) -m tests.proofs.stale
+
+check: $(VENV)/.dev ## ruff, mypy and the layers, in seconds
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -m pytest -q tests/qwenstudio/test_layers.py
+
+proof: $(VENV)/.dev ## the long figures into docs/proofs/ (NAMES="one two" for some)
+	@$(PY) -m tests.proofs $(NAMES)
+
+bench: $(VENV)/.dev ## side-by-side benchmarks into benchmarks/results/ (NAMES="one two" for some)
+	@$(PY) -m benchmarks $(NAMES)
+
+lock: $(VENV)/.dev ## pin the whole tree anew (UPGRADE=--upgrade for newer versions)
+	@$(PY) deploy/lock.py $(UPGRADE)
+
+# ---- the virtual environment: installed again when a requirements file changes
+
+$(VENV)/.run: requirements.txt | $(PY)
+	@echo "Installing requirements.txt (a few minutes the first time)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt | $(PY)
+	@echo "Installing requirements-dev.txt (a few minutes the first time)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/.run
+
+$(PY): | python
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$$($(PYTHON) --version) is too old: install Python 3.11 or newer, or name one: make run PYTHON=python3.12"; \
+	  exit 1; }

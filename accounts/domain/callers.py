@@ -1,0 +1,173 @@
+"""Who is calling: from a credential to a frozen `Caller`.
+
+The SQL texts are constants with named parameters, so that the async door runs the very same statements over its own
+pool. A key costs two of them: the directory (global, outside of any tenant), then everything else in one statement
+under the tenant's own policies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+from uuid import UUID
+
+from accounts.domain.keys import key_is_wellformed
+from accounts.domain.sql import execute, fetch_one
+from accounts.enums import ROLE_SCOPES
+from accounts.errors import InvalidKey, NotAllowed
+from accounts.tenancy import in_tenant
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLimits:
+    """A frozen copy of a tenant's plan (`accounts.models.Plan`); `None` means: no limit."""
+
+    slug: str
+    weight: int
+    gpu_ms_per_day: int | None
+    gpu_ms_per_month: int | None
+    images_per_day: int | None
+    images_per_month: int | None
+    tokens_per_day: int | None
+    concurrent_generations: int
+    queue_length: int
+    max_pixels: int
+    max_steps: int
+    max_images: int
+    requests_per_minute: int
+    chat_requests_per_minute: int
+    storage_bytes: int | None
+    retention_days: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who may act in one tenant. `key` is `None` for a person who is signed in."""
+
+    tenant: UUID
+    user: UUID | None
+    role: str
+    scopes: frozenset[str]
+    key: UUID | None
+    plan: PlanLimits
+    tenant_name: str
+    networks: tuple[str, ...] = ()
+
+    def may(self, scope: str) -> bool:
+        """Whether the caller holds a scope."""
+        return scope in self.scopes
+
+
+_PLAN_COLUMNS = ", ".join(f"p.{field.name} AS plan_{field.name}" for field in fields(PlanLimits))
+
+# Parameters: sha256. Runs without a tenant in scope.
+KEY_DIRECTORY_SQL = "SELECT tenant_id FROM accounts_keydirectory WHERE sha256 = %(sha256)s"
+
+# Parameters: tenant, sha256. Runs in the tenant's scope. Expired and revoked keys, and those of people who have left,
+# give no row at all.
+KEY_CALLER_SQL = f"""
+SELECT t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS suspended,
+       k.id AS key_id, k.user_id, k.scopes, k.networks, m.role,
+       k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS touch,
+       {_PLAN_COLUMNS}
+  FROM accounts_keysecret s
+  JOIN accounts_apikey k ON k.tenant_id = s.tenant_id AND k.id = s.key_id
+  JOIN accounts_tenant t ON t.id = s.tenant_id
+  JOIN accounts_plan p ON p.id = t.plan_id
+  JOIN accounts_membership m ON m.tenant_id = t.id AND m.user_id = k.user_id
+  JOIN accounts_user u ON u.id = k.user_id AND u.is_active
+ WHERE s.tenant_id = %(tenant)s AND s.sha256 = %(sha256)s
+   AND (s.expires_at IS NULL OR s.expires_at > now())
+   AND (k.expires_at IS NULL OR k.expires_at > now())
+   AND k.revoked_at IS NULL
+"""  # noqa: S608  (the plan's column names come from a dataclass)
+
+# Parameters: tenant, user. Runs in the tenant's scope.
+MEMBER_CALLER_SQL = f"""
+SELECT t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS suspended,
+       NULL::uuid AS key_id, m.user_id, NULL::varchar[] AS scopes, NULL::varchar[] AS networks, m.role,
+       false AS touch, {_PLAN_COLUMNS}
+  FROM accounts_membership m
+  JOIN accounts_tenant t ON t.id = m.tenant_id
+  JOIN accounts_plan p ON p.id = t.plan_id
+  JOIN accounts_user u ON u.id = m.user_id AND u.is_active
+ WHERE m.tenant_id = %(tenant)s AND m.user_id = %(user)s
+"""  # noqa: S608  (as above)
+
+# Parameters: tenant, key, address. The condition keeps parallel requests from writing it more than once a minute.
+KEY_TOUCH_SQL = """
+UPDATE accounts_apikey SET last_used_at = now(), last_used_ip = %(address)s
+ WHERE tenant_id = %(tenant)s AND id = %(key)s
+   AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+"""
+
+
+def hash_secret(secret: str) -> str:
+    """What the database keeps of a key or token: its SHA-256 in hexadecimal. (A key has over 200 random bits.)"""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def caller_of_key(secret: str, *, address: str | None) -> Caller:
+    """The caller behind an API key.
+
+    Raises `InvalidKey` (one answer for malformed, unknown, expired and revoked keys) and `NotAllowed` (suspended
+    tenant, address outside of the key's networks). A key with a wrong checksum costs no query.
+    """
+    if not key_is_wellformed(secret):
+        raise InvalidKey
+    sha256 = hash_secret(secret)
+    found = fetch_one(KEY_DIRECTORY_SQL, sha256=sha256)
+    if found is None:
+        raise InvalidKey
+    with in_tenant(found["tenant_id"]):
+        row = fetch_one(KEY_CALLER_SQL, tenant=found["tenant_id"], sha256=sha256)
+        if row is None:
+            raise InvalidKey
+        caller = caller_from_row(row)
+        check_network(caller, address=address)
+        if row["touch"]:
+            execute(KEY_TOUCH_SQL, tenant=caller.tenant, key=caller.key, address=address)
+    return caller
+
+
+def caller_of_member(*, user_id: UUID, tenant_id: UUID) -> Caller:
+    """The caller for a signed-in person in one of their tenants; raises `NotAllowed` when it is not theirs."""
+    with in_tenant(tenant_id):
+        row = fetch_one(MEMBER_CALLER_SQL, tenant=tenant_id, user=user_id)
+    if row is None:
+        raise NotAllowed("you are not a member of this tenant; ask one of its owners to invite you")
+    return caller_from_row(row)
+
+
+def caller_from_row(row: Mapping[str, Any]) -> Caller:
+    """A row of `KEY_CALLER_SQL` or `MEMBER_CALLER_SQL` as a caller; raises `NotAllowed` for a suspended tenant.
+
+    A key's scopes end where its member's role ends, so a key never outlives a demotion.
+    """
+    if row["suspended"]:
+        raise NotAllowed("this tenant is suspended; ask the operators of this studio")
+    by_role = ROLE_SCOPES[row["role"]]
+    return Caller(
+        tenant=row["tenant_id"],
+        user=row["user_id"],
+        role=row["role"],
+        scopes=by_role if row["key_id"] is None else by_role & frozenset(row["scopes"]),
+        key=row["key_id"],
+        plan=PlanLimits(**{field.name: row[f"plan_{field.name}"] for field in fields(PlanLimits)}),
+        tenant_name=row["tenant_name"],
+        networks=tuple(row["networks"] or ()),
+    )
+
+
+def check_network(caller: Caller, *, address: str | None) -> None:
+    """Raise `NotAllowed` when a key is tied to networks and the client's address is in none of them."""
+    if not caller.networks:
+        return
+    if address is not None:
+        found = ipaddress.ip_address(address)
+        if any(found in ipaddress.ip_network(network, strict=False) for network in caller.networks):
+            return
+    raise NotAllowed("this api key may not be used from your address")

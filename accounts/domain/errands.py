@@ -1,0 +1,150 @@
+"""Errands: durable other work with lease and fence.
+
+An errand is inserted in the transaction that wants it, so a crash or a flushed Redis loses none. Workers claim one at a
+time; the finish says `WHERE fence = …`, so an errand whose lease ran out is finished by its new owner only. Handlers
+may run more than once and must bear that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.domain.sql import execute, fetch_one
+from accounts.enums import ErrandKind
+from accounts.models import Errand
+from accounts.tenancy import across_tenants, in_tenant
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 300
+MAX_ATTEMPTS = 8
+BACK_OFF_S = 10  # doubled by every failed attempt
+MAX_BACK_OFF_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedErrand:
+    """One errand under our lease."""
+
+    id: UUID
+    tenant: UUID | None
+    kind: str
+    ref: UUID | None
+    data: dict[str, Any]
+    attempt: int
+    fence: int
+
+
+Handler = Callable[[ClaimedErrand], None]
+Outcome = Literal["done", "retry", "failed", "lost"]
+
+_handlers: dict[str, Handler] = {}
+
+# Called after the commit of a transaction that added errands: whoever can wake a worker registers here.
+on_errand_added: list[Callable[[], object]] = []
+
+# Lost leases count as attempts, so an errand that kills its worker ends as failed too.
+_CLAIM_SQL = """
+UPDATE accounts_errand SET fence = fence + 1, attempt = attempt + 1,
+       lease_until = now() + make_interval(secs => %(lease_s)s)
+ WHERE id = (
+   SELECT id FROM accounts_errand
+    WHERE failed_at IS NULL AND due_at <= now() AND (lease_until IS NULL OR lease_until < now()) AND attempt < %(most)s
+    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, tenant_id AS tenant, kind, ref, data, attempt, fence
+"""
+_GIVE_UP_SQL = """
+UPDATE accounts_errand SET failed_at = now(), lease_until = NULL,
+       error = CASE error WHEN '' THEN 'the worker was lost during the last attempt' ELSE error END
+ WHERE failed_at IS NULL AND attempt >= %(most)s AND lease_until < now()
+"""
+_DONE_SQL = "DELETE FROM accounts_errand WHERE id = %(id)s AND fence = %(fence)s"
+_RETRY_SQL = """
+UPDATE accounts_errand SET lease_until = NULL, error = %(error)s,
+       failed_at = CASE WHEN attempt >= %(most)s THEN now() END,
+       due_at = CASE WHEN attempt >= %(most)s THEN due_at ELSE now() + make_interval(secs => %(wait_s)s) END
+ WHERE id = %(id)s AND fence = %(fence)s
+"""
+
+
+def errand(kind: ErrandKind) -> Callable[[Handler], Handler]:
+    """Register the handler of a kind: `@errand(ErrandKind.DELETE_FILES)`; it raises to be called again later."""
+
+    def register(handler: Handler) -> Handler:
+        if kind.value in _handlers and _handlers[kind.value] is not handler:
+            raise ValueError(f"errand {kind.value} has two handlers")
+        _handlers[kind.value] = handler
+        return handler
+
+    return register
+
+
+def add_errand(
+    *,
+    kind: ErrandKind,
+    ref: UUID | None = None,
+    data: Mapping[str, Any] | None = None,
+    tenant: UUID | None,
+    due_at: datetime | None = None,
+) -> UUID:
+    """Insert an errand in the current transaction and wake a worker after its commit; returns its id.
+
+    Without a tenant the errand is the installation's own.
+    """
+    # The web role's policy lets an errand without a tenant pass only under the staff role.
+    with across_tenants() if tenant is None else nullcontext():
+        row = Errand.objects.create(
+            tenant_id=tenant, kind=kind.value, ref=ref, data=dict(data or {}), due_at=due_at or timezone.now()
+        )
+    transaction.on_commit(_wake, robust=True)
+    return row.id
+
+
+def claim_errand(worker: str) -> ClaimedErrand | None:
+    """Take the errand that has been due longest, under a lease of `LEASE_S`; `None` when there is nothing to do."""
+    with across_tenants(), transaction.atomic():
+        execute(_GIVE_UP_SQL, most=MAX_ATTEMPTS)
+        row = fetch_one(_CLAIM_SQL, lease_s=LEASE_S, most=MAX_ATTEMPTS)
+    if row is None:
+        return None
+    claimed = ClaimedErrand(**{**row, "data": json.loads(row["data"])})  # Django's connection leaves jsonb as text
+    log.info("errand claimed", extra={"errand": str(claimed.id), "kind": claimed.kind, "worker": worker})
+    return claimed
+
+
+def run_errand(claimed: ClaimedErrand) -> Outcome:
+    """Run one claimed errand in its tenant's scope and write down how it went."""
+    try:
+        handler = _handlers[claimed.kind]
+        with across_tenants() if claimed.tenant is None else in_tenant(claimed.tenant):
+            handler(claimed)
+    except Exception as error:  # whatever a handler raises is written into the row and tried again
+        log.exception("errand failed", extra={"errand": str(claimed.id), "kind": claimed.kind})
+        return _write_failure(claimed, f"{type(error).__name__}: {error}")
+    with across_tenants():
+        return "done" if execute(_DONE_SQL, id=claimed.id, fence=claimed.fence) else "lost"
+
+
+def _write_failure(claimed: ClaimedErrand, error: str) -> Outcome:
+    wait_s = min(MAX_BACK_OFF_S, BACK_OFF_S * 2 ** (claimed.attempt - 1))
+    text = error.replace("\x00", "")[:500]  # PostgreSQL takes no NUL
+    with across_tenants():
+        kept = execute(_RETRY_SQL, id=claimed.id, fence=claimed.fence, error=text, wait_s=wait_s, most=MAX_ATTEMPTS)
+    if not kept:
+        return "lost"
+    return "failed" if claimed.attempt >= MAX_ATTEMPTS else "retry"
+
+
+def _wake() -> None:
+    for hook in on_errand_added:
+        hook()

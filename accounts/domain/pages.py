@@ -1,0 +1,92 @@
+"""Long lists in pages, by key set: the cursor says after which row to go on, so a page costs the same at any depth."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import orjson
+from django.db.models import Model, Q, QuerySet
+
+from accounts.errors import InvalidField
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Model)
+
+DEFAULT_LIMIT = 30
+MAX_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list; `next` and `previous` are cursors, `None` at the ends."""
+
+    results: list[T]
+    next: str | None
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a list ordered by time and id, newest first; `back` reads towards newer rows."""
+
+    time: datetime
+    id: UUID
+    back: bool = False
+
+    def encode(self) -> str:
+        """Opaque text for an address."""
+        packed = orjson.dumps([self.time, self.id, int(self.back)])
+        return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+
+def decode_cursor(text: str) -> Cursor:
+    """The cursor in a query parameter; raises `InvalidField` for one that we did not make."""
+    try:
+        time, found, back = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        cursor = Cursor(time=datetime.fromisoformat(time), id=UUID(found), back=back == 1)
+    except (ValueError, TypeError, AttributeError, binascii.Error):
+        cursor = None
+    if cursor is None or cursor.time.tzinfo is None:
+        raise InvalidField("cursor is not one of ours; take it from next or previous", field="cursor")
+    return cursor
+
+
+def parse_limit(text: str | None) -> int:
+    """The `limit` of a query, 1 to 100; raises `InvalidField`."""
+    if not text:
+        return DEFAULT_LIMIT
+    if not text.isascii() or not text.isdigit() or len(text) > 4 or not 1 <= int(text) <= MAX_LIMIT:
+        raise InvalidField(f"limit must be a whole number from 1 to {MAX_LIMIT}", field="limit")
+    return int(text)
+
+
+def read_page(rows: QuerySet[M, Any], *, cursor: str | None, limit: int, time: str = "created_at") -> Page[Any]:
+    """One page of rows, newest first by (`time`, `id`), as the query set gives them (models or dicts)."""
+    place = decode_cursor(cursor) if cursor else None
+    back = place is not None and place.back
+    if place is not None:
+        side = "gt" if back else "lt"
+        rows = rows.filter(Q(**{f"{time}__{side}": place.time}) | Q(**{time: place.time, f"id__{side}": place.id}))
+    order = (time, "id") if back else (f"-{time}", "-id")
+    found: list[Any] = list(rows.order_by(*order)[: limit + 1])
+    more = len(found) > limit
+    found = found[:limit]
+    if back:
+        found.reverse()
+    newer, older = (more, True) if back else (place is not None, more)
+    return Page(
+        results=found,
+        next=_cursor_of(found[-1], time=time, back=False) if found and older else None,
+        previous=_cursor_of(found[0], time=time, back=True) if found and newer else None,
+    )
+
+
+def _cursor_of(row: Any, *, time: str, back: bool) -> str:
+    if isinstance(row, dict):
+        return Cursor(time=row[time], id=row["id"], back=back).encode()
+    return Cursor(time=getattr(row, time), id=row.id, back=back).encode()

@@ -1,0 +1,83 @@
+"""Words with a fixed set of values."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Role(models.TextChoices):
+    """What a member may do in a tenant, strongest first."""
+
+    OWNER = "owner", _("owner")
+    ADMIN = "admin", _("admin")
+    MEMBER = "member", _("member")
+    VIEWER = "viewer", _("viewer")
+
+
+class Scope(models.TextChoices):
+    """What an API key may do; a session has the scopes of its role."""
+
+    IMAGES_READ = "images:read", "images:read"
+    IMAGES_WRITE = "images:write", "images:write"
+    CHAT = "chat", "chat"
+    SENTIMENT = "sentiment", "sentiment"
+    USAGE_READ = "usage:read", "usage:read"
+    KEYS_WRITE = "keys:write", "keys:write"
+    ADMIN = "admin", "admin"
+
+
+_READ = frozenset({Scope.IMAGES_READ.value, Scope.USAGE_READ.value})
+_WORK = _READ | {Scope.IMAGES_WRITE.value, Scope.CHAT.value, Scope.SENTIMENT.value}
+_ALL = frozenset(scope.value for scope in Scope)
+
+ROLE_SCOPES: dict[str, frozenset[str]] = {
+    Role.OWNER: _ALL,
+    Role.ADMIN: _ALL,
+    Role.MEMBER: _WORK | {Scope.KEYS_WRITE.value},
+    Role.VIEWER: _READ,
+}
+
+
+class Metric(models.TextChoices):
+    """What the ledger counts; the unit is in the name."""
+
+    GPU_MS = "gpu_ms", _("GPU milliseconds")
+    IMAGES = "images", _("images")
+    TOKENS = "tokens", _("tokens")
+
+
+class EntryKind(models.TextChoices):
+    """Why a ledger entry was written."""
+
+    RESERVE = "reserve", _("reserved")
+    SETTLE = "settle", _("settled")
+    REFUND = "refund", _("refunded")
+    CREDIT = "credit", _("credited by staff")
+
+
+class CounterScope(models.TextChoices):
+    """Whose counter it is. Counters are locked in this order."""
+
+    TENANT = "tenant", _("tenant")
+    MEMBER = "member", _("member")
+    KEY = "key", _("key")
+
+
+class Period(models.TextChoices):
+    """UTC days and months."""
+
+    DAY = "day", _("day")
+    MONTH = "month", _("month")
+
+
+class TokenPurpose(models.TextChoices):
+    """What a one-time token is good for."""
+
+    SIGN_IN = "sign_in", _("sign in")
+
+
+class ErrandKind(models.TextChoices):
+    """Durable pieces of other work; each has one handler (`accounts/domain/errands.py`)."""
+
+    DELETE_FILES = "delete_files", _("delete files")

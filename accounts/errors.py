@@ -1,0 +1,131 @@
+"""The base of every refusal the domain can give, and those of accounts.
+
+An error carries what a person needs (`message`), what a program needs (`code`) and, where it has them, the field, the
+bound and how long to wait. It knows no HTTP: the doors map `kind` to a status.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["invalid", "unauthenticated", "denied", "missing", "conflict", "mismatch", "limited", "unavailable"]
+
+
+class StudioError(Exception):
+    """A refusal with a reason; nothing was changed when it is raised."""
+
+    kind: Kind = "invalid"
+    code = "invalid"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after_s: int | None = None,
+        fields: dict[str, list[str]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.retry_after_s = retry_after_s
+        self.fields = fields or ({field: [message]} if field else {})
+
+
+class NoTenant(RuntimeError):
+    """A tenant's data was touched outside a tenant's scope: a bug in our code, never a user's mistake."""
+
+
+class InvalidKey(StudioError):
+    """No, bad, expired or revoked API key. One message for all: which of them it was is nobody else's business."""
+
+    kind = "unauthenticated"
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("invalid api key")
+
+
+class NotSignedIn(StudioError):
+    kind = "unauthenticated"
+    code = "not_signed_in"
+
+
+class NotAllowed(StudioError):
+    """The caller is known but may not do this: scope, role, network, suspended tenant."""
+
+    kind = "denied"
+    code = "not_allowed"
+
+
+class QuotaExceeded(StudioError):
+    """A plan's limit is used up; `limit` names it."""
+
+    kind = "limited"
+    code = "quota_exceeded"
+
+    def __init__(
+        self, message: str, *, limit: str, retry_after_s: int, quota: int | None = None, window_s: int | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.limit = limit
+        self.quota = quota  # what the limit allows in one window, where there is a number
+        self.window_s = window_s
+
+
+class RateLimited(StudioError):
+    kind = "limited"
+    code = "rate_limited"
+
+
+class InvalidField(StudioError):
+    """A value that accounts cannot take; the message names the bound."""
+
+    kind = "invalid"
+    code = "invalid_field"
+
+
+class NotFound(StudioError):
+    """Absent, or another tenant's: the two answers are the same."""
+
+    kind = "missing"
+    code = "not_found"
+
+
+class InvalidToken(StudioError):
+    """A one-time link that is unknown, used or expired: the three answers are the same."""
+
+    kind = "unauthenticated"
+    code = "invalid_link"
+
+    def __init__(self) -> None:
+        super().__init__("this link has been used or has expired; ask for a new one")
+
+
+class LastOwner(StudioError):
+    """A tenant without an owner could not be managed by anybody."""
+
+    kind = "conflict"
+    code = "last_owner"
+
+    def __init__(self) -> None:
+        super().__init__("the last owner of a tenant cannot leave or lose the role; make somebody else owner first")
+
+
+class AlreadyMember(StudioError):
+    kind = "conflict"
+    code = "already_member"
+
+
+class AlreadySettled(StudioError):
+    """A piece of work was settled or refunded before: each is charged once."""
+
+    kind = "conflict"
+    code = "already_settled"
+
+
+class Unavailable(StudioError):
+    """Something the studio stands on does not answer just now; trying again later will help."""
+
+    kind = "unavailable"
+    code = "unavailable"

@@ -1,0 +1,23 @@
+"""Who: people, tenants, keys, limits. `docs/data.md` describes every table."""
+
+from accounts.models.audit import AuditEvent
+from accounts.models.errand import Errand
+from accounts.models.key import ApiKey, KeyDirectory, KeySecret, TokenDirectory
+from accounts.models.ledger import Counter, LedgerEntry
+from accounts.models.tenant import Membership, Plan, Tenant
+from accounts.models.user import User
+
+__all__ = [
+    "ApiKey",
+    "AuditEvent",
+    "Counter",
+    "Errand",
+    "KeyDirectory",
+    "KeySecret",
+    "LedgerEntry",
+    "Membership",
+    "Plan",
+    "Tenant",
+    "TokenDirectory",
+    "User",
+]

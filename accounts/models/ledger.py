@@ -1,0 +1,61 @@
+"""Quotas: an append-only ledger, and the counters that are its running sums."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from accounts.enums import CounterScope, EntryKind, Metric, Period
+from accounts.ids import uuid7
+from accounts.models.base import TenantModel
+
+
+class LedgerEntry(TenantModel):
+    """One movement. `amount` is signed: a reserve is positive, a refund negative, a settle the rest to its reserve.
+
+    The sum over a `ref` is therefore what that piece of work has cost in the end.
+    """
+
+    event_id = models.CharField(max_length=80)  # "<ref>:<what>:<metric>": a second writer of the same event fails
+    kind = models.CharField(_("kind"), max_length=8, choices=EntryKind.choices)
+    metric = models.CharField(_("metric"), max_length=8, choices=Metric.choices)
+    amount = models.BigIntegerField(_("amount"))
+    ref = models.UUIDField(_("for"), null=True)
+    user = models.UUIDField(_("member"), null=True)
+    key = models.UUIDField(_("key"), null=True)
+    reason = models.CharField(_("reason"), max_length=200, blank=True)
+    charged_on = models.DateField(_("charged on"))  # the UTC day of the reserve, for the refund and settle too
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantModel.Meta):
+        abstract = False
+        verbose_name = _("ledger entry")
+        verbose_name_plural = _("ledger")
+        constraints = [models.UniqueConstraint("tenant", "event_id", name="accounts_ledgerentry_event")]
+        indexes = [
+            models.Index(fields=["tenant", "ref"], name="accounts_ledger_ref"),
+            models.Index(fields=["tenant", "charged_on"], name="accounts_ledger_day"),
+        ]
+
+
+class Counter(TenantModel):
+    """Used and reserved amounts of one scope, metric and period. Rebuilt from the ledger on demand."""
+
+    scope = models.CharField(max_length=6, choices=CounterScope.choices)
+    scope_id = models.UUIDField()
+    metric = models.CharField(max_length=8, choices=Metric.choices)
+    period = models.CharField(max_length=5, choices=Period.choices)
+    starts_on = models.DateField()
+    used = models.BigIntegerField(default=0)
+    reserved = models.BigIntegerField(default=0)
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+
+    class Meta(TenantModel.Meta):
+        abstract = False
+        constraints = [
+            models.UniqueConstraint(
+                "tenant", "scope", "scope_id", "metric", "period", "starts_on", name="accounts_counter_unique"
+            )
+        ]

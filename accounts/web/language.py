@@ -1,0 +1,33 @@
+"""Switch the language of the pages."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+from accounts.models import User
+
+
+@require_POST
+def choose_language(request: HttpRequest) -> HttpResponseBase:
+    """Remember one of our languages in a cookie, and with the person who is signed in."""
+    language = request.POST.get("language", "")
+    path = request.POST.get("next", "")
+    own = path.startswith("/") and url_has_allowed_host_and_scheme(path, allowed_hosts=None)
+    response = redirect(path if own else "/")
+    if language in dict(settings.LANGUAGES):
+        response.set_cookie(
+            settings.LANGUAGE_COOKIE_NAME,
+            language,
+            max_age=31_536_000,
+            secure=settings.SESSION_COOKIE_SECURE,
+            samesite="Lax",
+        )
+        person = getattr(request, "person", None)
+        if person is not None:
+            User.objects.filter(pk=person.pk).update(language=language)
+    return response

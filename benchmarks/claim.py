@@ -1,0 +1,130 @@
+"""How long a claim of eight takes, with many rows waiting: `python benchmarks/claim.py [--rows 100000] [--claims 200]`.
+
+Starts a PostgreSQL of its own in a temporary folder, fills it and claims under the worker's role. Prints JSON with raw
+counts; `--out FILE` writes it too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+BATCH = 8
+KINDS = 12  # batch keys among the waiting rows
+
+FILL_SQL = """
+INSERT INTO accounts_plan (slug, title, weight, concurrent_generations, queue_length, max_pixels, max_steps, max_images,
+                           requests_per_minute, chat_requests_per_minute)
+VALUES ('bench', 'bench', 1, 1000000, 1000000, 4194304, 50, 10, 600, 30);
+INSERT INTO accounts_tenant (id, name, plan_id, note, created_at)
+SELECT gen_random_uuid(), 'tenant ' || i, (SELECT id FROM accounts_plan WHERE slug = 'bench'), '', now()
+  FROM generate_series(1, {tenants}) i;
+INSERT INTO generation_model (slug, title, pool, spec, enabled, public, position, created_at, updated_at)
+VALUES ('bench', 'bench', 'bench', '{{}}', true, true, 0, now(), now());
+CREATE TEMP TABLE numbered AS SELECT id, row_number() OVER () - 1 AS i FROM accounts_tenant;
+INSERT INTO generation_generation
+       (id, tenant_id, lane, pool, model_id, task, prompt, negative_prompt, width, height, steps, seed, n, params,
+        schema_version, batch_key, starred, status, priority, done, attempt, lost, fence, step, error_code,
+        error_message, warnings, estimate_ms, claimed_ms, cost_ms, charged_on, created_at, queued_at)
+SELECT gen_random_uuid(), t.id, 'blue', 'bench', 'bench', 'text-to-image', 'a red circle', '', 256, 256, 4, n, 1,
+       '{{}}', 1, 'key-' || (n / {tenants} * 7919 + t.i) % {kinds}, false,
+       CASE WHEN n < {rows} THEN 'queued' ELSE 'succeeded' END, 0, 0, 0, 0, 0, 0, '', '', '[]', 600, 0, 0,
+       current_date, now() - make_interval(secs => {total} - n), now() - make_interval(secs => {total} - n)
+  FROM generate_series(0, {total} - 1) n JOIN numbered t ON t.i = n % {tenants};
+INSERT INTO generation_fairclock (lane, pool, tenant, weight, vtime, queued, queued_ms, running, running_ms)
+SELECT 'blue', 'bench', tenant_id, 1, 1000 * random(), count(*), sum(estimate_ms), 0, 0
+  FROM generation_generation WHERE status = 'queued' GROUP BY tenant_id;
+ANALYZE;
+"""
+
+
+def main() -> None:
+    """Fill, claim, print."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rows", type=int, default=100_000, help="waiting rows")
+    arguments.add_argument("--finished", type=int, default=0, help="rows that have ended, beside them")
+    arguments.add_argument("--tenants", type=int, default=990)
+    arguments.add_argument("--claims", type=int, default=200)
+    arguments.add_argument("--out", type=Path)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="qwenstudio-bench-") as folder:
+        result = measure(Path(folder), given)
+    print(json.dumps(result, indent=2))
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
+    """Claims of eight on a full queue, each timed from call to commit."""
+    import psycopg
+
+    from qwenstudio.embedded import start
+
+    services = start(folder, log=lambda text: None, durable=True, tie=True)
+    try:
+        os.environ.update(services.environment())
+        os.environ.update(STUDIO_VAR=str(folder), DJANGO_SETTINGS_MODULE="qwenstudio.settings")
+        owner = {**os.environ, "STUDIO_PROCESS": "owner"}
+        subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=owner, check=True)
+        with psycopg.connect(services.superuser_url, autocommit=True) as admin:
+            admin.execute(
+                FILL_SQL.format(
+                    tenants=given.tenants, rows=given.rows, total=given.rows + given.finished, kinds=KINDS
+                ).encode()
+            )
+            times, claimed = time_claims(given.claims)
+            left = admin.execute("SELECT count(*) FROM generation_generation WHERE status = 'queued'").fetchone()
+    finally:
+        services.stop()
+    times.sort()
+    return {
+        "what": f"claim of {BATCH}, {given.rows} waiting of {given.rows + given.finished}, {given.tenants} tenants",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "claims": len(times),
+        "rows_claimed": claimed,
+        "rows_left": left[0] if left else None,
+        "ms": {
+            "p50": round(statistics.median(times), 2),
+            "p95": round(times[int(len(times) * 0.95)], 2),
+            "least": round(times[0], 2),
+            "most": round(times[-1], 2),
+        },
+    }
+
+
+def time_claims(claims: int) -> tuple[list[float], int]:
+    """Milliseconds of each claim, and how many rows they took in all."""
+    os.environ["STUDIO_PROCESS"] = "worker"
+    import django
+
+    django.setup()
+    from accounts.ids import uuid7
+    from generation.domain.claim import claim_pass
+
+    worker, times, taken = uuid7(), [], 0
+    for number in range(claims + 5):
+        started = time.perf_counter()
+        claim = claim_pass(lane="blue", pool="bench", models={"bench": BATCH}, worker=worker, hardware="bench")
+        elapsed = (time.perf_counter() - started) * 1000
+        if claim is None:
+            raise SystemExit("the queue ran empty: give more --rows")
+        if number >= 5:  # the first ones warm connection and caches
+            times.append(elapsed)
+            taken += len(claim.rows)
+    return times, taken
+
+
+if __name__ == "__main__":
+    main()

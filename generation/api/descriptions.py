@@ -1,0 +1,182 @@
+"""What the OpenAPI description says about each operation beyond its shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+
+from generation.api import shapes
+from generation.enums import Status
+
+PROBLEM = {"$ref": "#/components/schemas/Problem"}  # accounts/api/schema.py puts it there
+REFUSALS = {
+    400: "Malformed JSON, an unknown field, or a value out of range; the message names the field and the bound.",
+    401: "No, bad, expired or revoked key.",
+    403: "Known, but not allowed: scope, role or address.",
+    404: "Absent, or another tenant's: the two answers are identical.",
+    409: "Not in this state; or the first request with this `Idempotency-Key` still runs.",
+    413: "The body is too large.",
+    415: "Not `application/json`.",
+    422: "The same `Idempotency-Key` came with another body.",
+    429: "Rate, quota or queue length, with `Retry-After`, `RateLimit` and `RateLimit-Policy`.",
+    503: "The database does not answer, with `Retry-After`. Nothing was stored.",
+}
+ALWAYS = (401, 403, 429, 503)
+BODY = (400, 413, 415)
+
+HOUSE = {
+    "model": "demo",
+    "prompt": "a white house on the left of a meadow at night",
+    "seed": 7,
+}
+
+
+def refusals(*statuses: int) -> dict[Any, Any]:
+    """Problem answers for these statuses and for those that every operation may give."""
+    return {
+        (status, "application/problem+json"): OpenApiResponse(PROBLEM, description=REFUSALS[status])
+        for status in sorted({*statuses, *ALWAYS})
+    }
+
+
+def header(name: str, kind: Any, text: str, **more: Any) -> OpenApiParameter:
+    """A request header."""
+    return OpenApiParameter(name, kind, OpenApiParameter.HEADER, description=text, **more)
+
+
+def answer_header(name: str, text: str, statuses: list[int]) -> OpenApiParameter:
+    """An answer's header."""
+    return OpenApiParameter(
+        name, OpenApiTypes.STR, OpenApiParameter.HEADER, description=text, response=[str(status) for status in statuses]
+    )
+
+
+RETRY_AFTER = answer_header("Retry-After", "Seconds to wait before the next try.", [429, 503])
+LOCATION = answer_header("Location", "The address of the generation.", [202])
+LAST_EVENT_ID = header("Last-Event-ID", OpenApiTypes.STR, "The last event seen; the stream goes on after it.")
+
+LIST: dict[str, Any] = {
+    "operation_id": "list_images",
+    "summary": "List generations",
+    "parameters": [
+        OpenApiParameter("q", OpenApiTypes.STR, description="Words of the prompt."),
+        OpenApiParameter("status", OpenApiTypes.STR, enum=Status.values),
+        OpenApiParameter("model", OpenApiTypes.STR),
+        OpenApiParameter("starred", OpenApiTypes.BOOL),
+        OpenApiParameter("created_after", OpenApiTypes.DATETIME),
+        OpenApiParameter("cursor", OpenApiTypes.STR, description="From `next` or `previous`."),
+        OpenApiParameter("limit", OpenApiTypes.INT, description="1 to 100, 30 without it."),
+        RETRY_AFTER,
+    ],
+    "responses": {200: shapes.GenerationPage, **refusals(400)},
+}
+SUBMIT: dict[str, Any] = {
+    "operation_id": "create_image",
+    "summary": "Ask for images",
+    "description": (
+        "Answers 202 as soon as the request is stored, with the waiting time. With `Prefer: wait=N` the answer waits "
+        "up to N seconds and is 200 with the finished generation, or 202 when the time is up."
+    ),
+    "parameters": [
+        header(
+            "Idempotency-Key", OpenApiTypes.STR, "Up to 255 characters. Repeated within 24 hours, it makes nothing new."
+        ),
+        header(
+            "Prefer",
+            OpenApiTypes.STR,
+            "`wait=N`, N from 1 to 60 seconds.",
+            examples=[OpenApiExample("wait", "wait=30")],
+        ),
+        LOCATION,
+        answer_header("Preference-Applied", "`wait=N` where the answer has waited.", [200]),
+        answer_header("Idempotency-Replayed", "`true` where an earlier request is answered again.", [202]),
+        RETRY_AFTER,
+    ],
+    "request": shapes.GenerationRequest,
+    "examples": [OpenApiExample("A house", HOUSE, request_only=True)],
+    "responses": {
+        200: OpenApiResponse(shapes.Generation, description="Finished in time (`Prefer: wait`)."),
+        202: OpenApiResponse(shapes.Generation, description="Stored, waiting to be drawn."),
+        **refusals(*BODY, 409, 422),
+    },
+}
+READ: dict[str, Any] = {
+    "operation_id": "get_image",
+    "summary": "Read a generation",
+    "parameters": [RETRY_AFTER],
+    "responses": {200: shapes.Generation, **refusals(400, 404)},
+}
+CHANGE: dict[str, Any] = {
+    "operation_id": "change_image",
+    "summary": "Star a generation",
+    "parameters": [RETRY_AFTER],
+    "request": shapes.GenerationChange,
+    "examples": [OpenApiExample("Star", {"starred": True}, request_only=True)],
+    "responses": {200: shapes.Generation, **refusals(*BODY, 404)},
+}
+REMOVE: dict[str, Any] = {
+    "operation_id": "remove_image",
+    "summary": "Remove a generation for good",
+    "description": "The row, its images and their files. What still waits or runs must be cancelled first.",
+    "parameters": [RETRY_AFTER],
+    "responses": {204: OpenApiResponse(description="Gone."), **refusals(404, 409)},
+}
+CANCEL: dict[str, Any] = {
+    "operation_id": "cancel_image",
+    "summary": "Cancel a generation",
+    "description": "Waiting: ends now, and is refunded. Running: ends at the next step, and is charged for what ran.",
+    "parameters": [RETRY_AFTER],
+    "request": None,
+    "responses": {200: shapes.Generation, **refusals(404, 409)},
+}
+RETRY: dict[str, Any] = {
+    "operation_id": "retry_image",
+    "summary": "Ask for the same once more",
+    "description": "A new generation with `retry_of` set. What still waits or runs cannot be retried.",
+    "parameters": [LOCATION, RETRY_AFTER],
+    "request": None,
+    "responses": {202: shapes.Generation, **refusals(400, 404, 409)},
+}
+STREAM = (
+    "Server-sent events: `queued` (with the generation), `progress {id, step, steps}`, `preview {id, data, index}` "
+    "(`data` is a data URL), and at the end one of `succeeded`, `failed`, `canceled` with the whole generation. The "
+    "stream opens with the present state and repeats it every 15 seconds."
+)
+STREAM_ANSWER = {(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, description=STREAM)}
+GENERATION_EVENTS: dict[str, Any] = {
+    "operation_id": "stream_image",
+    "summary": "Watch a generation",
+    "description": "Ends after the final event.",
+    "parameters": [LAST_EVENT_ID, RETRY_AFTER],
+    "responses": {**STREAM_ANSWER, **refusals(404)},
+}
+CALLER_EVENTS: dict[str, Any] = {
+    "operation_id": "stream_work",
+    "summary": "Watch all of one's own work",
+    "description": "All that the caller has under way; `Last-Event-ID` also brings what has ended since.",
+    "parameters": [LAST_EVENT_ID, RETRY_AFTER],
+    "responses": {**STREAM_ANSWER, **refusals()},
+}
+ME: dict[str, Any] = {
+    "operation_id": "get_me",
+    "summary": "Who am I",
+    "parameters": [RETRY_AFTER],
+    "responses": {200: shapes.Me, **refusals(400)},
+}
+MODELS: dict[str, Any] = {
+    "operation_id": "list_models",
+    "summary": "List models",
+    "parameters": [RETRY_AFTER],
+    "responses": {200: shapes.ModelPage, **refusals(400)},
+}
+ESTIMATE: dict[str, Any] = {
+    "operation_id": "create_estimate",
+    "summary": "Cost and waiting time of a request",
+    "description": "Nothing is stored, reserved or charged.",
+    "parameters": [RETRY_AFTER],
+    "request": shapes.GenerationRequest,
+    "examples": [OpenApiExample("A house", HOUSE, request_only=True)],
+    "responses": {200: shapes.Estimate, **refusals(*BODY)},
+}

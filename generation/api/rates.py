@@ -1,0 +1,73 @@
+"""Politeness: how many requests a minute a key (or a member without one) may send.
+
+Quotas are money and live in PostgreSQL; this only keeps one client from crowding out the others, so it is open when
+Valkey is away.
+
+Key: `qs:rate:<scope>:<id>`, a counter that lives for one minute from its first request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accounts.domain.callers import Caller
+from accounts.errors import QuotaExceeded
+from generation.queue.connection import breaker, redis_client
+
+WINDOW_S = 60
+LIMIT_NAME = "requests_per_minute"
+
+# KEYS[1]: the counter. ARGV[1]: the window in milliseconds. Returns the count with this request, and the window's rest.
+COUNT_LUA = """
+local count = redis.call('INCR', KEYS[1])
+local rest = redis.call('PTTL', KEYS[1])
+if count == 1 or rest < 0 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  rest = tonumber(ARGV[1])
+end
+return {count, rest}
+"""
+
+
+class TooManyRequests(QuotaExceeded):
+    """More requests than the plan allows in a minute."""
+
+    code = "rate_limited"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Where a caller stands in the running minute."""
+
+    quota: int
+    left: int
+    resets_in_s: int
+
+    def headers(self) -> dict[str, str]:
+        """`RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11)."""
+        return {
+            "RateLimit-Policy": f'"{LIMIT_NAME}";q={self.quota};w={WINDOW_S}',
+            "RateLimit": f'"{LIMIT_NAME}";r={self.left};t={self.resets_in_s}',
+        }
+
+
+def count_request(caller: Caller) -> Rate | None:
+    """Count one request; raises `TooManyRequests`. None when nobody counts, because Valkey is away."""
+    key = f"qs:rate:{'key' if caller.key else 'member'}:{caller.key or caller.user}"
+    found: list[list[int]] = []
+    if not breaker.attempt(
+        "count a request", lambda: found.append(redis_client().eval(COUNT_LUA, 1, key, WINDOW_S * 1000))
+    ):
+        return None
+    count, rest_ms = found[0]
+    quota = caller.plan.requests_per_minute
+    rest_s = max(1, -(-rest_ms // 1000))
+    if count > quota:
+        raise TooManyRequests(
+            f"too many requests, max {quota} a minute: try again in {rest_s} s",
+            limit=LIMIT_NAME,
+            retry_after_s=rest_s,
+            quota=quota,
+            window_s=WINDOW_S,
+        )
+    return Rate(quota=quota, left=quota - count, resets_in_s=rest_s)

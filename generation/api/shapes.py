@@ -1,0 +1,245 @@
+"""The JSON of generation's routes, as the OpenAPI description tells it.
+
+Answers are plain dicts (`generation/domain/present.py`) and requests are read by `generation/domain/request.py`;
+nothing here runs in a request. `tests/generation/api/test_schema.py` holds real answers against these shapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers as s
+
+from generation.domain.place import REASONS
+from generation.enums import OutputFormat, Status
+
+
+class Shape(s.Serializer[Any]):
+    """Described, never used to read or write."""
+
+
+class LoraUse(Shape):
+    name = s.CharField()
+    scale = s.FloatField(required=False, min_value=-2, max_value=2, default=1.0)
+
+
+class GenerationRequest(Shape):
+    """What to draw. Whatever is left out is the model's default."""
+
+    model = s.CharField(help_text="A model's id, from `GET /api/v1/models`.")
+    prompt = s.CharField(max_length=32768)
+    negative_prompt = s.CharField(required=False, allow_blank=True, max_length=32768)
+    width = s.IntegerField(
+        required=False, allow_null=True, min_value=16, help_text="Pixels; a multiple of the model's `size_multiple`."
+    )
+    height = s.IntegerField(required=False, allow_null=True, min_value=16)
+    num_inference_steps = s.IntegerField(required=False, allow_null=True, min_value=1)
+    true_cfg_scale = s.FloatField(
+        required=False, allow_null=True, help_text="Above 1 the negative prompt is used, and the cost doubles."
+    )
+    seed = s.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        help_text="Of the first image; image i has seed + i. Random when left out.",
+    )
+    n = s.IntegerField(required=False, min_value=1, max_value=10, default=1)
+    loras = LoraUse(many=True, required=False)
+    output_format = s.ChoiceField(choices=OutputFormat.values, required=False, default="png")
+    metadata = s.DictField(child=s.CharField(), required=False, help_text="Yours; returned as it is.")
+    webhook = s.UUIDField(required=False, allow_null=True, help_text="The id of a registered endpoint.")
+
+
+class Ahead(Shape):
+    own = s.IntegerField()
+    others = s.IntegerField()
+
+
+class Reason(Shape):
+    code = s.ChoiceField(choices=list(REASONS))
+    detail = s.CharField()
+
+
+class QueuePlace(Shape):
+    """Where it waits. `eta_ms` is about when the picture is there; null, with a reason, when nobody can say."""
+
+    position = s.IntegerField()
+    eta_ms = s.IntegerField(allow_null=True)
+    ahead = Ahead()
+    reason = Reason(allow_null=True)
+
+
+class Progress(Shape):
+    step = s.IntegerField()
+    steps = s.IntegerField()
+
+
+class ImageFile(Shape):
+    id = s.UUIDField()
+    index = s.IntegerField()
+    url = s.URLField()
+    thumbnail_url = s.URLField()
+    width = s.IntegerField()
+    height = s.IntegerField()
+    seed = s.IntegerField()
+    sha256 = s.CharField()
+
+
+class Timings(Shape):
+    queued_ms = s.IntegerField(allow_null=True)
+    run_ms = s.IntegerField(allow_null=True)
+
+
+class Cost(Shape):
+    gpu_ms = s.IntegerField()
+
+
+class Failure(Shape):
+    code = s.CharField()
+    message = s.CharField()
+
+
+class Warning_(Shape):
+    code = s.CharField()
+    detail = s.CharField()
+
+
+class Urls(Shape):
+    get = s.URLField()
+    cancel = s.URLField()
+    events = s.URLField()
+
+
+class Generation(Shape):
+    """What somebody asked for, and what became of it."""
+
+    id = s.UUIDField()
+    status = s.ChoiceField(choices=Status.values)
+    model = s.CharField()
+    prompt = s.CharField()
+    negative_prompt = s.CharField()
+    width = s.IntegerField()
+    height = s.IntegerField()
+    num_inference_steps = s.IntegerField()
+    true_cfg_scale = s.FloatField()
+    seed = s.IntegerField()
+    n = s.IntegerField()
+    loras = LoraUse(many=True)
+    output_format = s.ChoiceField(choices=OutputFormat.values)
+    metadata = s.DictField()
+    starred = s.BooleanField()
+    retry_of = s.UUIDField(allow_null=True)
+    queue = QueuePlace(allow_null=True)
+    progress = Progress()
+    images = ImageFile(many=True)
+    timings = Timings()
+    cost = Cost()
+    error = Failure(allow_null=True)
+    warnings = Warning_(many=True)
+    created_at = s.DateTimeField()
+    started_at = s.DateTimeField(allow_null=True)
+    finished_at = s.DateTimeField(allow_null=True)
+    urls = Urls()
+
+
+class GenerationPage(Shape):
+    """One page; follow `next` and `previous` as they stand."""
+
+    results = Generation(many=True)
+    next = s.URLField(allow_null=True)
+    previous = s.URLField(allow_null=True)
+
+
+class GenerationChange(Shape):
+    starred = s.BooleanField()
+
+
+class Tenant(Shape):
+    id = s.UUIDField()
+    name = s.CharField()
+
+
+class Member(Shape):
+    id = s.UUIDField()
+    role = s.CharField()
+
+
+class Key(Shape):
+    id = s.UUIDField()
+
+
+class PlanLimits(Shape):
+    slug = s.CharField()
+    concurrent_generations = s.IntegerField()
+    queue_length = s.IntegerField()
+    max_pixels = s.IntegerField()
+    max_steps = s.IntegerField()
+    max_images = s.IntegerField()
+    requests_per_minute = s.IntegerField()
+
+
+class LimitLeft(Shape):
+    limit = s.CharField()
+    quota = s.IntegerField(allow_null=True, help_text="null: no limit")
+    used = s.IntegerField()
+    reserved = s.IntegerField()
+    left = s.IntegerField(allow_null=True)
+    resets_in_s = s.IntegerField()
+
+
+class Me(Shape):
+    tenant = Tenant()
+    member = Member(allow_null=True)
+    key = Key(allow_null=True)
+    scopes = s.ListField(child=s.CharField())
+    plan = PlanLimits()
+    limits = LimitLeft(many=True)
+
+
+class Size(Shape):
+    width = s.IntegerField()
+    height = s.IntegerField()
+
+
+class ModelDefaults(Shape):
+    width = s.IntegerField()
+    height = s.IntegerField()
+    num_inference_steps = s.IntegerField()
+    true_cfg_scale = s.FloatField()
+    negative_prompt = s.CharField()
+
+
+class ModelLimits(Shape):
+    min_steps = s.IntegerField()
+    max_steps = s.IntegerField()
+    max_width = s.IntegerField()
+    max_height = s.IntegerField()
+    size_multiple = s.IntegerField()
+    max_prompt_tokens = s.IntegerField()
+
+
+class Model(Shape):
+    id = s.CharField()
+    title = s.CharField()
+    description = s.CharField()
+    licence = s.CharField()
+    family = s.CharField()
+    tasks = s.ListField(child=s.CharField())
+    defaults = ModelDefaults()
+    limits = ModelLimits()
+    sizes = Size(many=True)
+
+
+class ModelPage(Shape):
+    results = Model(many=True)
+    next = s.URLField(allow_null=True)
+    previous = s.URLField(allow_null=True)
+
+
+class Estimate(Shape):
+    model = s.CharField()
+    images = s.IntegerField()
+    image_ms = s.IntegerField()
+    gpu_ms = s.IntegerField(help_text="What would be reserved.")
+    wait_ms = s.IntegerField(allow_null=True, help_text="Until it begins.")
+    queue = QueuePlace()

@@ -1,0 +1,23 @@
+"""Routes under /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from generation.api.estimates import EstimatesView
+from generation.api.events import CallerEventsView, GenerationEventsView
+from generation.api.images import CancelView, ImagesView, ImageView, RetryView
+from generation.api.me import MeView
+from generation.api.models import ModelsView
+
+urlpatterns = [
+    path("images", ImagesView.as_view(), name="api-images"),
+    path("images/<uuid:generation>", ImageView.as_view(), name="api-image"),
+    path("images/<uuid:generation>/cancel", CancelView.as_view(), name="api-image-cancel"),
+    path("images/<uuid:generation>/retry", RetryView.as_view(), name="api-image-retry"),
+    path("images/<uuid:generation>/events", GenerationEventsView.as_view(), name="api-image-events"),
+    path("events", CallerEventsView.as_view(), name="api-events"),
+    path("me", MeView.as_view(), name="api-me"),
+    path("models", ModelsView.as_view(), name="api-models"),
+    path("estimates", EstimatesView.as_view(), name="api-estimates"),
+]

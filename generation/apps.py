@@ -1,0 +1,23 @@
+"""The app of generations."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+
+class GenerationConfig(AppConfig):
+    name = "generation"
+    verbose_name = _("Generation")
+
+    def ready(self) -> None:
+        """Register our errands, and the wake-up for all errands (accounts knows no Redis)."""
+        from accounts.domain.errands import on_errand_added  # models are loaded only now
+        from generation.domain import remove  # noqa: F401  (registers its errand)
+        from generation.queue.wake import wake_errands
+
+        def wake() -> None:
+            wake_errands(settings.STUDIO_LANE)
+
+        on_errand_added.append(wake)

@@ -1,0 +1,93 @@
+"""The models on offer. The database is the truth; the models file is written into it on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from accounts.domain.callers import Caller
+from generation.engine.catalog import ModelSpec, read_catalog
+from generation.errors import ModelNotFound
+from generation.models import Model, ModelGrant, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogDiff:
+    """What a models file says that the database does not: slugs, and for changed ones the keys that differ.
+
+    `missing` are in the database only; they stay.
+    """
+
+    added: tuple[str, ...]
+    changed: dict[str, tuple[str, ...]]
+    unchanged: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self.added and not self.changed
+
+
+def visible_models(caller: Caller) -> list[Model]:
+    """The models that the caller's tenant may use, in their order. Runs in the tenant's scope."""
+    return list(_visible(caller))
+
+
+def find_model(slug: str, caller: Caller) -> Model:
+    """One of them; raises `ModelNotFound` for any other."""
+    model = _visible(caller).filter(slug=slug).first()
+    if model is None:
+        raise ModelNotFound(f"no model named {slug[:60]!r}; GET /api/v1/models lists yours", field="model")
+    return model
+
+
+def _visible(caller: Caller) -> QuerySet[Model]:
+    granted = ModelGrant.objects.filter(tenant_id=caller.tenant, model=OuterRef("slug"))
+    return Model.objects.filter(Q(public=True) | Q(Exists(granted)), enabled=True)
+
+
+def spec_of(model: Model) -> ModelSpec:
+    """The entry of a model; raises `CatalogError` for one that staff broke."""
+    return ModelSpec.from_table(model.slug, model.spec, source_name="database")
+
+
+def load_models(path: str | Path, *, apply: bool) -> CatalogDiff:
+    """Compare a models file with the database and, with `apply`, write it there. Never deletes.
+
+    Raises `CatalogError` naming file, model and key; then nothing is written. Whether a model is switched on follows
+    the file only where the file's own word has changed: a switch in the admin outlives the next load.
+    """
+    specs = read_catalog(path)
+    with transaction.atomic():
+        rows = {row.slug: row for row in Model.objects.select_for_update()}
+        changed = {spec.slug: _changed_keys(rows[spec.slug], spec) for spec in specs if spec.slug in rows}
+        if apply:
+            for position, spec in enumerate(specs):
+                _write(rows.get(spec.slug), spec, position=position)
+    return CatalogDiff(
+        added=tuple(spec.slug for spec in specs if spec.slug not in rows),
+        changed={slug: keys for slug, keys in changed.items() if keys},
+        unchanged=tuple(slug for slug, keys in changed.items() if not keys),
+        missing=tuple(sorted(set(rows) - {spec.slug for spec in specs})),
+    )
+
+
+def _changed_keys(row: Model, spec: ModelSpec) -> tuple[str, ...]:
+    new = spec.to_table()
+    return tuple(sorted(key for key in {*new, *row.spec} if new.get(key) != row.spec.get(key)))
+
+
+def _write(row: Model | None, spec: ModelSpec, *, position: int) -> None:
+    table = spec.to_table()
+    if row is None:
+        row = Model(slug=spec.slug, position=position, enabled=spec.enabled)
+    elif row.spec.get("enabled") != table["enabled"]:
+        row.enabled = spec.enabled
+    row.title, row.pool, row.spec = spec.title, spec.pool, table
+    row.save()
+    Pool.objects.get_or_create(lane=settings.STUDIO_LANE, name=spec.pool)

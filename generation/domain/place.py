@@ -1,0 +1,126 @@
+"""Where a waiting generation stands, honestly: by the clocks that decide who goes next.
+
+The web sees other tenants' clocks (sums of counts and milliseconds), never their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from generation.domain.clocks import REMAINING_MS
+
+WORKER_SILENT_S = 60  # a worker that has not been seen for so long is gone
+
+ReasonCode = Literal["paused", "no_worker", "loading", "own_limit"]
+REASONS: dict[ReasonCode, str] = {
+    "paused": "the queue is paused",
+    "no_worker": "no GPU worker is running for this model at the moment",
+    "loading": "the GPU worker is loading the model",
+    "own_limit": "as many of your generations are being drawn at once as your plan allows",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlace:
+    """`position` 1 is next. `eta_ms` is about when the picture is there; None with a `reason` when nobody can say."""
+
+    position: int
+    eta_ms: int | None
+    own: int
+    others: int
+    reason: ReasonCode | None = None
+    detail: str = ""
+
+
+# What a pool is like for somebody who waits in it. Uses: lane, pool, vtime (the waiting row's start on its tenant's
+# clock) and tenant of the relation `w`.
+#   Rows of another tenant begin before that start at its own clock's pace; they are taken as equally long. Tenants at
+#   their own limit are not left out: they come as their pictures end, and the place would jump.
+_POOL_COLUMNS = f"""
+       coalesce(o.rows, 0)::int AS others, coalesce(o.ms, 0)::float8 AS others_ms,
+       coalesce(o.running_ms, 0)::float8 AS running_ms,
+       (SELECT count(*) FROM generation_worker k
+         WHERE k.lane = w.lane AND k.pool = w.pool AND k.state IN ('idle', 'busy')
+           AND k.seen_at > now() - interval '{WORKER_SILENT_S} seconds')::int AS workers,
+       EXISTS (SELECT FROM generation_worker k
+                WHERE k.lane = w.lane AND k.pool = w.pool AND k.state = 'loading'
+                  AND k.seen_at > now() - interval '15 minutes') AS loading,
+       p.paused_at IS NOT NULL AS paused, coalesce(p.paused_reason, '') AS paused_reason,
+       (SELECT coalesce(sum(r.running), 0) FROM generation_fairclock r WHERE r.tenant = w.tenant)::int AS running,
+       (SELECT l.concurrent_generations FROM accounts_tenant t JOIN accounts_plan l ON l.id = t.plan_id
+         WHERE t.id = w.tenant) AS slots
+"""  # noqa: S608  (a number of this module)
+_POOL_JOINS = """
+  LEFT JOIN generation_pool p ON p.lane = w.lane AND p.name = w.pool
+  LEFT JOIN LATERAL (
+    SELECT sum(b.rows) AS rows, sum(b.rows * b.each_ms) AS ms, sum(b.running_ms) AS running_ms
+      FROM (SELECT c.running_ms, c.queued_ms::float8 / greatest(c.queued, 1) AS each_ms,
+                   CASE WHEN c.queued <= 0 OR c.tenant = w.tenant OR c.vtime >= w.vtime THEN 0
+                        ELSE least(c.queued, ceil((w.vtime - c.vtime) * c.weight * c.queued
+                                                  / greatest(c.queued_ms, 1))) END AS rows
+              FROM generation_fairclock c
+             WHERE c.lane = w.lane AND c.pool = w.pool AND (c.queued > 0 OR c.running > 0)) b) o ON true
+"""
+
+# Parameter: ids. One row for each of them that waits. Runs in a tenant's scope.
+PLACE_SQL = f"""
+WITH w AS (
+  SELECT g.id, g.lane, g.pool, g.tenant_id AS tenant, a.rows AS own, a.ms AS own_ms,
+         {REMAINING_MS.format(row="g")} AS own_row_ms,
+         coalesce(c.vtime, 0) + a.ms / coalesce(c.weight, 1) AS vtime
+    FROM generation_generation g
+    LEFT JOIN generation_fairclock c ON c.lane = g.lane AND c.pool = g.pool AND c.tenant = g.tenant_id
+   CROSS JOIN LATERAL (
+     SELECT count(*)::int AS rows, coalesce(sum({REMAINING_MS.format(row="b")}), 0)::float8 AS ms
+       FROM generation_generation b
+      WHERE b.status = 'queued' AND b.lane = g.lane AND b.tenant_id = g.tenant_id AND b.pool = g.pool
+        AND (-b.priority, b.queued_at, b.id) < (-g.priority, g.queued_at, g.id)) a
+   WHERE g.id = ANY(%(ids)s) AND g.status = 'queued'
+)
+SELECT w.id, w.own, w.own_ms, w.own_row_ms, {_POOL_COLUMNS}
+  FROM w {_POOL_JOINS}
+"""  # noqa: S608  (only constants of this package are put in, here and below)
+
+# Parameters: lane, pool, tenant, weight, ms. The place that a new row of the tenant would get.
+NEW_PLACE_SQL = f"""
+WITH w AS (
+  SELECT n.*, coalesce(c.queued, 0) AS own, coalesce(c.queued_ms, 0)::float8 AS own_ms,
+         CASE WHEN coalesce(c.queued, 0) = 0 THEN greatest(coalesce(c.vtime, 0), coalesce(q.vtime, 0)) ELSE c.vtime END
+           + coalesce(c.queued_ms, 0)::float8 / n.weight AS vtime
+    FROM (SELECT %(lane)s::text AS lane, %(pool)s::text AS pool, %(tenant)s::uuid AS tenant,
+                 %(weight)s::int AS weight, %(ms)s::bigint AS own_row_ms) n
+    LEFT JOIN generation_fairclock c ON c.lane = n.lane AND c.pool = n.pool AND c.tenant = n.tenant
+    LEFT JOIN generation_pool q ON q.lane = n.lane AND q.name = n.pool
+)
+SELECT w.own, w.own_ms, w.own_row_ms, {_POOL_COLUMNS}
+  FROM w {_POOL_JOINS}
+"""  # noqa: S608
+
+
+def read_place(row: Mapping[str, Any]) -> QueuePlace:
+    """A row of `PLACE_SQL` or `NEW_PLACE_SQL` as a place.
+
+    What runs now is half done on average. Workers of a pool share the work.
+    """
+    own, others = int(row["own"]), int(row["others"])
+    reason, detail = _find_reason(row)
+    eta_ms: int | None = None
+    if reason in (None, "own_limit"):
+        before_ms = float(row["own_ms"]) + float(row["others_ms"]) + float(row["running_ms"]) / 2
+        eta_ms = round(before_ms / max(1, row["workers"]) + float(row["own_row_ms"]))
+    return QueuePlace(position=own + others + 1, eta_ms=eta_ms, own=own, others=others, reason=reason, detail=detail)
+
+
+def _find_reason(row: Mapping[str, Any]) -> tuple[ReasonCode | None, str]:
+    code: ReasonCode | None = None
+    if row["paused"]:
+        code = "paused"
+    elif not row["workers"]:
+        code = "loading" if row["loading"] else "no_worker"
+    elif row["slots"] is not None and row["running"] >= row["slots"]:
+        code = "own_limit"
+    if code is None:
+        return None, ""
+    return code, (row["paused_reason"] if code == "paused" and row["paused_reason"] else REASONS[code])

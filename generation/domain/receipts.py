@@ -1,0 +1,27 @@
+"""Receipts: how a picture was made, signed by this installation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+_SALT = "generation.receipt"
+
+
+def sign_receipt(body: Mapping[str, Any]) -> str:
+    """HMAC-SHA-256 in hexadecimal over the body as canonical JSON (sorted keys, no blanks)."""
+    return _sign(body, settings.SECRET_KEY)
+
+
+def receipt_is_ours(body: Mapping[str, Any], signature: str) -> bool:
+    """Whether this installation signed exactly this body."""
+    return constant_time_compare(_sign(body, settings.SECRET_KEY), signature)
+
+
+def _sign(body: Mapping[str, Any], secret: str) -> str:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return salted_hmac(_SALT, text, secret=secret, algorithm="sha256").hexdigest()

@@ -1,0 +1,43 @@
+"""Removing a generation for good: its rows now, its files by an errand of the same transaction. The ledger stays."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import transaction
+
+from accounts.domain.errands import ClaimedErrand, add_errand, errand
+from accounts.enums import ErrandKind
+from accounts.tenancy import current_tenant
+from generation.domain.storage import delete_files
+from generation.enums import FINAL
+from generation.errors import GenerationNotFound, NotFinished
+from generation.models import Generation, Idempotency, Image, Receipt
+
+
+def remove_generation(id: UUID) -> None:
+    """Delete an ended generation with its images and receipts. Raises `GenerationNotFound`, `NotFinished`."""
+    with transaction.atomic():
+        row = Generation.objects.select_for_update().filter(pk=id).first()
+        if row is None:
+            raise GenerationNotFound
+        if row.status not in FINAL:
+            raise NotFinished("this generation has not ended yet: cancel it first")
+        images = list(Image.objects.filter(generation_id=id).values_list("file", "thumbnail"))
+        Receipt.objects.filter(image__generation_id=id).delete()
+        Image.objects.filter(generation_id=id).delete()
+        Idempotency.objects.filter(generation_id=id).delete()
+        Generation.objects.filter(pk=id).delete()
+        if images:
+            paths = [path for pair in images for path in pair]
+            add_errand(kind=ErrandKind.DELETE_FILES, ref=id, data={"paths": paths}, tenant=current_tenant())
+
+
+@errand(ErrandKind.DELETE_FILES)
+def delete_generation_files(claimed: ClaimedErrand) -> None:
+    """Delete the named files; those that are gone already are fine."""
+    own = f"{claimed.tenant}/"
+    paths = [path for path in claimed.data["paths"] if str(path).startswith(own)]
+    if len(paths) < len(claimed.data["paths"]):
+        raise ValueError("an errand names files outside of its tenant's folder")
+    delete_files(paths)

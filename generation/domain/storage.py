@@ -1,0 +1,179 @@
+"""Files of pictures under `STUDIO_MEDIA`: written whole or not at all, readable by this account only.
+
+Layout: `<tenant>/<member>/<yyyy-mm>/<generation>-<index>-<fence>.<ext>` with the thumbnail beside it, so that one
+person's history is one folder. The fence in the name keeps two owners of one row from writing the same file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.conf import settings
+
+from accounts.domain.sql import fetch_all
+
+logger = logging.getLogger(__name__)
+
+EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+OLD_ENOUGH_S = 3600  # a younger file without a row may belong to a finish that is under way
+_BATCH = 1000
+_UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+_OURS = re.compile(rf"{_UUID}/(?:{_UUID}|nobody)/\d{{4}}-\d\d/{_UUID}-\d+-\d+(?:-thumb)?\.(?:png|jpg|webp)")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+
+
+class Owned(Protocol):
+    """What names a row's files: a `ClaimedRow`."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def tenant(self) -> UUID: ...
+    @property
+    def user(self) -> UUID | None: ...
+    @property
+    def fence(self) -> int: ...
+    @property
+    def created_at(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePaths:
+    """Relative to `STUDIO_MEDIA`, with forward slashes."""
+
+    file: str
+    thumbnail: str
+
+
+@dataclass(frozen=True, slots=True)
+class JanitorReport:
+    """`orphans`: files without a row (deleted if asked to); `missing`: files that a row names and that are gone."""
+
+    checked: int
+    orphans: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def image_paths(*, row: Owned, index: int, fmt: str) -> ImagePaths:
+    """Where the picture of this index goes under this fence. Raises ValueError for a format that we do not write."""
+    if fmt not in EXTENSIONS:
+        raise ValueError(f"format must be one of {', '.join(EXTENSIONS)}, got {fmt!r}")
+    folder = f"{row.tenant}/{row.user or 'nobody'}/{row.created_at:%Y-%m}"
+    name = f"{folder}/{row.id}-{index}-{row.fence}"
+    return ImagePaths(file=f"{name}.{EXTENSIONS[fmt]}", thumbnail=f"{name}-thumb.webp")
+
+
+def write_atomic(path: str, data: bytes) -> None:
+    """Write a file under its name only when all of it is on the disk. Raises OSError; then nothing is left behind."""
+    target = _inside(path)
+    _make_folders(target.parent)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def delete_files(paths: Iterable[str]) -> int:
+    """Delete files; returns how many were there. Raises ValueError for a path outside of `STUDIO_MEDIA`, OSError."""
+    deleted = 0
+    for path in [_inside(path) for path in paths]:
+        try:
+            path.unlink()
+            deleted += 1
+        except FileNotFoundError:
+            continue
+    return deleted
+
+
+def janitor(*, older_than_s: float = OLD_ENOUGH_S, delete: bool = True) -> JanitorReport:
+    """Compare the folder with the rows, both ways. Runs under the worker's role, which sees every tenant's images.
+
+    Only names that we could have written are ever deleted.
+    """
+    files = set(_list_files(older_than_s=older_than_s))
+    orphans: list[str] = []
+    for batch in _batches(sorted(files)):
+        known = {row["path"] for row in fetch_all(_KNOWN_SQL, paths=batch)}
+        orphans += [path for path in batch if path not in known]
+    checked, missing = 0, []
+    last = UUID(int=0)
+    while rows := fetch_all(_PAGE_SQL, after=last, limit=_BATCH):
+        last, checked = rows[-1]["id"], checked + len(rows)
+        missing += [path for row in rows for path in (row["file"], row["thumbnail"]) if not _inside(path).is_file()]
+    if missing:
+        logger.error("%d files of images are not there, the first: %s", len(missing), missing[0])
+    if delete and orphans:
+        logger.warning("deleting %d files without a row", len(orphans))
+        delete_files(orphans)
+    return JanitorReport(checked=checked, orphans=tuple(orphans), missing=tuple(missing))
+
+
+_KNOWN_SQL = """
+SELECT file AS path FROM generation_image WHERE file = ANY(%(paths)s)
+UNION SELECT thumbnail FROM generation_image WHERE thumbnail = ANY(%(paths)s)
+"""
+_PAGE_SQL = "SELECT id, file, thumbnail FROM generation_image WHERE id > %(after)s ORDER BY id LIMIT %(limit)s"
+
+
+def _list_files(*, older_than_s: float) -> Iterator[str]:
+    root, now = Path(settings.STUDIO_MEDIA), time.time()
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder, name)
+            relative = path.relative_to(root).as_posix()
+            if not _OURS.fullmatch(relative) and not _TEMPORARY.fullmatch(name):
+                continue
+            try:
+                old = now - path.stat().st_mtime >= older_than_s
+            except FileNotFoundError:
+                continue
+            if old:
+                yield relative
+
+
+def _batches(paths: list[str]) -> Iterator[list[str]]:
+    return (paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH))
+
+
+def _inside(path: str) -> Path:
+    """The absolute path; raises ValueError where it leads out of `STUDIO_MEDIA`."""
+    pure = Path(path)
+    if pure.is_absolute() or ".." in pure.parts or "\x00" in path or not pure.parts:
+        raise ValueError(f"not a path under STUDIO_MEDIA: {path!r}")
+    return Path(settings.STUDIO_MEDIA) / pure
+
+
+def _make_folders(folder: Path) -> None:
+    """Make what is missing, each folder private and on the disk before anything is put into it."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(new.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,158 @@
+"""Taking a request: one transaction with its idempotency row, its reserve, its place in the queue and the row itself.
+
+Order of locks, here and wherever a generation moves: idempotency, generation, counters, clock, cost.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+
+from accounts.domain.callers import Caller
+from accounts.domain.quotas import reserve
+from accounts.domain.sql import fetch_one
+from accounts.enums import Metric
+from accounts.ids import uuid7
+from accounts.tenancy import current_scope, in_tenant
+from generation.domain.catalog import find_model, spec_of
+from generation.domain.clocks import enter_queue
+from generation.domain.cost import estimate_image_ms
+from generation.domain.request import GenerationRequest, hash_request, resolve
+from generation.enums import Status
+from generation.errors import InvalidRequest, KeyReused, StillRunning
+from generation.models import Generation
+from generation.queue.progress import publish
+from generation.queue.wake import wake_pool
+
+logger = logging.getLogger(__name__)
+
+# A row of ours, or one of more than a day ago that becomes ours; none: somebody has this key. A parallel request with
+# the same key waits here until the first has committed or rolled back.
+_TAKE_KEY_SQL = """
+INSERT INTO generation_idempotency AS i
+       (id, tenant_id, caller, idempotency_key, body_sha256, generation_id, created_at)
+VALUES (%(id)s, %(tenant)s, %(caller)s, %(key)s, %(body)s, %(generation)s, now())
+ON CONFLICT (tenant_id, caller, idempotency_key) DO UPDATE
+   SET body_sha256 = excluded.body_sha256, generation_id = excluded.generation_id, created_at = excluded.created_at
+ WHERE i.created_at < now() - interval '24 hours'
+RETURNING id
+"""
+_FIND_KEY_SQL = """
+SELECT body_sha256, generation_id FROM generation_idempotency
+ WHERE tenant_id = %(tenant)s AND caller = %(caller)s AND idempotency_key = %(key)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The accepted generation; `replayed` when an earlier request with the same idempotency key had made it."""
+
+    id: UUID
+    replayed: bool
+
+
+def submit_generation(
+    *,
+    caller: Caller,
+    request: GenerationRequest,
+    idempotency_key: str | None = None,
+    body_sha256: str | None = None,
+    retry_of: UUID | None = None,
+) -> Submitted:
+    """Store a request and reserve what it will cost, all or nothing; after the commit, try to wake a worker.
+
+    Raises `ModelNotFound`, `InvalidRequest`, `QueueFull`, `QuotaExceeded`, `KeyReused` (the same key, another body);
+    then there is no row and no charge. Redis may be down or hang: then the sweep wakes the worker.
+    """
+    scope = nullcontext() if current_scope().tenant == caller.tenant else in_tenant(caller.tenant)
+    with scope:
+        spec = spec_of(find_model(request.model, caller))
+        resolved = resolve(request, spec, caller.plan)
+        image_ms = estimate_image_ms(resolved, spec)
+        generation = Generation(
+            id=uuid7(),
+            tenant_id=caller.tenant,
+            user=caller.user,
+            key=caller.key,
+            lane=settings.STUDIO_LANE,
+            pool=resolved.pool,
+            model_id=resolved.model,
+            task=resolved.task,
+            prompt=resolved.prompt,
+            negative_prompt=resolved.negative_prompt,
+            width=resolved.width,
+            height=resolved.height,
+            steps=resolved.steps,
+            seed=resolved.seed,
+            n=resolved.n,
+            params=resolved.params,
+            batch_key=resolved.batch_key,
+            retry_of=retry_of,
+            estimate_ms=image_ms * resolved.n,
+            created_at=Now(),  # the database's clock: rows of several web machines stand in one order
+            queued_at=Now(),
+        )
+        with transaction.atomic():
+            if idempotency_key is not None:
+                body = body_sha256 or hash_request(request)
+                earlier = _take_key(caller, generation.id, key=idempotency_key, body=body)
+                if earlier is not None:
+                    return Submitted(earlier, replayed=True)
+            _insert(caller, generation)
+            transaction.on_commit(lambda: announce(generation), robust=True)
+    return Submitted(generation.id, replayed=False)
+
+
+def announce(generation: Generation) -> None:
+    """Tell workers and watchers about a stored row. Both are only quicker this way; never raises for Redis."""
+    wake_pool(lane=generation.lane, pool=generation.pool)
+    publish(tenant=generation.tenant_id, generation=generation.id, kind=Status.QUEUED.value)
+
+
+def _take_key(caller: Caller, generation: UUID, *, key: str, body: str) -> UUID | None:
+    """Make an idempotency key ours; the id of the generation that it has made before, or None. Raises `KeyReused`."""
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        raise InvalidRequest("Idempotency-Key must have 1 to 255 printable characters", field="Idempotency-Key")
+    who = caller.key or caller.user or caller.tenant
+    names = {"tenant": caller.tenant, "caller": who, "key": key}
+    if fetch_one(_TAKE_KEY_SQL, id=uuid7(), body=body, generation=generation, **names):
+        return None
+    row = fetch_one(_FIND_KEY_SQL, **names)
+    if row is None or row["generation_id"] is None:
+        reason = "the first request with this Idempotency-Key is still being taken, try again"
+        raise StillRunning(reason, retry_after_s=1)
+    if row["body_sha256"] != body:
+        raise KeyReused("this Idempotency-Key came with another body before; use a new key for a new request")
+    found: UUID = row["generation_id"]
+    return found
+
+
+def _insert(caller: Caller, generation: Generation) -> None:
+    generation.charged_on = reserve(
+        ref=generation.id,
+        tenant=caller.tenant,
+        user=caller.user,
+        key=caller.key,
+        plan=caller.plan,
+        amounts=reserved_amounts(estimate_ms=generation.estimate_ms, n=generation.n),
+    )
+    enter_queue(
+        lane=generation.lane,
+        pool=generation.pool,
+        tenant=caller.tenant,
+        weight=caller.plan.weight,
+        ms=generation.estimate_ms,
+        limit=caller.plan.queue_length,
+    )
+    generation.save(force_insert=True)
+
+
+def reserved_amounts(*, estimate_ms: int, n: int) -> dict[Metric, int]:
+    """What a generation sets aside: its estimate and its images."""
+    return {Metric.GPU_MS: estimate_ms, Metric.IMAGES: n}

@@ -1,0 +1,192 @@
+"""Loads a model: from a folder or hub id to a family that can draw. GPU worker only: torch at the top.
+
+BF16, safetensors only, no code from a hub; FP32 on hardware without BF16 instructions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLQwenImage,
+    FlowMatchEulerDiscreteScheduler,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+)
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+from transformers.utils import logging as transformers_logging
+
+from generation.engine.catalog import OFFLOADS, PROJECT_ROOT, ModelSpec
+from generation.engine.checkpoint import verify_checkpoint
+from generation.engine.device import DeviceInfo, describe_device, pick_device, pick_dtype
+from generation.engine.errors import CheckpointError
+from generation.engine.family import Family
+from generation.engine.lora import fuse_turbo
+from generation.engine.pipelines.qwen_image import QwenImage
+
+logger = logging.getLogger(__name__)
+
+# What a checkpoint consists of; a hub repository's pickles are not even downloaded.
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.md"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model in memory. `dtype` is "bfloat16" or "float32" and `dtype_reason` says why; `load_ms` in milliseconds.
+
+    `offload` is what is in force, which is "none" on a CPU whatever was asked for.
+    """
+
+    spec: ModelSpec
+    family: Family
+    device: DeviceInfo
+    dtype: str
+    dtype_reason: str
+    offload: str
+    load_ms: float
+
+
+def load_model(
+    spec: ModelSpec,
+    *,
+    device: str | None = None,
+    offload: str | None = None,
+    hub_offline: bool = True,
+    exact_decode: bool = False,
+) -> LoadedModel:
+    """Load `spec` onto `device` (default: CUDA where there is one). `offload` defaults to the entry's.
+
+    `exact_decode` keeps the VAE as the pipeline has it instead of its faster single-frame twin (≥ 50 dB from it).
+    Raises CheckpointError naming the file, the reason and the remedy; ValueError for an unknown offload.
+    """
+    started = time.perf_counter()
+    target = pick_device(device)
+    dtype, reason = pick_dtype(target)
+    offload = _pick_offload(offload or spec.offload, target)
+    folder = find_checkpoint(spec, hub_offline=hub_offline)
+    verify_checkpoint(folder)
+    pipe = load_pipeline(folder, dtype=dtype)
+    if spec.turbo_lora is not None:
+        fuse_turbo(pipe, file=find_lora(spec, hub_offline=hub_offline), scale=spec.turbo_lora.scale)
+    family = _FAMILIES[spec.family](pipe=pipe, spec=spec, device=target, exact_decode=exact_decode)
+    _place(pipe, target, offload)
+    loaded = LoadedModel(
+        spec=spec,
+        family=family,
+        device=describe_device(str(target)),
+        dtype=str(dtype).removeprefix("torch."),
+        dtype_reason=reason,
+        offload=offload,
+        load_ms=1000 * (time.perf_counter() - started),
+    )
+    logger.info("loaded %s in %.0f ms on %s, %s", spec.slug, loaded.load_ms, loaded.device.name, reason)
+    return loaded
+
+
+def load_pipeline(folder: Path, *, dtype: torch.dtype) -> Any:
+    """A `QwenImagePipeline` of a verified folder, on the CPU, every tensor from the files.
+
+    Raises CheckpointError when files and classes do not agree: libraries fill what is missing with random numbers.
+    """
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()  # bars for each shard make a mess of a worker's log
+    pipeline_class: Any = QwenImagePipeline  # its constructor has no types
+    return pipeline_class(
+        scheduler=_load_part(FlowMatchEulerDiscreteScheduler, folder / "scheduler", local_files_only=True),
+        tokenizer=_load_part(Qwen2Tokenizer, folder / "tokenizer", local_files_only=True),
+        text_encoder=_load_weights(Qwen2_5_VLForConditionalGeneration, folder / "text_encoder", dtype=dtype),
+        transformer=_load_weights(QwenImageTransformer2DModel, folder / "transformer", dtype=dtype),
+        vae=_load_weights(AutoencoderKLQwenImage, folder / "vae", dtype=dtype),
+    )
+
+
+def find_checkpoint(spec: ModelSpec, *, hub_offline: bool) -> Path:
+    """The entry's folder, or the hub snapshot's in the local cache (downloaded first unless `hub_offline`)."""
+    if spec.folder is not None:
+        return spec.folder
+    return _ask_hub(
+        spec.path,
+        lambda: snapshot_download(
+            spec.path, revision=spec.revision, local_files_only=hub_offline, allow_patterns=_HUB_FILES
+        ),
+    )
+
+
+def find_lora(spec: ModelSpec, *, hub_offline: bool) -> Path:
+    """The turbo LoRA's file: a path, or `owner/name:file.safetensors` on the hub."""
+    if spec.turbo_lora is None:
+        raise ValueError(f"model {spec.slug} has no turbo_lora")
+    path = spec.turbo_lora.path
+    repo, colon, name = path.partition(":")
+    if not colon or Path(path).exists():
+        return PROJECT_ROOT / Path(path).expanduser()
+    return _ask_hub(path, lambda: hf_hub_download(repo, name, local_files_only=hub_offline))
+
+
+def _ask_hub(name: str, ask: Callable[[], str]) -> Path:
+    try:
+        return Path(ask())
+    except LocalEntryNotFoundError as error:
+        reason = "is not in the local hub cache, and the hub is off or out of reach"
+        raise CheckpointError(file=name, reason=reason, remedy="download it first, or give a folder") from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = f"cannot be had from the hub ({error})"
+        raise CheckpointError(file=name, reason=reason, remedy="check name and revision, or give a folder") from error
+
+
+def _load_weights(cls: Any, folder: Path, **kwargs: Any) -> Any:
+    model, info = _load_part(
+        cls, folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **kwargs
+    )
+    if info.get("unexpected_keys"):
+        logger.warning("%s holds %d tensors that nothing reads", folder, len(info["unexpected_keys"]))
+    for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
+        if info.get(problem):
+            named = sorted(map(str, info[problem]))
+            reason = f"{problem.replace('_', ' ')}: {len(named)}, {named[0]} among them"
+            raise CheckpointError(file=folder, reason=reason, remedy="weights and config.json must belong together")
+    return model.eval().requires_grad_(False)
+
+
+def _load_part(cls: Any, folder: Path, **kwargs: Any) -> Any:
+    """Whatever a library says about a file becomes a CheckpointError with the folder's name."""
+    try:
+        return cls.from_pretrained(folder, **kwargs)
+    except Exception as error:  # the libraries raise anything from OSError to RuntimeError here
+        reason = f"cannot be loaded as {cls.__name__}: {error}"
+        raise CheckpointError(file=folder, reason=reason, remedy="copy it again, or check its config") from error
+
+
+def _pick_offload(offload: str, device: torch.device) -> str:
+    if offload not in OFFLOADS:
+        raise ValueError(f"offload {offload!r} is unknown, allowed: {', '.join(OFFLOADS)}")
+    if offload != "none" and device.type == "cpu":
+        logger.info("offload %s is without effect: the model is in main memory already", offload)
+        return "none"
+    return offload
+
+
+def _place(pipe: Any, device: torch.device, offload: str) -> None:
+    """Move the weights, or hang diffusers' offload hooks on them for cards smaller than the model."""
+    if offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    elif offload == "group":
+        pipe.enable_group_offload(
+            onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level", use_stream=True
+        )
+    elif offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+
+
+_FAMILIES: dict[str, Callable[..., Family]] = {"qwen-image": QwenImage}

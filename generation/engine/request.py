@@ -1,0 +1,121 @@
+"""What a pass is asked to draw: frozen values that check themselves. Imports no torch: web processes use them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MAX_PROMPT_CHARS = 32_768
+MAX_SIDE = 4096  # pixels; QwenEmbedRope knows 4,096 positions per axis, and nobody has a card for more
+MAX_STEPS = 100
+MAX_SEED = 2**63 - 1  # what a signed bigint column and torch.Generator both hold
+MAX_CFG = 30.0
+MAX_LORA_SCALE = 2.0
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraUse:
+    """One style adapter of a row: a safetensors file, the SHA-256 of its bytes (hex) and its strength (−2…2)."""
+
+    path: str
+    sha256: str
+    scale: float
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError("lora path is empty, give the safetensors file")
+        if not _SHA256.fullmatch(self.sha256):
+            raise ValueError("lora sha256 must be 64 lower-case hex digits")
+        _check_number("lora scale", self.scale, -MAX_LORA_SCALE, MAX_LORA_SCALE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassRow:
+    """One picture of a pass.
+
+    `key` names the row in hooks and outcome (any string that is unique in the pass). Sizes are in pixels.
+    `negative_prompt` "" means none was given; true CFG runs when one is given and `true_cfg_scale` > 1
+    (" " is a given, blank one, as on the Qwen-Image card).
+
+    Raises ValueError, naming field and bound. What depends on the model (its steps, size multiple and largest size) is
+    checked by `Family.check`.
+    """
+
+    key: str
+    prompt: str
+    width: int
+    height: int
+    num_inference_steps: int
+    seed: int
+    negative_prompt: str = ""
+    true_cfg_scale: float = 1.0
+    loras: tuple[LoraUse, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            raise ValueError("key is empty, every row of a pass needs its own")
+        if not self.prompt.strip():
+            raise ValueError("prompt is empty")
+        check_text("prompt", self.prompt)
+        check_text("negative_prompt", self.negative_prompt)
+        for name in ("width", "height"):
+            check_whole(name, getattr(self, name), 16, MAX_SIDE)
+            if getattr(self, name) % 16:
+                raise ValueError(f"{name} {getattr(self, name)} is not a multiple of 16")
+        check_whole("num_inference_steps", self.num_inference_steps, 1, MAX_STEPS)
+        check_whole("seed", self.seed, 0, MAX_SEED)
+        _check_number("true_cfg_scale", self.true_cfg_scale, 0.0, MAX_CFG)
+        if len(self.loras) > 4:
+            raise ValueError(f"loras has {len(self.loras)} entries, max 4")
+        if len({use.sha256 for use in self.loras}) < len(self.loras):
+            raise ValueError("loras names the same file twice")
+
+    @property
+    def guided(self) -> bool:
+        """Whether true CFG runs: the rule of `QwenImagePipeline.__call__`."""
+        return self.true_cfg_scale > 1 and self.negative_prompt != ""
+
+
+def length_bucket(n_tokens: int, ladder: Sequence[int]) -> int:
+    """The smallest rung of the ascending `ladder` that holds `n_tokens`; an empty ladder means exact lengths.
+
+    The bucket is part of a picture's identity: padding to another one moves pixels (58.7–64 dB).
+    Raises ValueError when the ladder's top is too short.
+    """
+    if n_tokens < 1:
+        raise ValueError(f"n_tokens must be at least 1, got {n_tokens}")
+    if not ladder:
+        return n_tokens
+    for rung in ladder:
+        if n_tokens <= rung:
+            return rung
+    raise ValueError(f"n_tokens {n_tokens} is over the longest bucket, max {ladder[-1]}")
+
+
+def check_text(name: str, value: str) -> None:
+    """Refuse what no tokenizer and no text column can hold. Raises ValueError."""
+    if len(value) > MAX_PROMPT_CHARS:
+        raise ValueError(f"{name} too long, max {MAX_PROMPT_CHARS} chars")
+    if "\x00" in value:
+        raise ValueError(f"{name} holds a NUL character, remove it")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError(f"{name} holds a lone surrogate, send valid Unicode")
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> None:
+    """Raises ValueError unless `value` is an int (no bool) from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} {value} is out of range, {low} to {high}")
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} {value} is out of range, {low:g} to {high:g}")

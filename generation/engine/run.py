@@ -1,0 +1,201 @@
+"""One pass: schedule → run → postprocess. GPU worker only: torch at the top."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from generation.engine.errors import BadFrame, HookFailed, OutOfMemory
+from generation.engine.family import Pass, PassShape, RowConds, RowLatents
+from generation.engine.guard import check_latents
+from generation.engine.loader import LoadedModel
+from generation.engine.outcome import Hooks, PassOutcome, RowOutcome, RowTimings
+from generation.engine.request import PassRow
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A row whose prompts are encoded."""
+
+    row: PassRow
+    conds: RowConds
+    shape: PassShape
+    encode_ms: float
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one `run_pass` knows; `ended` fills up until every row is in it."""
+
+    model: LoadedModel
+    hooks: Hooks
+    ended: dict[str, RowOutcome] = field(default_factory=dict)
+    halved: int = 0
+    repeated: int = 0
+
+
+def run_pass(model: LoadedModel, rows: Sequence[PassRow], hooks: Hooks) -> PassOutcome:
+    """Draw `rows`, together where they may be, and say of each how it ended.
+
+    Rows that agree in size, steps, text-length bucket and LoRAs share a forward, at most `batch_max` at a time; others
+    follow one another. A row that cannot be drawn fails alone: a group that raises is repeated row by row, and out of
+    memory halves it. Raises ValueError for two rows of one key, HookFailed when a hook raised; nothing else.
+    """
+    if len({row.key for row in rows}) != len(rows):
+        raise ValueError("key is used twice in one pass")
+    started = time.perf_counter()
+    run = _Run(model, hooks)
+    for group in _schedule(run, rows):
+        _draw(run, group)
+    return PassOutcome(
+        rows=tuple(run.ended[row.key] for row in rows),
+        dtype=model.dtype,
+        hardware=model.device.key,
+        run_ms=_since(started),
+        halved=run.halved,
+        repeated=run.repeated,
+    )
+
+
+# 1. Schedule
+
+
+def _schedule(run: _Run, rows: Sequence[PassRow]) -> list[list[_Ready]]:
+    """Encode each row alone, and group those that may share a forward."""
+    _call(run.hooks.phase, "encode", {"rows": len(rows)})
+    groups: dict[tuple[PassShape, int], list[_Ready]] = {}
+    for row in rows:
+        if (ready := _encode(run, row)) is not None:
+            groups.setdefault((ready.shape, row.num_inference_steps), []).append(ready)
+    most = run.model.family.limits.batch_max
+    return [group[at : at + most] for group in groups.values() for at in range(0, len(group), most)]
+
+
+def _encode(run: _Run, row: PassRow) -> _Ready | None:
+    started = time.perf_counter()
+    family = run.model.family
+    try:
+        family.check(row)
+        conds = family.encode(row)
+        return _Ready(row, conds, family.plan(row, conds), _since(started))
+    except Exception as error:  # whatever one prompt does, its neighbours are drawn
+        run.ended[row.key] = RowOutcome(key=row.key, status="failed", error=error)
+        return None
+
+
+# 2. Run
+
+
+def _draw(run: _Run, group: list[_Ready]) -> None:
+    """Draw a group; on failure halve it (out of memory) or take it row by row, down to the row that is at fault."""
+    try:
+        _attempt(run, group)
+        return
+    except HookFailed:
+        raise
+    except Exception as error:
+        failure: Exception = error.with_traceback(None)  # the traceback would keep the tensors alive
+    out_of_memory = _is_out_of_memory(failure)
+    if out_of_memory and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    group = [ready for ready in group if ready.row.key not in run.ended]
+    if len(group) == 1:
+        if out_of_memory:
+            failure = OutOfMemory(f"one picture of this size does not fit the memory: {failure}")
+        _end(run, group[0], status="failed", error=failure)
+    elif out_of_memory:
+        run.halved += 1
+        _draw(run, group[: len(group) // 2])
+        _draw(run, group[len(group) // 2 :])
+    else:
+        run.repeated += 1
+        for ready in group:
+            _draw(run, [ready])
+
+
+def _attempt(run: _Run, group: list[_Ready]) -> None:
+    """The denoising loop. Cancelled and stopped rows end here; the others in `_collect`."""
+    family, hooks = run.model.family, run.hooks
+    started = time.perf_counter()
+    state = family.begin([ready.row for ready in group], [ready.conds for ready in group])
+    steps, step_ms = group[0].row.num_inference_steps, []
+    for step in range(1, steps + 1):
+        if _call(hooks.stop):
+            return _leave(run, group, state, status="stopped", keys=set(state.keys))
+        _leave(run, group, state, status="cancelled", keys=_call(hooks.cancelled) & set(state.keys))
+        if not state.rows:
+            return None
+        _call(hooks.phase, "step", {"step": step, "steps": steps, "rows": len(state.rows)})
+        at = time.perf_counter()
+        family.step(state)
+        previews = family.preview(state)
+        step_ms.append(_since(at))
+        _call(hooks.step, step, steps, previews)
+    timings = RowTimings(steps_ms=_since(started), step_ms=tuple(step_ms))
+    return _collect(run, group, family.latents(state), timings)
+
+
+def _leave(run: _Run, group: list[_Ready], state: Pass, *, status: Any, keys: set[str]) -> None:
+    if not keys:
+        return
+    run.model.family.drop(state, keys)
+    for ready in group:
+        if ready.row.key in keys:
+            _end(run, ready, status=status)
+
+
+# 3. Postprocess
+
+
+def _collect(run: _Run, group: list[_Ready], drawn: list[RowLatents], timings: RowTimings) -> None:
+    by_key = {latents.key: latents for latents in drawn}
+    for ready in group:
+        latents = by_key.get(ready.row.key)
+        if latents is None:
+            continue  # cancelled on the way
+        try:
+            check_latents(latents.tensor)
+        except BadFrame as error:
+            _end(run, ready, status="failed", error=error, timings=timings, batch_size=len(drawn))
+        else:
+            _end(run, ready, status="drawn", latents=latents, timings=timings, batch_size=len(drawn))
+
+
+def _end(run: _Run, ready: _Ready, *, timings: RowTimings | None = None, **how: Any) -> None:
+    timings = timings or RowTimings()
+    negative = ready.conds.negative
+    run.ended[ready.row.key] = RowOutcome(
+        key=ready.row.key,
+        tokens=ready.conds.positive.tokens,
+        negative_tokens=negative.tokens if negative else None,
+        bucket=ready.shape.bucket,
+        negative_bucket=ready.shape.negative_bucket,
+        steps=ready.row.num_inference_steps,
+        timings=RowTimings(encode_ms=ready.encode_ms, steps_ms=timings.steps_ms, step_ms=timings.step_ms),
+        **how,
+    )
+
+
+def _call(hook: Callable[..., _T], *args: Any) -> _T:
+    """A hook's failure is the caller's, not a row's: it must not end up as a repeated pass."""
+    try:
+        return hook(*args)
+    except Exception as error:
+        raise HookFailed(f"{getattr(hook, '__name__', 'hook')} raised {type(error).__name__}: {error}") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)
+
+
+def _since(started: float) -> float:
+    return 1000 * (time.perf_counter() - started)

@@ -1,0 +1,70 @@
+"""Refusals of generation's domain."""
+
+from __future__ import annotations
+
+from accounts.errors import StudioError
+
+
+class InvalidRequest(StudioError):
+    """A value out of range; the message names the field and the bound."""
+
+    kind = "invalid"
+    code = "invalid_request"
+
+
+class ModelNotFound(StudioError):
+    """No such model, or not one of this tenant's: the two answers are the same."""
+
+    kind = "invalid"
+    code = "model_not_found"
+
+
+class GenerationNotFound(StudioError):
+    kind = "missing"
+    code = "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("no such image generation")
+
+
+class FileNotFound(StudioError):
+    """No such file, or not one of this caller's: the two answers are the same."""
+
+    kind = "missing"
+    code = "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("no such file")
+
+
+class AlreadyFinished(StudioError):
+    """Cancelling what has ended already."""
+
+    kind = "conflict"
+    code = "already_finished"
+
+
+class NotFinished(StudioError):
+    """Retrying or removing what still waits or runs."""
+
+    kind = "conflict"
+    code = "not_finished"
+
+
+class StillRunning(StudioError):
+    """The first request with this idempotency key has not been answered yet."""
+
+    kind = "conflict"
+    code = "idempotency_in_progress"
+
+
+class KeyReused(StudioError):
+    """The same idempotency key came with another body."""
+
+    kind = "mismatch"
+    code = "idempotency_key_reused"
+
+
+class QueueFull(StudioError):
+    kind = "limited"
+    code = "queue_full"

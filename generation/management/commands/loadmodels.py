@@ -1,0 +1,44 @@
+"""manage.py loadmodels: the models file into the database."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from generation.domain.catalog import CatalogDiff, load_models
+from generation.engine.errors import CatalogError
+
+
+class Command(BaseCommand):
+    help = (
+        "Write the models file (STUDIO_MODELS) into the database and show what changed. "
+        "Models that the file does not name stay as they are."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="show what would change, write nothing")
+
+    def handle(self, *, dry_run: bool = False, **options: Any) -> None:
+        try:
+            diff = load_models(settings.STUDIO_MODELS, apply=not dry_run)
+        except CatalogError as error:
+            raise CommandError(str(error)) from error
+        for line in describe(diff):
+            self.stdout.write(line)
+        if dry_run and not diff.is_empty:
+            self.stdout.write("Nothing was written (--dry-run).")
+        elif not dry_run and diff.changed:
+            self.stdout.write("Workers that serve a changed model must be started again.")
+
+
+def describe(diff: CatalogDiff) -> list[str]:
+    """One line per model: `+` new, `~` changed with its keys, `=` as it was, `?` in the database only."""
+    lines = [f"+ {slug}" for slug in diff.added]
+    lines += [f"~ {slug}: {', '.join(keys)}" for slug, keys in sorted(diff.changed.items())]
+    lines += [f"= {slug}" for slug in diff.unchanged]
+    lines += [f"? {slug}: not in the file, stays; switch it off in the admin" for slug in diff.missing]
+    return lines

@@ -1,0 +1,106 @@
+"""What somebody asked for."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models.base import TenantModel
+from generation.enums import Status, Task
+
+SCHEMA_VERSION = 1  # of `params`; a lane claims only rows whose version it knows
+
+
+class Generation(TenantModel):
+    """One prompt, one or more images. The row is the queue entry: status, lease and fence live here."""
+
+    # Who and where
+    user = models.UUIDField(_("member"), null=True)
+    key = models.UUIDField(_("key"), null=True)
+    lane = models.CharField(_("lane"), max_length=10)
+    pool = models.CharField(_("pool"), max_length=40)
+    model = models.ForeignKey("generation.Model", verbose_name=_("model"), on_delete=models.PROTECT, related_name="+")
+
+    # What
+    task = models.CharField(max_length=20, choices=Task.choices, default=Task.TEXT_TO_IMAGE)
+    prompt = models.TextField(_("prompt"))
+    negative_prompt = models.TextField(_("negative prompt"), blank=True)
+    width = models.PositiveIntegerField(_("width"))
+    height = models.PositiveIntegerField(_("height"))
+    steps = models.PositiveSmallIntegerField(_("steps"))
+    seed = models.BigIntegerField(_("seed"))  # of the first image; image i has seed + i
+    n = models.PositiveSmallIntegerField(_("images"), default=1)
+    params = models.JSONField(default=dict)  # true_cfg_scale, loras, output_format, metadata
+    schema_version = models.PositiveSmallIntegerField(default=SCHEMA_VERSION)
+    batch_key = models.CharField(max_length=64)
+    retry_of = models.UUIDField(null=True)
+    starred = models.BooleanField(_("starred"), default=False)
+
+    # Where it is
+    status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.QUEUED)
+    priority = models.SmallIntegerField(_("priority"), default=0)  # orders a tenant's own rows only
+    done = models.PositiveSmallIntegerField(default=0)  # images stored so far
+    attempt = models.PositiveSmallIntegerField(default=0)  # failures of its own
+    lost = models.PositiveSmallIntegerField(default=0)  # leases that ran out under it
+    fence = models.BigIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    worker = models.UUIDField(null=True)
+    step = models.PositiveSmallIntegerField(default=0)  # of the running pass, as of the last renewal
+    cancel_requested_at = models.DateTimeField(null=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.CharField(max_length=500, blank=True)
+    warnings = models.JSONField(default=list)
+
+    # What it costs, in GPU milliseconds
+    estimate_ms = models.BigIntegerField(default=0)  # for all n images
+    claimed_ms = models.BigIntegerField(default=0)  # what the running claim added to the tenant's clock, unweighted
+    cost_ms = models.BigIntegerField(default=0)  # measured so far
+    charged_on = models.DateField()  # the UTC day whose counters hold the reserve
+
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    queued_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta(TenantModel.Meta):
+        abstract = False
+        verbose_name = _("generation")
+        verbose_name_plural = _("generations")
+        indexes = [
+            # head of a tenant's queue
+            models.Index(
+                fields=["lane", "tenant", "model", "-priority", "queued_at", "id"],
+                name="generation_queue_head",
+                condition=Q(status="queued"),
+            ),
+            # filling a pass with rows of one batch key
+            models.Index(
+                fields=["lane", "batch_key", "tenant", "-priority", "queued_at", "id"],
+                name="generation_queue_fill",
+                condition=Q(status="queued"),
+            ),
+            models.Index(fields=["lease_until"], name="generation_lease", condition=Q(status="running")),
+            # the gallery
+            models.Index(fields=["tenant", "-created_at", "-id"], name="generation_history"),
+        ]
+
+
+class Idempotency(TenantModel):
+    """An `Idempotency-Key` of the last 24 hours: which generation it made, for which body."""
+
+    caller = models.UUIDField()  # the key's id, or the member's: another caller's key is another key
+    idempotency_key = models.CharField(max_length=255)
+    body_sha256 = models.CharField(max_length=64)
+    generation = models.ForeignKey(
+        Generation, on_delete=models.CASCADE, related_name="+", null=True, db_constraint=False
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantModel.Meta):
+        abstract = False
+        constraints = [
+            models.UniqueConstraint("tenant", "caller", "idempotency_key", name="generation_idempotency_unique")
+        ]
+        indexes = [models.Index(fields=["created_at"], name="generation_idempotency_age")]

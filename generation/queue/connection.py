@@ -1,0 +1,90 @@
+"""The one place where Redis clients are made. They carry ids and events; nothing that would be missed is kept there.
+
+Keys of the studio in Redis: `rq:*` (RQ's own, wake-ups only), `qs:bus` (`progress.py`), `qs:rate:*` (`generation/api`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+
+from django.conf import settings
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+logger = logging.getLogger(__name__)
+
+REST_S = 5.0  # after a failure nobody here asks Redis for so long: a hanging one would cost each request a second
+_BLOCK_S = 3.0  # longer than any blocking read of a worker, short enough for a Redis that hangs
+
+# Nobody answers at this port: without REDIS_URL every call fails at once, as with a Redis that is down.
+_NOBODY = "redis://127.0.0.1:1/0"
+
+
+@cache
+def redis_client() -> Redis:
+    """The process's client: one second to connect, one to answer, no second try. Safe in threads."""
+    return _make_client(timeout_s=settings.REDIS_TIMEOUT_S)
+
+
+def blocking_connection() -> Redis:
+    """A client of its own for a worker that waits for wake-ups with blocking reads."""
+    return _make_client(timeout_s=_BLOCK_S)
+
+
+def _make_client(*, timeout_s: float) -> Redis:
+    return Redis.from_url(
+        settings.REDIS_URL or _NOBODY,
+        socket_connect_timeout=settings.REDIS_TIMEOUT_S,
+        socket_timeout=timeout_s,
+        # The library's default tries three more times, which makes four seconds of one.
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+class Breaker:
+    """Remembers that Redis has just failed. One for each process."""
+
+    def __init__(self, *, rest_s: float = REST_S) -> None:
+        self._rest_s = rest_s
+        self._lock = threading.Lock()
+        self._rests_until = 0.0
+        self._down = False
+
+    @property
+    def rests(self) -> bool:
+        """Whether the last failure is so fresh that another try would only cost time."""
+        return time.monotonic() < self._rests_until
+
+    def reset(self) -> None:
+        """Forget it."""
+        self._rests_until, self._down = 0.0, False
+
+    def attempt(self, what: str, act: Callable[[], object]) -> bool:
+        """Run a call to Redis; whether it worked. A failure is noted and logged once, never raised.
+
+        While Redis rests nothing is tried. Whoever needs what was not said reads PostgreSQL.
+        """
+        if self.rests:
+            return False
+        try:
+            act()
+        except (RedisError, OSError) as error:
+            with self._lock:
+                self._rests_until = time.monotonic() + self._rest_s
+                first, self._down = not self._down, True
+            logger.log(logging.WARNING if first else logging.DEBUG, "Redis is away, could not %s: %s", what, error)
+            return False
+        with self._lock:
+            back, self._down = self._down, False
+        if back:
+            logger.info("Redis answers again")
+        return True
+
+
+breaker = Breaker()

@@ -1,0 +1,108 @@
+"""/files/<image>: the produced files, for their tenant and nobody else.
+
+Whoever may not see a file gets the answer of one that does not exist. Types are fixed by what we encoded ourselves, and
+nothing in a file may run in a browser (`qwenstudio/headers.py` has the policy for this path).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from django.conf import settings
+from django.http import FileResponse, HttpResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.http import require_safe
+
+from accounts.api.problems import problem_response
+from accounts.enums import Scope
+from accounts.web.requests import StudioRequest
+from generation.domain.gallery import find_image
+from generation.errors import FileNotFound
+
+log = logging.getLogger(__name__)
+
+TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+# A file never changes under its id. `private`: no proxy may keep it for somebody else.
+CACHING = "private, max-age=31536000, immutable"
+
+
+@require_safe
+def serve_file(request: StudioRequest, image: UUID) -> HttpResponseBase:
+    """The full picture; `?download=1` asks the browser to save it."""
+    return _serve(request, image, thumbnail=False)
+
+
+@require_safe
+def serve_thumbnail(request: StudioRequest, image: UUID) -> HttpResponseBase:
+    """Its WebP thumbnail."""
+    return _serve(request, image, thumbnail=True)
+
+
+def _serve(request: StudioRequest, image: UUID, *, thumbnail: bool) -> HttpResponseBase:
+    try:
+        row = _find(request, image)
+        path = _path_of(row["thumbnail" if thumbnail else "file"])
+    except FileNotFound as error:
+        return problem_response(error, path=request.path)
+    kind = "webp" if thumbnail else row["format"]
+    etag = f'"{row["sha256"]}{"-t" if thumbnail else ""}"'
+    response = _respond(request, path, etag=etag)
+    if response.status_code == 200:
+        way = "attachment" if request.GET.get("download") == "1" else "inline"
+        response.headers["Content-Type"] = TYPES[kind]
+        response.headers["Content-Disposition"] = f'{way}; filename="{_name_of(row, kind)}"'
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = CACHING
+    response.headers["Last-Modified"] = format_datetime(row["created_at"], usegmt=True)
+    response.headers["Vary"] = "Cookie, Authorization, X-Api-Key"
+    return response
+
+
+def _find(request: StudioRequest, image: UUID) -> Mapping[str, Any]:
+    """The image's row, looked up in the caller's tenant. Raises `FileNotFound` for everybody else."""
+    caller = request.caller
+    if caller is None or not caller.may(Scope.IMAGES_READ):
+        raise FileNotFound
+    row = find_image(image)
+    if row is None:
+        raise FileNotFound
+    return row
+
+
+def _path_of(name: str) -> Path:
+    """The file under `STUDIO_MEDIA`. Raises `FileNotFound` where it is gone, or where the row points elsewhere."""
+    root = settings.STUDIO_MEDIA.resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+        log.error("a row names a file that is not there: %s", name)
+        raise FileNotFound
+    return path
+
+
+def _respond(request: StudioRequest, path: Path, *, etag: str) -> HttpResponseBase:
+    """The body, by the cheapest way that the server in front offers."""
+    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
+    if etag in known or "*" in known:
+        return HttpResponse(status=304)
+    if settings.STUDIO_ACCEL_PREFIX:
+        # nginx sends it from an `internal` location whose root is STUDIO_MEDIA.
+        name = path.relative_to(settings.STUDIO_MEDIA.resolve())
+        return HttpResponse(headers={"X-Accel-Redirect": settings.STUDIO_ACCEL_PREFIX + quote(str(name))})
+    if request.META.get("studio.sendfile") and request.method == "GET":
+        # The async server sends it: no thread of ours waits for a slow client.
+        size = os.path.getsize(path)
+        return HttpResponse(headers={"X-Studio-Sendfile": str(path), "Content-Length": str(size)})
+    return FileResponse(path.open("rb"))
+
+
+def _name_of(row: Mapping[str, Any], kind: str) -> str:
+    """A name for the saved file: when, which of the generation's, and enough of the id to be unique."""
+    name = f"qwenstudio-{row['created_at']:%Y%m%d-%H%M%S}-{row['index'] + 1}-{str(row['id'])[-6:]}"
+    return f"{name}.{kind.replace('jpeg', 'jpg')}"

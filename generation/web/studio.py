@@ -1,0 +1,122 @@
+"""The studio page: the form, and what is being drawn."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts.api.problems import problem_response
+from accounts.domain.callers import Caller
+from accounts.domain.quotas import usage_left
+from accounts.enums import Scope
+from accounts.errors import NotSignedIn
+from accounts.web.access import member_page
+from accounts.web.requests import StudioRequest
+from generation.domain.catalog import find_model, spec_of, visible_models
+from generation.domain.gallery import get_generation
+from generation.engine.request import MAX_PROMPT_CHARS
+from generation.errors import GenerationNotFound, ModelNotFound
+from generation.models import Model
+from generation.web.recent import queue_notices, recent_work
+from generation.web.words import is_demo, known_words, name_unknown, samples
+
+DRAFT_FIELDS = ("model", "prompt", "negative_prompt", "width", "height", "num_inference_steps", "true_cfg_scale", "n")
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponseBase:
+    """The studio for those who are signed in; the studio's own view leads everybody else to the sign-in page."""
+    return redirect("studio" if getattr(request, "person", None) is not None else "sign-in")
+
+
+@never_cache
+@require_safe
+@member_page
+def studio(request: StudioRequest, caller: Caller) -> HttpResponseBase:
+    """The page; `?again=<id>` opens it with the settings of an earlier generation, `&seed=1` with its seed too."""
+    models = [_choice(model, caller) for model in visible_models(caller)]
+    context = {
+        "models": models,
+        "may_draw": caller.may(Scope.IMAGES_WRITE),
+        "prompt_limit": MAX_PROMPT_CHARS,
+        "samples": samples() if any(model["demo"] for model in models) else [],
+        "draft": _draft(request),
+        "snapshot": _snapshot(caller),
+    }
+    return render(request, "generation/studio.html", context)
+
+
+@never_cache
+@require_safe
+def studio_state(request: StudioRequest) -> HttpResponseBase:
+    """The truth for a page whose stream was away; being asked also renews the browser's pass to the stream."""
+    if request.caller is None:
+        return problem_response(NotSignedIn("sign in again"), path=request.path)
+    return JsonResponse(_snapshot(request.caller))
+
+
+@require_POST
+@member_page
+def studio_words(request: StudioRequest, caller: Caller) -> HttpResponseBase:
+    """A fragment that names the words of a prompt which the demo model does not know; empty for other models.
+
+    A POST, so that what people type stands in no address and no log.
+    """
+    prompt = request.POST.get("prompt", "")
+    unknown: list[str] = []
+    rest = 0
+    try:
+        if is_demo(spec_of(find_model(request.POST.get("model", ""), caller))):
+            unknown, rest = name_unknown(prompt)
+    except ModelNotFound:
+        pass  # staff took it away while the page was open; sending says so
+    context = {"unknown": unknown, "rest": rest, "known": known_words() if unknown else []}
+    return render(request, "generation/unknown.html", context)
+
+
+def _choice(model: Model, caller: Caller) -> dict[str, Any]:
+    """What the form needs to know of a model, with the plan's limits applied."""
+    spec = spec_of(model)
+    plan = caller.plan
+    sizes = [size for size in spec.sizes if size[0] * size[1] <= plan.max_pixels]
+    return {
+        "slug": model.slug,
+        "title": model.title,
+        "description": spec.description,
+        "demo": is_demo(spec),
+        "sizes": sizes or [(spec.default_width, spec.default_height)],
+        "default_width": spec.default_width,
+        "default_height": spec.default_height,
+        "max_width": spec.max_width,
+        "max_height": spec.max_height,
+        "size_multiple": spec.size_multiple,
+        "min_steps": spec.min_steps,
+        "max_steps": min(spec.max_steps, plan.max_steps),
+        "default_steps": min(spec.default_steps, plan.max_steps),
+        "true_cfg_scale": spec.true_cfg_scale,
+        "max_images": min(10, plan.max_images),
+    }
+
+
+def _draft(request: StudioRequest) -> dict[str, Any] | None:
+    try:
+        found = get_generation(UUID(request.GET.get("again", "")))
+    except (ValueError, GenerationNotFound):
+        return None
+    draft = {name: found[name] for name in DRAFT_FIELDS}
+    return draft | {"seed": found["seed"]} if request.GET.get("seed") == "1" else draft
+
+
+def _snapshot(caller: Caller) -> dict[str, Any]:
+    return {
+        "generations": recent_work(caller),
+        "limits": [asdict(limit) for limit in usage_left(caller)],
+        "notices": queue_notices(),
+    }

@@ -1,0 +1,109 @@
+"""Deadlines by phase: a lease is renewed only while the work moves.
+
+A hung kernel holds no lock that Python could notice, and a renewal thread beside it would renew for ever. So each phase
+(encode, step, decode, store) has a deadline of max(30 s, 10 × what it took before), 15 minutes where it was never
+measured; past it the process ends itself, the lease runs out, and another worker takes the rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
+
+FLOOR_S = 30.0
+FACTOR = 10.0
+FIRST_S = 900.0  # kernels are compiled and weights paged in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds; tests use smaller ones."""
+
+    floor_s: float = FLOOR_S
+    factor: float = FACTOR
+    first_s: float = FIRST_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    name: str
+    key: Hashable
+    since: float
+    until: float
+
+
+class PhaseClock:
+    """Knows for each track (the pass, the tails) which phase runs and until when it may. For any number of threads."""
+
+    def __init__(self, deadlines: Deadlines | None = None, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._deadlines = deadlines or Deadlines()
+        self._now = now
+        self._lock = threading.Lock()
+        self._running: dict[str, _Running] = {}
+        self._measured: dict[Hashable, float] = {}
+
+    def enter(self, track: str, name: str, key: Hashable) -> None:
+        """Phase `name` begins on `track`; what ran there before has ended. `key` says what may be compared (sizes)."""
+        now = self._now()
+        with self._lock:
+            self._measure(track, now)
+            whole = (name, key)
+            self._running[track] = _Running(name, whole, now, now + self._allowance(whole))
+
+    def leave(self, track: str) -> None:
+        """Nothing runs on `track` any more."""
+        with self._lock:
+            self._measure(track, self._now())
+
+    def find_overdue(self) -> str | None:
+        """What is past its deadline, in words; None while everything moves."""
+        now = self._now()
+        with self._lock:
+            for track, phase in self._running.items():
+                if now > phase.until:
+                    took, allowed = now - phase.since, phase.until - phase.since
+                    return f"{track}: {phase.name} has not ended after {took:.0f} s, {allowed:.0f} s allowed"
+        return None
+
+    def _measure(self, track: str, now: float) -> None:
+        ended = self._running.pop(track, None)
+        if ended is None:
+            return
+        # The longest of late, slowly forgotten: one quick phase must not tighten the next one's deadline.
+        self._measured[ended.key] = max(now - ended.since, 0.9 * self._measured.get(ended.key, 0.0))
+
+    def _allowance(self, key: Hashable) -> float:
+        measured = self._measured.get(key)
+        if measured is None:
+            return self._deadlines.first_s
+        return max(self._deadlines.floor_s, self._deadlines.factor * measured)
+
+
+class Watchdog:
+    """A thread that does nothing but look at the clock: no file, no database, so that nothing can hold it up."""
+
+    def __init__(self, clock: PhaseClock, *, expired: Callable[[str], None], every_s: float = 1.0) -> None:
+        self._clock = clock
+        self._expired = expired
+        self._every_s = every_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join(timeout=5)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._every_s):
+            reason = self._clock.find_overdue()
+            if reason is not None:
+                self._expired(reason)
+                return

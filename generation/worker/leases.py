@@ -1,0 +1,127 @@
+"""The rows this process holds, and the thread that keeps them its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connection
+
+from generation.domain.claim import ClaimedRow, renew_claims
+
+logger = logging.getLogger(__name__)
+
+LEASE_S = 30
+RENEWALS = 6  # within one lease: five of them may fail
+
+
+@dataclass(slots=True)
+class _Held:
+    row: ClaimedRow
+    step: int = 0
+    lost: bool = False
+    cancelled: bool = False
+
+
+class Leases:
+    """Renews what is held, six times within each lease, over a connection of its own thread.
+
+    `beat` is called in the same thread and rhythm, held rows or not: it writes the worker's own row.
+    """
+
+    def __init__(self, *, beat: Callable[[], None], lease_s: int = LEASE_S) -> None:
+        self._beat = beat
+        self._lease_s = lease_s
+        self._renew_s = lease_s / RENEWALS
+        self._lock = threading.Lock()
+        self._held: dict[UUID, _Held] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join(timeout=10)
+
+    def hold(self, rows: Iterable[ClaimedRow]) -> None:
+        with self._lock:
+            for row in rows:
+                self._held[row.id] = _Held(row)
+
+    def let_go(self, row: ClaimedRow) -> None:
+        """This row is finished, given back or lost: renew it no more."""
+        with self._lock:
+            held = self._held.get(row.id)
+            if held is not None and held.row.fence == row.fence:
+                del self._held[row.id]
+
+    def note_steps(self, steps: Mapping[UUID, int]) -> None:
+        """What the next renewal writes as progress."""
+        with self._lock:
+            for row, step in steps.items():
+                if row in self._held:
+                    self._held[row].step = step
+
+    def is_lost(self, row: ClaimedRow) -> bool:
+        """Whether somebody else has this row by now: whatever is drawn for it must be thrown away."""
+        with self._lock:
+            held = self._held.get(row.id)
+            return held is None or held.lost
+
+    def is_cancelled(self, row: ClaimedRow) -> bool:
+        with self._lock:
+            held = self._held.get(row.id)
+            return held is not None and held.cancelled
+
+    def unwanted(self) -> frozenset[UUID]:
+        """Rows that were lost or cancelled: drop them at the next step."""
+        with self._lock:
+            return frozenset(row for row, held in self._held.items() if held.lost or held.cancelled)
+
+    def find(self, row: UUID) -> ClaimedRow | None:
+        """The held row of this id."""
+        with self._lock:
+            held = self._held.get(row)
+            return None if held is None else held.row
+
+    @property
+    def count(self) -> int:
+        with self._lock:
+            return len(self._held)
+
+    def renew(self) -> None:
+        """One renewal of all held rows."""
+        with self._lock:
+            held = {row: (entry.row.fence, entry.step) for row, entry in self._held.items() if not entry.lost}
+        if not held:
+            return
+        renewal = renew_claims(
+            {row: fence for row, (fence, _) in held.items()},
+            steps={row: step for row, (_, step) in held.items()},
+            lease_s=self._lease_s,
+        )
+        with self._lock:
+            for row, entry in self._held.items():
+                # A row that was finished while the renewal was under way is no longer here.
+                if row in renewal.lost and entry.row.fence == held.get(row, (None, 0))[0]:
+                    entry.lost = True
+                    logger.warning("lease of %s was lost, its pictures are thrown away", row)
+                entry.cancelled = entry.cancelled or row in renewal.cancelled
+
+    def _keep(self) -> None:
+        due = 0.0
+        while not self._ended.wait(max(0.0, due - time.monotonic())):
+            due = time.monotonic() + self._renew_s
+            try:
+                self.renew()
+                self._beat()
+            except Exception as error:  # the database may come back before the lease ends; the fence guards the rest
+                logger.warning("renewal failed, again in %.0f s: %s", self._renew_s, error)
+                connection.close()
+        connection.close()

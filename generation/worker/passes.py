@@ -1,0 +1,195 @@
+"""One pass: claimed rows in, pictures into the tail."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import connection
+
+from generation.domain.claim import Claim, ClaimedRow
+from generation.engine.request import PassRow
+from generation.worker.clock import PhaseClock
+from generation.worker.engine import Engine, TailLike
+from generation.worker.leases import Leases
+from generation.worker.publisher import Publisher
+from generation.worker.settle import Settler, Slice
+from generation.worker.stop import StopFlag
+
+if TYPE_CHECKING:
+    from generation.engine.loader import LoadedModel
+    from generation.engine.outcome import PassOutcome
+    from generation.engine.tail import TailResult
+
+logger = logging.getLogger(__name__)
+
+GRACE_S = 10.0  # how much of a pass a request to end waits for; a longer one gives its rows back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A model that this process holds, with the tail that finishes its pictures."""
+
+    model: LoadedModel
+    tail: TailLike
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What every pass of this process uses."""
+
+    engine: Engine
+    clock: PhaseClock
+    leases: Leases
+    publisher: Publisher
+    settler: Settler
+    stop: StopFlag
+
+
+def draw(claim: Claim, served: Served, desk: Desk) -> None:
+    """Draw a claim's rows. When this returns, each of them is ended, given back, or in the tail's hands."""
+    desk.leases.hold(claim.rows)
+    rows, pictures = _prepare(claim, desk)
+    if not pictures:
+        return
+    connection.close()  # a pass may be long, and nothing in it needs the database
+    hooks = PassHooks(rows, desk, shape=(claim.model, rows[0].width, rows[0].height))
+    try:
+        outcome = desk.engine.run(served.model, pictures, hooks)
+    except Exception as error:  # a bug in a hook or in the engine: each row pays one of its attempts
+        logger.exception("pass failed as a whole")
+        for row in rows:
+            desk.settler.refuse(row, error)
+        return
+    finally:
+        desk.clock.leave("pass")
+    for row in rows:
+        _hand_on(row, outcome, served, desk)
+
+
+def make_key(row: ClaimedRow, index: int) -> str:
+    """The engine's name for one image of a row."""
+    return f"{row.id}:{index}"
+
+
+def make_pictures(row: ClaimedRow) -> list[PassRow]:
+    """One engine row per image to draw. Raises ValueError when the row asks for what no engine can hold."""
+    return [
+        PassRow(
+            key=make_key(row, index),
+            prompt=row.prompt,
+            negative_prompt=row.negative_prompt,
+            width=row.width,
+            height=row.height,
+            num_inference_steps=row.steps,
+            seed=seed,
+            true_cfg_scale=float(row.params.get("true_cfg_scale", 1.0)),
+        )
+        for index, seed in row.seeds
+    ]
+
+
+def _prepare(claim: Claim, desk: Desk) -> tuple[list[ClaimedRow], list[PassRow]]:
+    rows: list[ClaimedRow] = []
+    pictures: list[PassRow] = []
+    for row in claim.rows:
+        try:
+            made = make_pictures(row)
+        except ValueError as error:
+            desk.settler.refuse(row, error)
+            continue
+        rows.append(row)
+        pictures += made
+    return rows, pictures
+
+
+def _hand_on(row: ClaimedRow, outcome: PassOutcome, served: Served, desk: Desk) -> None:
+    """Decide what follows for one row, by the worst that happened to one of its images."""
+    done = Slice(row, {index: outcome.row(make_key(row, index)) for index, _ in row.seeds})
+    statuses = {image.status for image in done.outcomes.values()}
+    errors = [image.error for image in done.outcomes.values() if image.error is not None]
+    if desk.leases.is_lost(row):
+        desk.settler.forget(row)
+    elif desk.leases.is_cancelled(row):
+        desk.settler.cancel(row, run_ms=done.run_ms)
+    elif errors:
+        desk.settler.refuse(row, errors[0])
+    elif statuses != {"drawn"}:
+        desk.settler.give_back(row)
+    else:
+        _submit(done, served, desk)
+
+
+def _submit(done: Slice, served: Served, desk: Desk) -> None:
+    fmt = done.row.params.get("output_format", "png")
+    for index, image in sorted(done.outcomes.items()):
+        if image.latents is None:
+            raise ValueError(f"image {index} was drawn without latents")
+        served.tail.submit(image.latents, partial(_receive, done, index, served, desk), fmt=fmt)
+
+
+def _receive(done: Slice, index: int, served: Served, desk: Desk, result: TailResult) -> None:
+    """In the tail's thread: one picture is ready; with the last one of its row, finish the row."""
+    try:
+        if done.take(index, result):
+            desk.settler.finish(done, served.model)
+    finally:
+        desk.clock.leave(f"tail {served.model.spec.slug}")
+        if served.tail.pending <= 1:
+            connection.close()  # this was the last one for now
+
+
+class PassHooks:
+    """What the engine asks and tells between steps (see `generation.engine.outcome.Hooks`)."""
+
+    def __init__(self, rows: list[ClaimedRow], desk: Desk, *, shape: tuple[str, int, int]) -> None:
+        self._rows = {row.id: row for row in rows}
+        self._names = {make_key(row, index): (row.id, index) for row in rows for index, _ in row.seeds}
+        self._steps: dict[str, int] = {}
+        self._desk = desk
+        self._shape = shape
+        self._step_began = time.monotonic()
+        self._step_s = 0.0
+        self._steps_left = 0
+
+    def phase(self, name: Any, detail: Mapping[str, Any]) -> None:
+        self._desk.clock.enter("pass", name, (*self._shape, detail.get("rows")))
+        self._step_began = time.monotonic()
+        if name == "step":
+            self._steps_left = int(detail["steps"]) - int(detail["step"])
+
+    def step(self, step: int, steps: int, previews: Mapping[str, bytes]) -> None:
+        self._step_s = time.monotonic() - self._step_began
+        touched = set()
+        for key, webp in previews.items():
+            row, index = self._names[key]
+            self._steps[key] = step
+            touched.add(row)
+            if webp:
+                self._desk.publisher.preview(tenant=self._rows[row].tenant, generation=row, index=index, webp=webp)
+        reached = {row: self._progress(row) for row in touched}
+        self._desk.leases.note_steps(reached)
+        for row, at in reached.items():
+            claimed = self._rows[row]
+            self._desk.publisher.progress(tenant=claimed.tenant, generation=row, step=at, steps=claimed.steps)
+
+    def cancelled(self) -> set[str]:
+        unwanted = self._desk.leases.unwanted()
+        return {key for key, (row, _) in self._names.items() if row in unwanted} if unwanted else set()
+
+    def stop(self) -> bool:
+        """Asked to end: what is nearly done is finished, a long rest is given back."""
+        if not self._desk.stop.asked:
+            return False
+        return self._desk.stop.seconds + self._step_s * self._steps_left > GRACE_S
+
+    def _progress(self, row: UUID) -> int:
+        """Steps of a row with several images: their average, so that it only rises and ends at the last step."""
+        claimed = self._rows[row]
+        drawn = sum(self._steps.get(make_key(claimed, index), 0) for index, _ in claimed.seeds)
+        return (claimed.done * claimed.steps + drawn) // max(1, claimed.n)

@@ -1,0 +1,281 @@
+"""A GPU worker: load, warm up, claim and draw until asked to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import connection
+
+from generation.domain.catalog import spec_of
+from generation.domain.claim import claim_pass
+from generation.engine.errors import CheckpointError
+from generation.engine.request import PassRow
+from generation.enums import WorkerState
+from generation.models import Model
+from generation.queue.connection import blocking_connection
+from generation.queue.jobs import StudioJob
+from generation.queue.wake import pool_queue
+from generation.worker import loop
+from generation.worker.clock import Deadlines, PhaseClock, Watchdog
+from generation.worker.database import insist
+from generation.worker.engine import Engine
+from generation.worker.leases import LEASE_S, Leases
+from generation.worker.passes import Desk, Served, draw
+from generation.worker.publisher import Publisher
+from generation.worker.report import Report
+from generation.worker.settle import Settler
+from generation.worker.stop import StopFlag
+from generation.worker.wakeups import WakeUps
+
+if TYPE_CHECKING:
+    from generation.engine.catalog import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+EXIT_BROKEN_MODEL = 3  # what the operator must repair: the supervisor shows it and backs off
+EXIT_STUCK = 70
+_TAIL_S = 60.0  # how long a stopping worker waits for pictures under way
+_PAUSE_S = 5.0  # between two claims while files cannot be stored
+_WARM_UP_STEPS = 1
+
+
+class NothingToServe(Exception):
+    """The pool has no such model; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one worker process is started for. `slugs` empty: every enabled model of the pool."""
+
+    lane: str
+    pool: str
+    slugs: tuple[str, ...] = ()
+    lease_s: int = LEASE_S
+
+
+class GpuWorker:
+    """One process. `run` returns the exit code."""
+
+    def __init__(self, plan: Plan, *, engine: Engine, stop: StopFlag, deadlines: Deadlines | None = None) -> None:
+        self._plan = plan
+        self._engine = engine
+        self._stop = stop
+        self._report = Report(lane=plan.lane, pool=plan.pool)
+        self._clock = PhaseClock(deadlines)
+        self._watchdog = Watchdog(self._clock, expired=self._end_stuck)
+        self._leases = Leases(beat=self._beat, lease_s=plan.lease_s)
+        self._publisher = Publisher()
+        self._served: dict[str, Served] = {}
+        self._hardware = ""
+        self._paused_until = 0.0
+        settler = Settler(leases=self._leases, lane=plan.lane, pause=self._pause)
+        self._desk = Desk(
+            engine=engine,
+            clock=self._clock,
+            leases=self._leases,
+            publisher=self._publisher,
+            settler=settler,
+            stop=stop,
+        )
+
+    # 1. Load, before anything is claimed
+
+    def run(self) -> int:
+        """Load, serve, stop; 0 after a request to end, 3 when a model cannot be loaded."""
+        insist(self._report.write, what="register")
+        try:
+            self._load()
+        except (CheckpointError, NothingToServe) as error:
+            logger.error("worker cannot serve: %s", error)
+            self._report.set(state=WorkerState.FAILED, detail=str(error))
+            insist(self._report.write, what="say why I stop")
+            return EXIT_BROKEN_MODEL
+        self._watchdog.start()
+        self._publisher.start()
+        self._say(WorkerState.IDLE)
+        self._leases.start()
+        try:
+            self._serve()
+        finally:
+            self._close()
+        return 0
+
+    def _load(self) -> None:
+        device = self._engine.describe()
+        self._hardware = device.key
+        self._report.set(hardware=device.key, device=device.name, memory_total=device.memory_total)
+        specs = insist(self._find_specs, what="read the models").value
+        needed = sum(spec.memory_bytes for spec in specs)
+        if len(specs) > 1 and needed > device.memory_total:
+            reason = f"{len(specs)} models need {needed:,} bytes, {device.name} has {device.memory_total:,}"
+            raise NothingToServe(f"{reason}; name fewer with --models")
+        for spec in specs:
+            self._say(WorkerState.LOADING, f"loading {spec.slug}")
+            model = self._engine.load(spec)
+            tail = self._engine.tail(model, self._tail_phase(spec.slug))
+            self._served[spec.slug] = Served(model=model, tail=tail)
+            self._report.set(dtype=model.dtype)
+            self._say(WorkerState.LOADING, f"warming up {spec.slug}")
+            self._warm_up(self._served[spec.slug])
+        self._report.set(serves=list(self._served), memory_used=self._engine.memory_used())
+
+    def _find_specs(self) -> list[ModelSpec]:
+        models = Model.objects.filter(pool=self._plan.pool, enabled=True)
+        if self._plan.slugs:
+            models = models.filter(slug__in=self._plan.slugs)
+        specs = [spec_of(model) for model in models]
+        missing = sorted(set(self._plan.slugs) - {spec.slug for spec in specs})
+        if missing or not specs:
+            named = ", ".join(missing) or "any model"
+            remedy = "write it into the models file and run manage.py loadmodels"
+            raise NothingToServe(f"pool {self._plan.pool} does not offer {named}; {remedy}")
+        return specs
+
+    def _warm_up(self, served: Served) -> None:
+        """One picture for nobody: kernels are chosen, memory is taken, and a model that draws nothing shows now."""
+        spec = served.model.spec
+        row = PassRow(
+            key="warm-up",
+            prompt="a red circle",
+            width=spec.default_width,
+            height=spec.default_height,
+            num_inference_steps=spec.default_steps,
+            seed=0,
+        )
+        started = time.monotonic()
+        outcome = self._engine.run(served.model, [row], _NoHooks()).row("warm-up")
+        errors: list[Exception] = [] if outcome.error is None else [outcome.error]
+        if outcome.latents is not None:
+            served.tail.submit(outcome.latents, lambda result: errors.extend([result.error] if result.error else []))
+            served.tail.drain(None)
+        self._clock.leave(f"tail {spec.slug}")
+        if errors:
+            reason = f"draws nothing that may be delivered ({errors[0]})"
+            raise CheckpointError(file=spec.path, reason=reason, remedy="check the model's weights and its entry")
+        logger.info("warmed up %s in %.1f s", spec.slug, time.monotonic() - started)
+
+    # 2. Serve
+
+    def _serve(self) -> None:
+        global _current
+        wakeups = WakeUps(
+            queue=pool_queue(lane=self._plan.lane, pool=self._plan.pool),
+            name=f"gpu-{self._report.id}",
+            connection=blocking_connection(),
+            job_class=StudioJob,
+        )
+        _current = self
+        try:
+            loop.work(self.turn, wakeups=wakeups, stop=self._stop)
+        finally:
+            _current = None
+
+    def turn(self) -> bool:
+        """Claim one pass and draw it; whether there was one. Its pictures may still be in the tail."""
+        if self._stop.asked or time.monotonic() < self._paused_until:
+            return False
+        claim = claim_pass(
+            lane=self._plan.lane,
+            pool=self._plan.pool,
+            models={slug: served.model.spec.batch_max for slug, served in self._served.items()},
+            worker=self._report.id,
+            hardware=self._hardware,
+            lease_s=self._plan.lease_s,
+        )
+        if claim is None:
+            if self._report.state == WorkerState.BUSY:
+                self._say(WorkerState.IDLE)
+            return False
+        if self._report.state != WorkerState.BUSY:
+            self._say(WorkerState.BUSY)
+        draw(claim, self._served[claim.model], self._desk)
+        self._report.passes += 1
+        return True
+
+    def _pause(self, reason: str) -> None:
+        self._paused_until = time.monotonic() + _PAUSE_S
+        self._report.set(detail=reason)
+
+    # 3. Stop
+
+    def _close(self) -> None:
+        """Wait for the tail, then say goodbye. Leases are renewed until the last picture is stored."""
+        try:
+            self._say(WorkerState.STOPPING)
+        except Exception as error:  # a goodbye nobody hears must not cost the pictures in the tail
+            logger.warning("could not say that I stop: %s", error)
+        for slug, served in self._served.items():
+            if not served.tail.close(_TAIL_S):
+                logger.error("tail of %s did not end within %.0f s; its leases will run out", slug, _TAIL_S)
+        self._leases.stop()
+        self._watchdog.stop()
+        self._publisher.stop()
+        try:
+            self._say(WorkerState.STOPPED)
+        except Exception as error:  # likewise
+            logger.warning("could not say that I stopped: %s", error)
+        connection.close()
+
+    # Threads and reports
+
+    def _say(self, state: WorkerState, detail: str = "") -> None:
+        self._report.write(state=state, detail=detail)
+
+    def _beat(self) -> None:
+        self._report.write(memory_used=self._engine.memory_used())
+
+    def _tail_phase(self, slug: str) -> Any:
+        def phase(name: Any, detail: Mapping[str, Any]) -> None:
+            row, _, _ = str(detail["key"]).partition(":")
+            held = self._leases.find(UUID(row)) if len(row) == 36 else None
+            size = (held.width, held.height) if held else None
+            self._clock.enter(f"tail {slug}", name, (slug, size))
+
+        return phase
+
+    def _end_stuck(self, reason: str) -> None:
+        """In the watchdog's thread: the work hangs. End at once, so that the leases run out."""
+        logger.critical("worker is stuck and ends itself: %s", reason)
+
+        def tell() -> None:
+            self._report.write(state=WorkerState.FAILED, detail=f"stuck: {reason}")
+
+        # The database may be what hangs.
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        teller.join(timeout=3)
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(EXIT_STUCK)
+
+
+_current: GpuWorker | None = None
+
+
+def current_worker() -> GpuWorker | None:
+    """The worker that this process is; None elsewhere."""
+    return _current
+
+
+class _NoHooks:
+    """Nobody listens to a warm-up."""
+
+    def phase(self, name: Any, detail: Mapping[str, Any]) -> None:
+        return None
+
+    def step(self, step: int, steps: int, previews: Mapping[str, bytes]) -> None:
+        return None
+
+    def cancelled(self) -> set[str]:
+        return set()
+
+    def stop(self) -> bool:
+        return False

@@ -1,0 +1,72 @@
+"""The ticker: one process of any number sweeps, every five seconds, directly and through no queue."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from django.db import connection
+
+from generation.domain.storage import janitor
+from generation.domain.sweep import sweep
+from generation.worker.database import UNREACHABLE
+from generation.worker.stop import StopFlag
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 5.0
+CLEAN_EVERY_S = 3600.0
+LOCK = 0x71735F7469636B65  # "qs_ticke": the advisory lock's key, the same in every lane
+
+
+def tick(*, stop: StopFlag, every_s: float = EVERY_S) -> None:
+    """Sweep until asked to end. The lock belongs to the connection, so a dead holder frees it by dying."""
+    holder, cleaned_at = False, time.monotonic()
+    while not stop.asked:
+        started = time.monotonic()
+        try:
+            held = _hold_lock()
+            if held and not holder:
+                logger.info("ticker holds the lock and sweeps")
+            holder = held
+            if holder:
+                report = sweep()
+                logger.debug("swept: %s", report)
+                if time.monotonic() - cleaned_at > CLEAN_EVERY_S:
+                    cleaned_at = time.monotonic()
+                    # A large folder takes minutes to look through, and sweeps cannot wait for that.
+                    threading.Thread(target=clean_files, name="janitor", daemon=True).start()
+        except UNREACHABLE as error:
+            logger.warning("database out of reach, the next tick tries again: %s", error)
+            connection.close()
+            holder = False
+        except Exception:  # one bad row must not stop the sweeps that others wait for
+            logger.exception("sweep failed")
+        stop.wait(max(0.1, every_s - (time.monotonic() - started)))
+    connection.close()
+
+
+def clean_files() -> None:
+    """Compare files and rows once, over a connection of this thread."""
+    try:
+        report = janitor()
+        logger.info("janitor: %d images looked at, %d files without a row", report.checked, len(report.orphans))
+    except Exception:  # the next hour tries again
+        logger.exception("janitor failed")
+    finally:
+        connection.close()
+
+
+def _hold_lock() -> bool:
+    """Whether this connection holds the ticker's lock, taking it where it is free."""
+    with connection.cursor() as cursor:
+        # Session locks count: asking again for a held one would add to it, so look first.
+        cursor.execute(
+            "SELECT CASE WHEN EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+            " AND granted AND (classid::bigint << 32) + objid::bigint = %(key)s) THEN true"
+            " ELSE pg_try_advisory_lock(%(key)s) END",
+            {"key": LOCK},
+        )
+        row = cursor.fetchone()
+    return bool(row and row[0])

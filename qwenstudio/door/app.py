@@ -1,0 +1,206 @@
+"""One request through the door: host check, request id, route, problem answers, one log line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+from psycopg import OperationalError
+
+from accounts.errors import StudioError, Unavailable
+from accounts.logcontext import bind_log
+from generation.errors import GenerationNotFound
+from qwenstudio.door.bridge import BodyTooSlow, Bridge, ClientGone
+from qwenstudio.door.callers import Callers
+from qwenstudio.door.database import Database
+from qwenstudio.door.http import Message, Receive, Request, Scope, Send, read_request, send_problem, send_refusal
+from qwenstudio.door.hub import Hub
+from qwenstudio.door.streams import stream_caller, stream_generation
+from qwenstudio.door.wait import asks_to_wait, submit_waiting
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("qwenstudio.access")
+
+SUBMIT = "/api/v1/images"
+CALLER_EVENTS = "/api/v1/events"
+GENERATION_EVENTS = re.compile(r"/api/v1/images/([^/]+)/events")
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the handlers of the door share."""
+
+    pages: Bridge
+    database: Database
+    callers: Callers
+    hub: Hub
+
+
+class Door:
+    """Everything that waits. Use it alone behind nginx, or inside `Front`."""
+
+    def __init__(self, *, pages: Bridge) -> None:
+        database = Database()
+        self.house = House(
+            pages=pages,
+            database=database,
+            callers=Callers(database),
+            hub=Hub(database, redis_url=settings.REDIS_URL),
+        )
+
+    def takes(self, scope: Scope) -> bool:
+        """Whether a request is the door's: an event stream, or a submit that wants to wait."""
+        path = scope["path"]
+        if path == SUBMIT:
+            return scope["method"] == "POST" and asks_to_wait(scope)
+        return path == CALLER_EVENTS or GENERATION_EVENTS.fullmatch(path) is not None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens in it."""
+        if scope["type"] == "lifespan":
+            await self.live(receive, send)
+            return
+        request = read_request(scope)
+        watched = Watched(send)
+        started = time.perf_counter()
+        with bind_log(request_id=request.id, client_request_id=request.client_request_id or None):
+            await self._answer(request, scope, receive, watched)
+            fields = {
+                "method": request.method,
+                "path": request.path,
+                "status": watched.status,
+                "ms": round((time.perf_counter() - started) * 1000, 1),
+                "bytes": watched.bytes,
+            }
+            access_log.info("%(method)s %(path)s %(status)s", fields, extra=fields)
+
+    async def _answer(self, request: Request, scope: Scope, receive: Receive, send: Watched) -> None:
+        """Route, and turn whatever is raised into a problem; after the first byte only the log can be told."""
+        try:
+            check_host(request)
+            await self._route(request, scope, receive, send)
+        except StudioError as error:
+            await send_refusal(send, request, error)
+        except ClientGone:
+            log.debug("the client left before its request was complete")
+        except BodyTooSlow:
+            await send_problem(send, request, 408, code="body_too_slow", detail="the body took longer than 30 s")
+        except OperationalError as error:
+            log.error("no database: %s", type(error).__name__)
+            if not send.status:
+                await send_refusal(
+                    send, request, Unavailable("the database does not answer; try again", retry_after_s=5)
+                )
+        except Exception:
+            log.exception("unexpected error in the door")
+            if not send.status:
+                await send_problem(send, request, 500, code="internal", detail="this is our mistake; it was logged")
+
+    async def _route(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        if request.path == SUBMIT:
+            await submit_waiting(self.house, request, scope, receive, send)
+            return
+        if request.method != "GET":
+            await send_problem(
+                send, request, 405, code="method_not_allowed", detail="only GET", headers=[(b"allow", b"GET")]
+            )
+            return
+        if request.path == CALLER_EVENTS:
+            await stream_caller(self.house, request, receive, send)
+            return
+        found = GENERATION_EVENTS.fullmatch(request.path)
+        await stream_generation(self.house, request, read_id(found[1] if found else ""), receive, send)
+
+    async def live(self, receive: Receive, send: Send) -> None:
+        """The server's start and stop."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def start(self) -> None:
+        """Open the pool, begin to read and poll."""
+        await self.house.database.open()
+        self.house.hub.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            call_before_signal(asyncio.get_running_loop(), number, self.house.hub.begin_close)
+
+    async def stop(self) -> None:
+        """End streams and waiters, close what is open."""
+        await self.house.hub.stop()
+        await self.house.database.close()
+        self.house.pages.close()
+
+
+class Watched:
+    """`send`, remembering what the log line tells."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.bytes = 0
+
+    async def __call__(self, message: Message) -> None:
+        """Pass a message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.bytes += len(message.get("body", b""))
+        await self._send(message)
+
+
+class UnknownHost(StudioError):
+    """A Host header that is not ours."""
+
+    code = "unknown_host"
+
+
+def check_host(request: Request) -> None:
+    """Raise `UnknownHost` for a Host header that `ALLOWED_HOSTS` does not hold."""
+    allowed = settings.ALLOWED_HOSTS
+    if settings.DEBUG and not allowed:
+        allowed = [".localhost", "127.0.0.1", "[::1]"]
+    host, _ = split_domain_port(request.headers.get("host", ""))
+    if not (host and validate_host(host, allowed)):
+        raise UnknownHost("this host name is not one of this studio's; its operators set ALLOWED_HOSTS")
+
+
+def read_id(text: str) -> UUID:
+    """An id in a path; whatever is none gets the answer of one that does not exist."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        raise GenerationNotFound from None
+    if str(found) != text.lower():  # Python also reads `{…}` and `urn:uuid:…`
+        raise GenerationNotFound
+    return found
+
+
+def call_before_signal(loop: asyncio.AbstractEventLoop, number: int, call: Callable[[], Any]) -> None:
+    """Run `call` before the server's own handler of a signal.
+
+    Granian waits for open connections before it tells the application to stop; an event stream would never end. The
+    loop offers no way to read a handler but this attribute; without it the server's own time-out ends the streams.
+    """
+    handle = getattr(loop, "_signal_handlers", {}).get(number)
+    if handle is None:
+        return
+
+    def run_both() -> None:
+        call()
+        handle._run()
+
+    loop.add_signal_handler(number, run_both)

@@ -1,0 +1,128 @@
+"""Credentials -> Caller for the async side, by the same statements as `accounts/domain/callers.py`.
+
+A key comes in `Authorization: Bearer|Token qs_…` or `X-Api-Key`; a browser shows the signed cookie `studio_pass` that
+Django's side issues with its pages. A found caller is kept for `KEPT_S`; a stream asks again every `RECHECK_S`, so that
+a revoked key or a suspended tenant ends it within five seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from http.cookies import SimpleCookie
+from typing import Literal
+from uuid import UUID
+
+from django.conf import settings
+
+from accounts.domain.callers import (
+    KEY_CALLER_SQL,
+    KEY_DIRECTORY_SQL,
+    MEMBER_CALLER_SQL,
+    Caller,
+    caller_from_row,
+    check_network,
+    hash_secret,
+)
+from accounts.domain.keys import key_is_wellformed
+from accounts.domain.passes import PASS_COOKIE, Pass, read_pass
+from accounts.errors import InvalidKey, NotSignedIn
+from qwenstudio.door.bridge import Bridge
+from qwenstudio.door.database import Database
+from qwenstudio.door.http import Message, Request
+
+KEPT_S = 2.0
+RECHECK_S = 2.0
+KEPT = 2000  # callers in memory
+INNER_SCOPE = {
+    "type": "http",
+    "http_version": "1.1",
+    "method": "GET",
+    "scheme": "http",
+    "path": "/api/v1/me",
+    "root_path": "",
+    "query_string": b"",
+    "client": None,
+    "server": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a request shows: the SHA-256 of a key, or a member of a tenant by the signed cookie."""
+
+    kind: Literal["key", "member"]
+    sha256: str = ""
+    user: UUID | None = None
+    tenant: UUID | None = None
+    address: str | None = None
+
+
+async def find_credential(pages: Bridge, request: Request) -> Credential:
+    """The request's credential. Raises `InvalidKey` and `NotSignedIn`; a key or a fresh pass costs no query."""
+    secret = request.key
+    if secret is not None:
+        if not key_is_wellformed(secret):
+            raise InvalidKey
+        return Credential(kind="key", sha256=hash_secret(secret), address=request.address)
+    found = read_pass(request.cookie(PASS_COOKIE)) or await ask_pages(pages, request)
+    if found is None:
+        raise NotSignedIn("send an api key (Authorization: Bearer qs_…) or sign in")
+    return Credential(kind="member", user=found.user, tenant=found.tenant)
+
+
+async def ask_pages(pages: Bridge, request: Request) -> Pass | None:
+    """A new pass for a session whose pass has run out: a page that was left open for long comes back for its stream."""
+    if not request.cookie(settings.SESSION_COOKIE_NAME):
+        return None
+    headers = [(b"host", request.headers.get("host", "").encode("latin-1"))]
+    headers.append((b"cookie", request.headers["cookie"].encode("latin-1")))
+    scope = {**INNER_SCOPE, "headers": headers, "studio.request_id": request.id}
+    answer = await pages.ask(scope, no_body)
+    for name, value in answer.headers:
+        if name == b"set-cookie" and (morsel := SimpleCookie(value.decode("latin-1")).get(PASS_COOKIE)):
+            return read_pass(morsel.value)
+    return None
+
+
+async def no_body() -> Message:
+    """The body of a GET."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+class Callers:
+    """Looks callers up, and remembers them for a short time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept: OrderedDict[Credential, tuple[float, Caller]] = OrderedDict()
+
+    async def find(self, credential: Credential) -> Caller:
+        """The caller. Raises `InvalidKey`, `NotSignedIn`, `NotAllowed`, and the driver's errors."""
+        kept = self._kept.get(credential)
+        if kept is not None and time.monotonic() - kept[0] <= KEPT_S:
+            return kept[1]
+        asked_at = time.monotonic()
+        self._kept.pop(credential, None)
+        caller = await self._look_up(credential)
+        check_network(caller, address=credential.address)
+        self._kept[credential] = (asked_at, caller)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return caller
+
+    async def _look_up(self, credential: Credential) -> Caller:
+        if credential.kind == "member":
+            assert credential.tenant is not None  # noqa: S101  (read_pass always sets it)
+            row = await self._database.fetch_one(MEMBER_CALLER_SQL, tenant=credential.tenant, user=credential.user)
+            if row is None:
+                raise NotSignedIn("your session has ended: sign in again")
+            return caller_from_row(row)
+        found = await self._database.fetch_one(KEY_DIRECTORY_SQL, sha256=credential.sha256)
+        if found is None:
+            raise InvalidKey
+        row = await self._database.fetch_one(KEY_CALLER_SQL, tenant=found["tenant_id"], sha256=credential.sha256)
+        if row is None:
+            raise InvalidKey
+        return caller_from_row(row)

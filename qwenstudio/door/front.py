@@ -1,0 +1,36 @@
+"""The door and Django's pages behind one port. With nginx in front, it routes by path instead."""
+
+from __future__ import annotations
+
+import asyncio
+
+from accounts.ids import uuid7
+from qwenstudio.door.app import Door
+from qwenstudio.door.bridge import Bridge
+from qwenstudio.door.http import Receive, Scope, Send, send_json
+from qwenstudio.health import check_readiness, identity
+
+
+class Front:
+    """Answers health checks itself, gives the door what waits, and Django everything else."""
+
+    def __init__(self, *, door: Door, pages: Bridge) -> None:
+        self._door = door
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One event of the server's: start and stop, or a request."""
+        if scope["type"] == "lifespan":
+            await self._door.live(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["path"] == "/healthz":
+            # Not through Django: it must answer while all threads are busy.
+            await send_json(send, 200, {"status": "ok", **identity()})
+        elif scope["path"] == "/readyz":
+            found = await asyncio.to_thread(check_readiness)
+            await send_json(send, found.status, found.as_dict())
+        elif self._door.takes(scope):
+            await self._door(scope, receive, send)
+        else:
+            await self._pages({**scope, "studio.request_id": uuid7().hex}, receive, send)

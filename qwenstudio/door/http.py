@@ -1,0 +1,134 @@
+"""Requests and answers of the raw ASGI side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+from accounts.api.bodies import PROBLEM_TYPE, problem_body, problem_headers, status_of
+from accounts.api.credentials import key_of
+from accounts.domain.addresses import client_address
+from accounts.errors import StudioError
+from accounts.ids import uuid7
+from qwenstudio.headers import security_headers
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+PRINTABLE = re.compile(r"[\x21-\x7e]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as the door sees it; header names are lower case, repeated ones are joined."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    address: str | None
+    id: str = field(default_factory=lambda: uuid7().hex)
+
+    @property
+    def client_request_id(self) -> str:
+        """The client's own `X-Request-ID`, for the log only; empty where it is absent or not plain text."""
+        found = self.headers.get("x-request-id", "")
+        return found if PRINTABLE.fullmatch(found) else ""
+
+    @property
+    def key(self) -> str | None:
+        """The API key in the headers, well formed or not; None where there is none."""
+        names = {"authorization": "HTTP_AUTHORIZATION", "x-api-key": "HTTP_X_API_KEY"}
+        return key_of({wsgi: self.headers[name] for name, wsgi in names.items() if name in self.headers})
+
+    def cookie(self, name: str) -> str:
+        """A cookie's value, or nothing."""
+        try:
+            found = SimpleCookie(self.headers.get("cookie", "")).get(name)
+        except CookieError:
+            return ""
+        return found.value if found else ""
+
+
+def read_request(scope: Scope) -> Request:
+    """The parts of an ASGI scope that the door uses."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        joint = "; " if name == "cookie" else ", "
+        headers[name] = headers[name] + joint + value if name in headers else value
+    peer = scope["client"][0] if scope.get("client") else ""
+    return Request(
+        method=scope["method"],
+        path=scope["path"],
+        query=scope["query_string"].decode("latin-1"),
+        headers=headers,
+        address=client_address(
+            remote=peer,
+            forwarded=headers.get("x-forwarded-for", ""),
+            trusted=settings.STUDIO_TRUSTED_PROXIES,
+        ),
+    )
+
+
+async def send_json(
+    send: Send,
+    status: int,
+    body: Any,
+    *,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    media_type: str = "application/json",
+) -> None:
+    """A complete JSON answer that no cache keeps."""
+    content = orjson.dumps(body)
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", media_type.encode()),
+                (b"content-length", str(len(content)).encode()),
+                (b"cache-control", b"no-store"),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": content})
+
+
+def own_headers(request: Request) -> Headers:
+    """What every answer of the door carries: our request id and the security headers."""
+    headers = {"X-Request-ID": request.id, **security_headers(request.path)}
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+async def send_problem(
+    send: Send, request: Request, status: int, *, code: str, detail: str, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """A refusal of the door's own."""
+    body = problem_body(status, code, detail, instance=request.path, request_id=request.id)
+    await send_json(send, status, body, headers=[*headers, *own_headers(request)], media_type=PROBLEM_TYPE)
+
+
+async def send_refusal(send: Send, request: Request, error: StudioError) -> None:
+    """A refusal of the domain's, exactly as Django's side would answer it."""
+    body = problem_body(
+        status_of(error),
+        error.code,
+        error.message,
+        instance=request.path,
+        request_id=request.id,
+        errors=error.fields,
+    )
+    headers = [(name.lower().encode(), value.encode()) for name, value in problem_headers(error).items()]
+    await send_json(send, status_of(error), body, headers=[*headers, *own_headers(request)], media_type=PROBLEM_TYPE)

@@ -1,0 +1,61 @@
+"""The outermost layer of the WSGI side: a request id, one access log line, the security headers."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from accounts.ids import uuid7
+from accounts.logcontext import bind_log
+from qwenstudio.headers import security_headers
+
+access_log = logging.getLogger("qwenstudio.access")
+
+_CLIENT_ID = re.compile(r"[\w.:-]{1,64}")  # anything else would let a client write into our log lines
+_QUIET = ("/static/", "/healthz")  # logged at debug level
+
+
+class RequestMiddleware:
+    """Binds the request id to every log line written meanwhile, and answers with it.
+
+    The id is always ours; a client's own `X-Request-ID` is logged beside it and never forwarded.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.perf_counter()
+        # The async front answers some routes itself and hands the rest on with the id that it has made.
+        request_id = request.META.get("studio.request_id") or uuid7().hex
+        request.request_id = request_id  # type: ignore[attr-defined]
+        with bind_log(request_id=request_id, client_request_id=_client_id(request)):
+            response = self.get_response(request)
+            response.headers["X-Request-ID"] = request_id
+            for name, value in security_headers(request.path_info).items():
+                response.headers.setdefault(name, value)
+            _log_access(request, response, started=started)
+        return response
+
+
+def _client_id(request: HttpRequest) -> str | None:
+    sent = request.headers.get("X-Request-ID", "")
+    return sent if _CLIENT_ID.fullmatch(sent) else None
+
+
+def _log_access(request: HttpRequest, response: HttpResponseBase, *, started: float) -> None:
+    # The path without its query: prompts that people search for stay out of the log.
+    fields = {
+        "method": request.method,
+        "path": request.path_info,
+        "status": response.status_code,
+        "ms": round((time.perf_counter() - started) * 1000, 1),
+        "bytes": len(response.content) if isinstance(response, HttpResponse) else None,
+    }
+    level = logging.DEBUG if request.path_info.startswith(_QUIET) else logging.INFO
+    access_log.log(level, "%(method)s %(path)s %(status)s", fields, extra=fields)

@@ -1,0 +1,18 @@
+"""PostgreSQL's dialect without a server, so that settings, types and migrations files work before one is there."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from django.db.backends.postgresql import base
+from django.db.utils import OperationalError
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """Django's PostgreSQL backend with a connection that refuses to open."""
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> NoReturn:
+        raise OperationalError(
+            "DATABASE_URL is not set. `manage.py up` starts its own PostgreSQL; any other command needs "
+            "DATABASE_URL, DATABASE_OWNER_URL and DATABASE_WORKER_URL (docs/operations.md)."
+        )

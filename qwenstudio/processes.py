@@ -1,0 +1,78 @@
+"""The studio's processes: what runs, in one table. `manage.py up` starts them; so may systemd or a container."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+WEB_STOP_S = 10
+
+
+@dataclass(frozen=True)
+class Program:
+    """One kind of process. `line` may hold `{port}`."""
+
+    name: str
+    role: str
+    """Its `STUDIO_PROCESS`, from which the database role follows."""
+    line: tuple[str, ...]
+    torch: bool = False
+    stop_s: float = 30.0
+    """How long it may take to finish what it holds after SIGTERM."""
+
+
+def manage(command: str, *arguments: str) -> tuple[str, ...]:
+    """The command line of one of our commands."""
+    return (sys.executable, str(ROOT / "manage.py"), command, *arguments)
+
+
+PROGRAMS = (
+    # First: importing torch takes longest.
+    Program("gpuworker", "worker", manage("gpuworker", "--pool", "demo"), torch=True, stop_s=60.0),
+    Program(
+        "web",
+        "web",
+        (
+            sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws",
+            "--host", "127.0.0.1", "--port", "{port}",
+            "--workers", "1", "--workers-kill-timeout", str(WEB_STOP_S), "--log-level", "warning",
+            "--working-dir", str(ROOT), "qwenstudio.asgi:front",
+        ),
+        stop_s=WEB_STOP_S + 20.0,
+    ),
+    Program("errands", "errands", manage("errandworker")),
+    Program("ticker", "ticker", manage("ticker")),
+)  # fmt: skip
+
+
+def usable_cores() -> int:
+    """Cores this process may use: the affinity mask and the container's quota count, not the machine's size."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def torch_environment(processes: int) -> dict[str, str]:
+    """For each of `processes` torch processes on one machine: a share of the cores, and threads that sleep.
+
+    OpenMP's threads spin while they wait; beside another torch process one picture then took 14 s instead of 0.35 s.
+    """
+    return {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+        "OMP_NUM_THREADS": str(max(1, usable_cores() // max(1, processes))),
+    }
+
+
+def environment_of(program: Program, *, base: dict[str, str], torch_processes: int) -> dict[str, str]:
+    """The variables of one process; what the user set for torch stays."""
+    torch = torch_environment(torch_processes) if program.torch else {}
+    return {**torch, **base, "STUDIO_PROCESS": program.role, "DJANGO_SETTINGS_MODULE": "qwenstudio.settings"}

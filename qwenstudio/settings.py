@@ -1,0 +1,256 @@
+"""All settings, driven by the environment (the list stands in `docs/operations.md`)."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from qwenstudio.env import Env, EnvError
+from qwenstudio.release import release_name
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Env()
+
+# Which part of the studio this process is; `manage.py` and the supervisor set it. It decides the database role.
+PROCESSES = ("web", "stream", "worker", "errands", "ticker", "owner")
+
+
+def database_from_url(name: str, url: str) -> dict[str, Any]:
+    """`postgresql://user:password@host:port/name` (host may be a percent-encoded socket folder) as Django's dict."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise EnvError(f"{name} must start with postgresql://, not {parts.scheme or 'nothing'}")
+    if not parts.path.strip("/"):
+        raise EnvError(f"{name} names no database: postgresql://user:password@host:port/NAME")
+    try:
+        port = parts.port
+    except ValueError:
+        raise EnvError(f"{name} has a port that is no number") from None
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.strip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(port or ""),
+    }
+
+
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """A list of IP networks, `10.0.0.0/8` or a single address."""
+    found = []
+    for word in env.words(name):
+        try:
+            found.append(ipaddress.ip_network(word))
+        except ValueError as error:
+            raise EnvError(f"{name}: {error}") from None
+    return found
+
+
+try:
+    PROCESS = env.choice("STUDIO_PROCESS", default="web", choices=PROCESSES)
+    DEBUG = env.flag("DEBUG", default=False)
+    STUDIO_VAR = env.path("STUDIO_VAR", BASE_DIR / "var")
+    STUDIO_MEDIA = env.path("STUDIO_MEDIA", STUDIO_VAR / "media")
+    STUDIO_PORT = env.integer("STUDIO_PORT", default=8000, low=1, high=65535)
+    STUDIO_STREAM_PORT = env.integer("STUDIO_STREAM_PORT", default=STUDIO_PORT, low=1, high=65535)
+    STUDIO_URL = env.text("STUDIO_URL", f"http://127.0.0.1:{STUDIO_PORT}").rstrip("/")
+    DB_POOL = env.integer("STUDIO_DB_POOL", default=3, low=1, high=100)  # connections of a web process
+    STUDIO_LANE = env.choice("STUDIO_LANE", default="blue", choices=("blue", "green"))
+    STUDIO_MODELS = env.path("STUDIO_MODELS", BASE_DIR / "deploy" / "models.toml")
+    STUDIO_SIGNUP = env.choice("STUDIO_SIGNUP", default="invited", choices=("open", "invited", "closed"))
+    STUDIO_STORAGE = env.choice("STUDIO_STORAGE", default="file", choices=("file",))
+    STUDIO_OFFLOAD = env.choice("STUDIO_OFFLOAD", default="none", choices=("none", "model", "group", "sequential"))
+    # Where nginx serves STUDIO_MEDIA internally (`X-Accel-Redirect`); empty: the studio sends files itself.
+    STUDIO_ACCEL_PREFIX = env.text("STUDIO_ACCEL_PREFIX", "")
+    STUDIO_TRUSTED_PROXIES = networks("STUDIO_TRUSTED_PROXIES")
+    HF_HUB_OFFLINE = env.choice("HF_HUB_OFFLINE", default="1", choices=("0", "1")) == "1"
+    LOG_FORMAT = env.choice("STUDIO_LOG", default="json", choices=("json", "console"))
+    SECRET_KEY = env.secret("SECRET_KEY")
+    # Newest first: the first encrypts, all of them decrypt.
+    STUDIO_ENCRYPTION_KEYS = env.secret("STUDIO_ENCRYPTION_KEYS").replace(",", " ").split()
+    REDIS_URL = env.secret("REDIS_URL")
+    _web_url = env.secret("DATABASE_URL")
+    _role_urls = {
+        "owner": env.secret("DATABASE_OWNER_URL", _web_url),
+        "worker": env.secret("DATABASE_WORKER_URL", _web_url),
+    }
+    _role = {"owner": "owner", "worker": "worker", "errands": "worker", "ticker": "worker"}.get(PROCESS, "web")
+    _database_url = _role_urls.get(_role, _web_url)
+    _variable = {"owner": "DATABASE_OWNER_URL", "worker": "DATABASE_WORKER_URL"}.get(_role, "DATABASE_URL")
+    _database: dict[str, Any] = (
+        database_from_url(_variable, _database_url)
+        if _database_url
+        # No services yet (`up` before it starts them, `makemigrations`, type checks): the first query says so.
+        else {"ENGINE": "qwenstudio.nodb", "NAME": "missing"}
+    )
+    ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]", urlsplit(STUDIO_URL).hostname or ""])
+except EnvError as error:
+    raise ImproperlyConfigured(str(error)) from None
+
+RELEASE = release_name(BASE_DIR)
+STAFF_ROLE = "studio_staff"
+
+INSTALLED_APPS = [
+    "accounts",
+    "generation",
+    "qwenstudio.apps.StudioConfig",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "django_rq",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+
+MIDDLEWARE = [
+    "qwenstudio.middleware.RequestMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.web.middleware.TenantMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "qwenstudio.urls"
+WSGI_APPLICATION = "qwenstudio.wsgi.application"
+AUTH_USER_MODEL = "accounts.User"
+# The address is unique in lower case (a functional constraint), which the check does not see.
+SILENCED_SYSTEM_CHECKS = ["auth.E003"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "qwenstudio" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "accounts.web.context.studio",
+            ]
+        },
+    }
+]
+
+_pool = {"min_size": 1, "max_size": DB_POOL, "timeout": 30, "max_idle": 60}
+# Requests never hold a transaction open while a page is rendered: each domain function is its own (docs/data.md).
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": _database
+    | {
+        "ATOMIC_REQUESTS": False,
+        "CONN_MAX_AGE": 0,
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": {
+            "application_name": f"qwenstudio-{PROCESS}-{STUDIO_LANE}",
+            "connect_timeout": 5,
+            **(
+                {"pool": {"min_size": 1, "max_size": DB_POOL, "timeout": 30, "max_idle": 60}}
+                if PROCESS == "web"
+                else {}
+            ),
+        },
+    }
+}
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    DATABASES["default"].pop("OPTIONS")
+
+REDIS_TIMEOUT_S = 1.0
+RQ_QUEUES = {
+    f"errands-{lane}": {
+        "URL": REDIS_URL or "redis://127.0.0.1:1/0",
+        "DEFAULT_TIMEOUT": 600,
+        "REDIS_CLIENT_KWARGS": {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S},
+    }
+    for lane in ("blue", "green")
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "studio"
+LOGOUT_REDIRECT_URL = "sign-in"
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+LOCALE_PATHS = [BASE_DIR / "qwenstudio" / "locale"]
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = STUDIO_VAR / "static"
+STATICFILES_DIRS = [BASE_DIR / "qwenstudio" / "static"]
+WHITENOISE_USE_FINDERS = True
+MEDIA_ROOT = STUDIO_MEDIA
+
+_secure = STUDIO_URL.startswith("https://")
+SESSION_COOKIE_NAME = "studio_session"
+SESSION_COOKIE_SECURE = _secure
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_NAME = "studio_csrf"
+CSRF_COOKIE_SECURE = _secure
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_TRUSTED_ORIGINS = [STUDIO_URL]
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# A JSON body of the API; a reference image comes with its own cap when uploads are read.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api.authentication.KeyAuthentication",
+        "accounts.api.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.HasScope"],
+    "DEFAULT_PARSER_CLASSES": ["accounts.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["accounts.api.renderers.OrjsonRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "accounts.api.schema.StudioSchema",
+    "EXCEPTION_HANDLER": "accounts.api.problems.answer_exception",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "QwenStudio API",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["accounts.api.schema.add_problem"],
+}
+
+LOGGING_CONFIG = "qwenstudio.logs.configure"
+LOGGING: dict[str, Any] = {"format": LOG_FORMAT}

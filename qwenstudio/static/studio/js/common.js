@@ -1,0 +1,108 @@
+// What every page does: theme, menus, copying, asking before something is deleted.
+
+import { say } from "./words.js";
+
+const root = document.documentElement;
+root.classList.remove("no-js");
+
+function isDark() {
+  return root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+document.querySelector("[data-theme-toggle]")?.addEventListener("click", () => {
+  const theme = isDark() ? "light" : "dark";
+  root.dataset.theme = theme;
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {
+    // without storage the choice lasts as long as the page
+  }
+});
+
+// A menu closes on a click elsewhere and on Escape.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("[data-menu][open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll("[data-menu][open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+/** A short message at the bottom of the page, read out too. */
+export function toast(text) {
+  const line = document.createElement("p");
+  line.className = "toast";
+  line.textContent = text;
+  document.getElementById("toasts").append(line);
+  setTimeout(() => line.remove(), 3500);
+}
+
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    toast(say("copied"));
+  } catch {
+    toast(say("copyFailed")); // a page without https has no clipboard
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) copy(document.getElementById(button.dataset.copy).textContent.trim());
+});
+
+// Forms that delete ask first, in a dialogue of the page.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("[data-confirm]") || form.dataset.confirmed) return;
+  event.preventDefault();
+  const dialog = document.getElementById("confirm");
+  dialog.querySelector("[data-confirm-title]").textContent = form.dataset.confirm;
+  dialog.querySelector("[data-confirm-text]").textContent = form.dataset.confirmText || "";
+  if (form.dataset.confirmYes) dialog.querySelector("[data-confirm-yes]").textContent = form.dataset.confirmYes;
+  dialog.returnValue = "";
+  dialog.addEventListener(
+    "close",
+    () => {
+      if (dialog.returnValue !== "yes") return;
+      form.dataset.confirmed = "1";
+      form.requestSubmit();
+    },
+    { once: true },
+  );
+  dialog.showModal();
+});
+
+// Tabs: one button per panel.
+for (const tabs of document.querySelectorAll("[role=tablist]")) {
+  const buttons = [...tabs.querySelectorAll("[role=tab]")];
+  const choose = (chosen) => {
+    for (const button of buttons) {
+      button.setAttribute("aria-selected", String(button === chosen));
+      button.tabIndex = button === chosen ? 0 : -1;
+      document.getElementById(button.getAttribute("aria-controls")).hidden = button !== chosen;
+    }
+  };
+  tabs.addEventListener("click", (event) => {
+    const button = event.target.closest("[role=tab]");
+    if (button) choose(button);
+  });
+  tabs.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
+    choose(next);
+    next.focus();
+  });
+}
+
+// "/" goes to the search box, as in many places.
+document.addEventListener("keydown", (event) => {
+  const search = document.querySelector("[data-search]");
+  if (event.key !== "/" || !search || event.target.closest("input, textarea, select")) return;
+  event.preventDefault();
+  search.focus();
+});

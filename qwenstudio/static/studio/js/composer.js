@@ -1,0 +1,298 @@
+// The form: what is asked for, checked before it is sent, with the server's refusals beside their fields.
+
+import { call, callPatiently, Problem } from "./api.js";
+import { about, duration, number, say } from "./words.js";
+
+const MAX_SEED = 9223372036854775807n;
+const SAMPLES_SHOWN = 4;
+const FIELD_OF = { width: "size", height: "size" };
+
+export class Composer {
+  constructor(form, { models, draft, api, estimates, onSent }) {
+    this.form = form;
+    this.models = new Map(models.map((model) => [model.slug, model]));
+    this.api = api;
+    this.estimates = estimates;
+    this.onSent = onSent;
+    this.fields = form.elements;
+    this.prompt = this.fields.prompt;
+    this.limit = Number(this.prompt.dataset.limit);
+    this.#wire();
+    this.#chooseModel();
+    if (draft) this.fill(draft);
+    this.#grow();
+  }
+
+  get model() {
+    return this.models.get(this.fields.model.value);
+  }
+
+  /** Take the settings of a generation; without `withSeed` the seed stays open. */
+  fill(generation, { withSeed = true } = {}) {
+    if (this.models.has(generation.model)) this.fields.model.value = generation.model;
+    this.#chooseModel();
+    const fields = this.fields;
+    fields.prompt.value = generation.prompt ?? "";
+    fields.negative_prompt.value = generation.negative_prompt ?? "";
+    fields.seed.value = withSeed && generation.seed != null ? String(generation.seed) : "";
+    if (generation.n) fields.n.value = generation.n;
+    if (generation.width) this.#setSize(generation.width, generation.height);
+    if (generation.num_inference_steps) fields.num_inference_steps.value = generation.num_inference_steps;
+    if (generation.true_cfg_scale) fields.true_cfg_scale.value = generation.true_cfg_scale;
+    this.#showValues();
+    this.#promptChanged();
+    document.body.dispatchEvent(new Event("words"));
+    if (fields.negative_prompt.value || fields.seed.value) this.form.querySelector("#more").open = true;
+  }
+
+  /** The request as the API takes it. */
+  body() {
+    const fields = this.fields;
+    const body = {
+      model: fields.model.value,
+      prompt: fields.prompt.value,
+      width: Number(fields.width.value),
+      height: Number(fields.height.value),
+      num_inference_steps: Number(fields.num_inference_steps.value),
+      true_cfg_scale: Number(fields.true_cfg_scale.value),
+      n: Number(fields.n.value),
+    };
+    if (fields.negative_prompt.value.trim()) body.negative_prompt = fields.negative_prompt.value;
+    if (fields.seed.value.trim()) body.seed = fields.seed.value.trim();
+    return body;
+  }
+
+  /** Send a request; true when it was taken. */
+  async send(body = this.body()) {
+    this.#clearErrors();
+    const fault = this.#check(body);
+    if (fault) {
+      this.#showError(...fault);
+      return false;
+    }
+    const button = this.form.querySelector("#draw");
+    if (button.disabled) return false;
+    button.disabled = true;
+    try {
+      const headers = { "Idempotency-Key": crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` };
+      this.onSent(await callPatiently("POST", this.api, { body, headers }));
+      return true;
+    } catch (error) {
+      this.#showProblem(error);
+      return false;
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  showLeft(limits) {
+    const line = this.form.querySelector("#left");
+    const by = Object.fromEntries(limits.map((limit) => [limit.limit, limit]));
+    const day = by.images_per_day?.left;
+    const month = by.images_per_month?.left;
+    const gpu = by.gpu_ms_per_day?.left;
+    if (day != null && (month == null || day <= month)) line.textContent = say("leftToday", { n: number(day) });
+    else if (month != null) line.textContent = say("leftMonth", { n: number(month) });
+    else if (gpu != null) line.textContent = say("gpuLeft", { time: duration(gpu) });
+    else line.textContent = "";
+  }
+
+  #wire() {
+    const { form, prompt } = this;
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.send();
+    });
+    form.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
+      event.preventDefault();
+      this.send();
+    });
+    prompt.addEventListener("input", () => this.#promptChanged());
+    this.fields.model.addEventListener("change", () => {
+      this.#chooseModel();
+      document.body.dispatchEvent(new Event("words"));
+    });
+    form.addEventListener("input", () => {
+      this.#showValues();
+      this.#estimateSoon();
+    });
+    form.querySelector("[data-dice]").addEventListener("click", () => {
+      this.fields.seed.value = String(crypto.getRandomValues(new Uint32Array(1))[0]);
+    });
+    this.#wireStepper(form.querySelector("[data-stepper]"));
+    for (const side of ["width", "height"])
+      this.fields[side].addEventListener("change", () => this.#setSize(Number(this.fields.width.value), Number(this.fields.height.value)));
+    form.querySelector("#sizes").addEventListener("change", (event) => {
+      const [width, height] = event.target.value.split("x").map(Number);
+      this.#setSize(width, height);
+    });
+    this.#wireSamples(form.querySelector("[data-samples]"));
+    for (const chip of form.querySelectorAll("[data-sample]"))
+      chip.addEventListener("click", () => {
+        prompt.value = chip.textContent.trim();
+        this.#promptChanged();
+        this.#clearErrors();
+        document.body.dispatchEvent(new Event("words"));
+        prompt.focus();
+      });
+    if (/Mac|iPhone|iPad/.test(navigator.platform)) for (const key of form.querySelectorAll("[data-mac]")) key.textContent = key.dataset.mac;
+  }
+
+  // A few samples at a time, so that the button stays in sight.
+  #wireSamples(box) {
+    const chips = [...box.querySelectorAll("[data-sample]")];
+    let first = 0;
+    const show = () => chips.forEach((chip, i) => (chip.hidden = (i - first + chips.length) % chips.length >= SAMPLES_SHOWN));
+    box.querySelector("[data-others]").addEventListener("click", () => {
+      first = (first + SAMPLES_SHOWN) % chips.length;
+      show();
+    });
+    show();
+  }
+
+  #wireStepper(box) {
+    const input = box.querySelector("input");
+    const set = (value) => {
+      input.value = Math.min(Number(input.max), Math.max(1, value || 1));
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+    };
+    box.querySelector("[data-less]").addEventListener("click", () => set(Number(input.value) - 1));
+    box.querySelector("[data-plus]").addEventListener("click", () => set(Number(input.value) + 1));
+    input.addEventListener("change", () => set(Math.round(Number(input.value))));
+  }
+
+  #chooseModel() {
+    const { model, fields, form } = this;
+    form.querySelector("#model-note").textContent = model.description;
+    form.querySelector("[data-samples]").hidden = !model.demo;
+    fields.num_inference_steps.min = model.min_steps;
+    fields.num_inference_steps.max = model.max_steps;
+    fields.num_inference_steps.value = model.default_steps;
+    fields.true_cfg_scale.value = model.true_cfg_scale;
+    fields.n.max = model.max_images;
+    for (const side of ["width", "height"]) {
+      fields[side].step = model.size_multiple;
+      fields[side].min = model.size_multiple;
+      fields[side].max = model[`max_${side}`];
+    }
+    this.#renderSizes(model);
+    this.#setSize(model.default_width, model.default_height);
+    this.#showValues();
+    this.#estimateSoon();
+  }
+
+  #renderSizes(model) {
+    const longest = Math.max(...model.sizes.flat());
+    this.form.querySelector("#sizes").replaceChildren(
+      ...model.sizes.map(([width, height]) => {
+        const label = document.createElement("label");
+        label.className = "size";
+        const input = document.createElement("input");
+        Object.assign(input, { type: "radio", name: "size", value: `${width}x${height}` });
+        const text = document.createElement("span");
+        const shape = document.createElement("i");
+        shape.style.width = `${(width / longest) * 16}px`;
+        shape.style.height = `${(height / longest) * 16}px`;
+        text.append(shape, `${width} × ${height}`);
+        label.append(input, text);
+        return label;
+      }),
+    );
+  }
+
+  #setSize(width, height) {
+    this.fields.width.value = width;
+    this.fields.height.value = height;
+    for (const input of this.form.querySelectorAll("#sizes input")) input.checked = input.value === `${width}x${height}`;
+  }
+
+  #showValues() {
+    this.form.querySelector("#steps-value").textContent = this.fields.num_inference_steps.value;
+    this.form.querySelector("#cfg-value").textContent = this.fields.true_cfg_scale.value;
+    const count = Number(this.fields.n.value);
+    this.form.querySelector("[data-less]").disabled = count <= 1;
+    this.form.querySelector("[data-plus]").disabled = count >= Number(this.fields.n.max);
+  }
+
+  #promptChanged() {
+    this.#grow();
+    // Python counts characters, JavaScript UTF-16 units: an emoji is one, not two.
+    const length = [...this.prompt.value].length;
+    const left = this.limit - length;
+    const line = this.form.querySelector("#prompt-count");
+    line.textContent = left < Math.max(500, this.limit * 0.05) ? say("charsLeft", { n: number(left) }) : "";
+    line.classList.toggle("over", left < 0);
+    if (left >= 0) this.#clearError("prompt");
+  }
+
+  #grow() {
+    const { prompt } = this;
+    prompt.style.height = "auto";
+    prompt.style.height = `${prompt.scrollHeight + 2}px`;
+  }
+
+  #check(body) {
+    if (!body.prompt.trim()) return ["prompt", say("noPrompt")];
+    const over = [...body.prompt].length - this.limit;
+    if (over > 0) return ["prompt", say("tooLong", { over: number(over), limit: number(this.limit) })];
+    if (body.seed !== undefined && !(/^\d{1,19}$/.test(body.seed) && BigInt(body.seed) <= MAX_SEED)) return ["seed", say("badSeed")];
+    return null;
+  }
+
+  #showProblem(error) {
+    const entries = error instanceof Problem ? Object.entries(error.errors) : [];
+    for (const [field, texts] of entries) this.#showError(field, [].concat(texts).join(" "));
+    if (entries.length) return;
+    if (!(error instanceof Problem)) return this.#showError("form", say("offline"));
+    if (error.status === 401) return this.#showError("form", say("signedOut"));
+    const later = error.retryAfter ? ` ${say("retryAfter", { time: duration(error.retryAfter * 1000) })}` : "";
+    this.#showError("form", error.message + later);
+  }
+
+  #showError(field, text) {
+    const line = this.form.querySelector(`#error-${FIELD_OF[field] || field}`) || this.form.querySelector("#error-form");
+    // Two fields share one line: say which of them it is.
+    const label = field in FIELD_OF ? `${this.form.querySelector(`label[for=${field}]`).textContent}: ` : "";
+    line.textContent = label + text;
+    line.hidden = false;
+    const input = this.fields[field];
+    if (!(input instanceof HTMLElement)) return;
+    input.setAttribute("aria-invalid", "true");
+    if (input.closest("#more")) this.form.querySelector("#more").open = true;
+    input.focus();
+  }
+
+  #clearErrors() {
+    for (const line of this.form.querySelectorAll(".field-error")) line.hidden = true;
+    for (const input of this.form.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
+  }
+
+  #clearError(field) {
+    this.form.querySelector(`#error-${field}`).hidden = true;
+    this.fields[field].removeAttribute("aria-invalid");
+  }
+
+  #estimateSoon() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.#estimate(), 400);
+  }
+
+  // A courtesy: whatever goes wrong here, the line stays empty and nothing else changes.
+  async #estimate() {
+    const line = this.form.querySelector("#estimate");
+    line.textContent = "";
+    if (!this.fields.width.checkValidity() || !this.fields.height.checkValidity()) return;
+    const body = { ...this.body(), prompt: "x" };
+    delete body.negative_prompt;
+    delete body.seed;
+    try {
+      const found = await call("POST", this.estimates, { body });
+      const time = about(found.gpu_ms);
+      const wait = found.wait_ms ?? 0;
+      line.textContent = wait > 1500 ? say("estimateWait", { time, wait: about(wait) }) : say("estimate", { time });
+    } catch {
+      line.textContent = "";
+    }
+  }
+}

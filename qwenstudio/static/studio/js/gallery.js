@@ -1,0 +1,34 @@
+// The gallery: stars without a reload.
+
+import { call } from "./api.js";
+import { toast } from "./common.js";
+import { say } from "./words.js";
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-star]");
+  if (!button) return;
+  const starred = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", String(starred));
+  try {
+    await call("PATCH", button.dataset.star, { body: { starred } });
+  } catch (error) {
+    button.setAttribute("aria-pressed", String(!starred));
+    toast(error.message || say("againFailed"));
+  }
+});
+
+// The image page of several pictures shows the one that its address names.
+function show() {
+  const wanted = location.hash.slice(1);
+  const links = [...document.querySelectorAll("[data-image]")];
+  const link = links.find((one) => one.dataset.image === wanted) ?? links[0];
+  if (!link) return;
+  for (const one of links) one.toggleAttribute("aria-current", one === link);
+  const frame = document.getElementById("frame");
+  frame.src = link.dataset.url;
+  document.getElementById("download").href = `${link.dataset.url}?download=1`;
+  for (const cell of document.querySelectorAll("[data-fact]")) cell.textContent = link.dataset[cell.dataset.fact];
+}
+
+addEventListener("hashchange", show);
+if (document.getElementById("frame")) show();

@@ -1,0 +1,25 @@
+"""All routes."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path, re_path
+
+from accounts.api.views import NoSuchRoute
+from generation.web.files import serve_file, serve_thumbnail
+from qwenstudio.apidocs import docs_page, schema
+from qwenstudio.health import healthz, readyz
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", healthz),
+    path("readyz", readyz),
+    path("api/v1/", include("generation.api.urls")),
+    path("api/schema/", schema, name="api-schema"),
+    path("api/docs/", docs_page, name="api-docs"),
+    re_path(r"^api/", NoSuchRoute.as_view()),
+    path("files/<uuid:image>", serve_file, name="file"),
+    path("files/<uuid:image>/thumbnail", serve_thumbnail, name="thumbnail"),
+    path("", include("accounts.web.urls")),
+    path("", include("generation.web.urls")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,276 @@
+"""An engine that sleeps, for tests of everything around the engine: `gpuworker --engine tests.chaos.sleeping:Sleeping`.
+
+It loads no torch, takes its steps by sleeping, and draws a plain picture whose colour follows from the seed, through
+the product's own worker. What it should do wrong comes from the environment (see `Faults`).
+"""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from generation.engine.catalog import ModelSpec
+from generation.engine.device import DeviceInfo
+from generation.engine.errors import BadFrame, CheckpointError
+from generation.engine.files import PictureFile, encode_picture, encode_thumbnail
+from generation.engine.request import PassRow
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong, by environment variable. A prompt may ask for it too: `RAISE`, `BLACK`, `HANG`."""
+
+    step_s: float = float(os.environ.get("SLEEPING_STEP_S", "0.0125"))
+    broken_checkpoint: bool = os.environ.get("SLEEPING_BROKEN", "") == "1"
+    # A file that exists means: it happened once already.
+    kill_before_finish: str = os.environ.get("SLEEPING_KILL_BEFORE_FINISH", "")
+    freeze_before_finish: str = os.environ.get("SLEEPING_FREEZE_BEFORE_FINISH", "")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    used: int
+    total: int
+
+    @property
+    def cut(self) -> bool:
+        return self.used < self.total
+
+
+@dataclass(frozen=True)
+class Timings:
+    encode_ms: float = 0.0
+    steps_ms: float = 0.0
+    step_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Nothing but the seed: the tail makes a colour of it."""
+
+    key: str
+    prompt: str
+    seed: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The fields of `RowOutcome`."""
+
+    key: str
+    status: str
+    latents: Latents | None = None
+    error: Exception | None = None
+    tokens: Tokens | None = None
+    negative_tokens: Tokens | None = None
+    batch_size: int = 0
+    bucket: int = 64
+    negative_bucket: int | None = None
+    steps: int = 0
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """The fields of `PassOutcome`."""
+
+    rows: tuple[Outcome, ...]
+    dtype: str = "none"
+    hardware: str = "sleeping"
+    run_ms: float = 0.0
+    halved: int = 0
+    repeated: int = 0
+
+    def row(self, key: str) -> Outcome:
+        return next(row for row in self.rows if row.key == key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """The fields of `TailPicture`."""
+
+    file: PictureFile
+    thumbnail: PictureFile
+    sha256: str
+    decode_ms: float = 1.0
+    encode_ms: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The fields of `TailResult`."""
+
+    key: str
+    picture: Picture | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """The fields of `LoadedModel` that the worker reads."""
+
+    spec: ModelSpec
+    device: DeviceInfo
+    dtype: str = "none"
+    dtype_reason: str = "nothing is computed"
+    offload: str = "none"
+    load_ms: float = 1.0
+
+
+class Sleeping:
+    """See `generation.worker.engine.Engine`."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        _plant(self.faults)
+
+    def describe(self) -> DeviceInfo:
+        return DeviceInfo(
+            kind="cpu", name="sleeping engine", key="sleeping", memory_total=10**9, memory_free=10**9, bf16=False
+        )
+
+    def load(self, spec: ModelSpec) -> Any:
+        if self.faults.broken_checkpoint:
+            raise CheckpointError(file="sleeping", reason="is broken on purpose", remedy="unset SLEEPING_BROKEN")
+        return Loaded(spec=spec, device=self.describe())
+
+    def run(self, model: Any, rows: Sequence[PassRow], hooks: Any) -> Any:
+        hooks.phase("encode", {"rows": len(rows)})
+        ended: dict[str, Outcome] = {}
+        alive = {row.key: row for row in rows}
+        for row in rows:
+            if "RAISE" in row.prompt:
+                ended[row.key] = Outcome(key=row.key, status="failed", error=RuntimeError("raised on purpose"))
+                del alive[row.key]
+        steps = max((row.num_inference_steps for row in rows), default=0)
+        started = time.perf_counter()
+        for step in range(1, steps + 1):
+            if hooks.stop():
+                ended |= {key: Outcome(key=key, status="stopped") for key in alive}
+                alive = {}
+            for key in hooks.cancelled() & set(alive):
+                ended[key] = Outcome(key=key, status="cancelled")
+                del alive[key]
+            if not alive:
+                break
+            hooks.phase("step", {"step": step, "steps": steps, "rows": len(alive)})
+            time.sleep(3600 if any("HANG" in row.prompt for row in alive.values()) else self.faults.step_s)
+            hooks.step(step, steps, dict.fromkeys(alive, b""))
+        took = 1000 * (time.perf_counter() - started)
+        for key, row in alive.items():
+            ended[key] = self._drawn(row, took, len(alive))
+        return Whole(rows=tuple(ended[row.key] for row in rows), run_ms=took)
+
+    def _drawn(self, row: PassRow, took_ms: float, batch: int) -> Outcome:
+        words = len(row.prompt.split())
+        return Outcome(
+            key=row.key,
+            status="drawn",
+            latents=Latents(row.key, row.prompt, row.seed, row.width, row.height),
+            tokens=Tokens(used=min(words, 512), total=words),
+            batch_size=batch,
+            steps=row.num_inference_steps,
+            timings=Timings(encode_ms=0.1, steps_ms=took_ms, step_ms=(took_ms,)),
+        )
+
+    def tail(self, model: Any, phase: Callable[[Any, Mapping[str, Any]], None]) -> Any:
+        return SleepingTail(phase)
+
+    def memory_used(self) -> int:
+        return 0
+
+
+class SleepingTail:
+    """One thread, like `generation.engine.tail.Tail`."""
+
+    def __init__(self, phase: Callable[[Any, Mapping[str, Any]], None]) -> None:
+        self._phase = phase
+        self._orders: queue.Queue[tuple[Latents, Callable[[Any], None], Any] | None] = queue.Queue(maxsize=16)
+        self._idle = threading.Condition()
+        self._open = 0
+        self._thread = threading.Thread(target=self._work, name="tail", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        return self._open
+
+    def submit(self, latents: Latents, callback: Callable[[Any], None], *, fmt: Any = "png") -> None:
+        with self._idle:
+            self._open += 1
+        self._orders.put((latents, callback, fmt))
+
+    def drain(self, timeout: float | None = None) -> bool:
+        with self._idle:
+            return self._idle.wait_for(lambda: self._open == 0, timeout)
+
+    def close(self, timeout: float | None = None) -> bool:
+        self._orders.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (order := self._orders.get()) is not None:
+            latents, callback, fmt = order
+            self._phase("decode", {"key": latents.key})
+            try:
+                result = Result(key=latents.key, picture=draw(latents, fmt))
+            except BadFrame as error:
+                result = Result(key=latents.key, error=error)
+            try:
+                self._phase("store", {"key": latents.key})
+                callback(result)
+            except Exception:
+                logger.exception("storing %s failed", latents.key)
+            with self._idle:
+                self._open -= 1
+                self._idle.notify_all()
+
+
+def draw(latents: Latents, fmt: Any = "png") -> Picture:
+    """A plain picture in the seed's colour; the same seed always gives the same bytes."""
+    if "BLACK" in latents.prompt:
+        raise BadFrame("the picture is completely black")
+    red, green, blue = colorsys.hsv_to_rgb((latents.seed * 0.618034) % 1, 0.6, 0.9)
+    colour = (int(255 * red), int(255 * green), int(255 * blue))
+    picture = Image.new("RGB", (latents.width, latents.height), colour)
+    file = encode_picture(picture, fmt=fmt)
+    return Picture(file=file, thumbnail=encode_thumbnail(picture), sha256=hashlib.sha256(file.data).hexdigest())
+
+
+def _plant(faults: Faults) -> None:
+    """Kill or freeze this process once, between the files' rename and the transaction that would own them."""
+    if not faults.kill_before_finish and not faults.freeze_before_finish:
+        return
+    from generation.worker import settle
+
+    real = settle.finish_slice
+
+    def faulty(**kwargs: Any) -> Any:
+        for marker, name in (
+            (faults.kill_before_finish, signal.SIGKILL),
+            (faults.freeze_before_finish, signal.SIGSTOP),
+        ):
+            if marker and not Path(marker).exists():
+                Path(marker).write_text(str(os.getpid()), encoding="ascii")
+                os.kill(os.getpid(), name)
+                time.sleep(0.2)  # a stop signal reaches the other threads a moment later
+        return real(**kwargs)
+
+    settle.finish_slice = faulty

@@ -1,0 +1,180 @@
+"""Real PostgreSQL and Valkey for every test, started once in a temporary `STUDIO_VAR`.
+
+Fixtures: `services` (both servers), `db` / `transactional_db` / `@pytest.mark.django_db` (the migrated database under
+the web role, real commits, emptied after each test), `owner_sql` (psycopg as the tables' owner), `admin_sql` (psycopg
+as the administrator: the only one that sees every tenant's rows), `redis` and `redis_url` (Valkey, flushed after each
+test), `media` (the folder of pictures, emptied after each test). `tests/factories.py` adds Alice, Bob and Mallory.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis as redis_client
+
+from qwenstudio.embedded import Services, start
+from tests.database import TestDatabase, begin_migrations
+from tests.needs import skip_missing
+
+ROOT = Path(__file__).resolve().parent.parent
+# These run on torch alone: no server, no Django.
+WITHOUT_SERVICES = (ROOT / "tests" / "engine", ROOT / "tests" / "qwenstudio" / "test_layers.py")
+
+_services = pytest.StashKey[Services]()
+_migrations = pytest.StashKey[subprocess.Popen[str]]()
+_var = pytest.StashKey[Path]()
+
+
+def needs_services(config: pytest.Config) -> bool:
+    """Whether anything beyond the engine's own tests was asked for."""
+    if config.option.collectonly or config.option.help or config.option.version:
+        return False
+    asked = [(config.invocation_params.dir / word.split("::")[0]).resolve() for word in config.args]
+    return any(not any(path.is_relative_to(pure) for pure in WITHOUT_SERVICES) for path in asked)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers and hand their addresses to Django before its settings are read."""
+    if not needs_services(config):
+        config.pluginmanager.set_blocked("tests.factories")
+        if config.option.collectonly:
+            prepare_django()
+        return
+    var = Path(tempfile.mkdtemp(prefix="qwenstudio-tests-"))
+    config.stash[_var] = var
+    services = start(var, log=lambda text: None, durable=False, tie=True)
+    config.stash[_services] = services
+    # Nothing of the developer's own studio may reach a test.
+    for name in [name for name in os.environ if name.startswith(("STUDIO_", "DATABASE_", "REDIS_URL", "SECRET_KEY"))]:
+        del os.environ[name]
+    os.environ.update(services.environment())
+    os.environ.update(STUDIO_VAR=str(var), STUDIO_MEDIA=str(var / "media"), STUDIO_PROCESS="web")
+    config.stash[_migrations] = begin_migrations()
+    prepare_django()
+    if importlib.util.find_spec("tests.factories"):
+        config.pluginmanager.import_plugin("tests.factories")
+
+
+def prepare_django() -> None:
+    """Load settings and models."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "qwenstudio.settings"
+    # Tests' own threads share this process's pool and may end with a connection in hand; servers keep the real size.
+    os.environ["STUDIO_DB_POOL"] = "30"
+    import django  # only now: its settings read the environment that was just written
+
+    django.setup()
+    del os.environ["STUDIO_DB_POOL"]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers and remove their folder."""
+    if (services := config.stash.get(_services, None)) is not None:
+        if (migrations := config.stash.get(_migrations, None)) is not None and migrations.poll() is None:
+            migrations.kill()
+            migrations.wait()
+        services.stop()
+    if (var := config.stash.get(_var, None)) is not None:
+        shutil.rmtree(var, ignore_errors=True)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a program that this machine lacks; with STRICT=1 that is a failure."""
+    skip_missing(item)
+
+
+@pytest.fixture(scope="session")
+def services(pytestconfig: pytest.Config) -> Services:
+    """The running servers."""
+    return pytestconfig.stash[_services]
+
+
+@pytest.fixture(scope="session")
+def test_database(pytestconfig: pytest.Config, services: Services) -> Iterator[TestDatabase]:
+    """The migrated database, seen by its administrator."""
+    output, _ = (migrations := pytestconfig.stash[_migrations]).communicate()
+    if migrations.returncode != 0:
+        pytest.exit(f"manage.py migrate failed:\n{output}", returncode=3)
+    database = TestDatabase(services.superuser_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(test_database: TestDatabase) -> None:
+    """Instead of pytest-django's: our database is migrated by the owner's role, in its own process."""
+
+
+@pytest.fixture
+def _django_db_helper(
+    django_db_setup: None, django_db_blocker: object, test_database: TestDatabase, services: Services
+) -> Iterator[None]:
+    """Instead of pytest-django's: real commits under the web role, everything deleted afterwards."""
+    from django.core.cache import cache
+    from django.db import connections
+
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        yield
+        connections.close_all()
+    cache.clear()
+    test_database.clean()
+    with redis_client.Redis.from_url(services.redis_url) as client:
+        client.flushdb()
+
+
+@pytest.fixture
+def db(_django_db_helper: None) -> None:
+    """The database, with real commits."""
+
+
+@pytest.fixture
+def transactional_db(_django_db_helper: None) -> None:
+    """The same as `db` here."""
+
+
+@pytest.fixture
+def owner_sql(db: None, services: Services) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A connection as the tables' owner, who is under row-level security like everybody (autocommit)."""
+    with psycopg.connect(services.urls["owner"], autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def admin_sql(db: None, services: Services) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A connection as the server's administrator, who sees every row (autocommit)."""
+    with psycopg.connect(services.superuser_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def redis_url(services: Services) -> str:
+    """The address of Valkey, with its password."""
+    return services.redis_url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[redis_client.Redis]:
+    """A client of Valkey, which is empty before and after."""
+    with redis_client.Redis.from_url(redis_url) as client:
+        client.flushdb()
+        yield client
+        client.flushdb()
+
+
+@pytest.fixture
+def media() -> Iterator[Path]:
+    """`STUDIO_MEDIA`, empty before and after."""
+    from django.conf import settings
+
+    folder = Path(settings.STUDIO_MEDIA)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,104 @@
+"""The whole studio for a browser: the real server, a worker process, Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from qwenstudio.embedded import Services
+from tests.chaos.rig import Rig, offer_sleeping_model
+from tests.needs import find_chromium
+from tests.qwenstudio.fronts import RunningFront, running_front
+
+ENGINE = "tests.e2e.painting:Painting"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+)
+SLOW_MS = 60_000  # everything is awaited; this only bounds how long a broken page may hold the suite
+expect.set_options(timeout=SLOW_MS)
+
+
+@dataclass
+class Visitor:
+    """A page in a browser, and what must not happen in it."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        """Remember console errors, policy violations, exceptions and requests to other hosts."""
+        self.page.on("console", lambda message: self._note(message.type, message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self._check(request.url))
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning") or "Content Security Policy" in text:
+            self.complaints.append(f"{kind}: {text}")
+
+    def _check(self, url: str) -> None:
+        if not url.startswith((self.url, "data:", "blob:")):
+            self.foreign.append(url)
+
+    def sign_in(self, email: str, password: str) -> None:
+        self.page.goto(f"{self.url}/")
+        self.page.fill("[name=email]", email)
+        self.page.fill("[name=password]", password)
+        self.page.click("form button.button-main")
+        self.page.wait_for_selector("#studio[data-ready]")
+
+
+@pytest.fixture
+def rig(db: object, services: Services, tmp_path: Path, media: Path) -> Iterator[Rig]:
+    """A worker beside the tests' servers; it ends with the test."""
+    offer_sleeping_model()
+    rig = Rig(services, tmp_path / "logs")
+    try:
+        yield rig
+    finally:
+        rig.close()
+
+
+@pytest.fixture
+def front(rig: Rig, tmp_path: Path) -> Iterator[RunningFront]:
+    """The server that people talk to."""
+    with running_front(tmp_path) as front:
+        yield front
+
+
+@pytest.fixture
+def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
+    """Chromium without a window."""
+    # Playwright's synchronous API runs a loop of its own, in which Django sees an async context.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser without cookies."""
+    context = browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB")
+    context.set_default_timeout(SLOW_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visitor(context: BrowserContext, front: RunningFront) -> Visitor:
+    """Somebody who has just opened the browser."""
+    visitor = Visitor(page=context.new_page(), url=front.url)
+    visitor.watch()
+    return visitor

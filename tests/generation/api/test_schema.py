@@ -1,0 +1,148 @@
+"""The OpenAPI description: valid, complete, and true to what is answered."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import get_resolver
+from drf_spectacular.validation import validate_schema
+from jsonschema import Draft202012Validator
+
+from tests.factories import Person
+from tests.generation.api.calls import BODY, finish, submit, submitted
+
+WANTED = {
+    ("get", "/api/v1/images"), ("post", "/api/v1/images"),
+    ("get", "/api/v1/images/{generation}"), ("patch", "/api/v1/images/{generation}"),
+    ("delete", "/api/v1/images/{generation}"),
+    ("post", "/api/v1/images/{generation}/cancel"), ("post", "/api/v1/images/{generation}/retry"),
+    ("get", "/api/v1/images/{generation}/events"), ("get", "/api/v1/events"),
+    ("get", "/api/v1/me"), ("get", "/api/v1/models"), ("post", "/api/v1/estimates"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def schema(django_db_setup: None) -> dict[str, Any]:
+    answer = Client().get("/api/schema/")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def operations(schema: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(verb, path): found for path, verbs in schema["paths"].items() for verb, found in verbs.items()}
+
+
+def closed(node: Any) -> Any:
+    """The schema with every object closed: a field that is answered and not described is a fault."""
+    if isinstance(node, dict):
+        found = {name: closed(value) for name, value in node.items()}
+        if isinstance(node.get("properties"), dict) and "additionalProperties" not in node:
+            found["additionalProperties"] = False
+        return found
+    return [closed(item) for item in node] if isinstance(node, list) else node
+
+
+def check(schema: dict[str, Any], verb: str, path: str, answer: Any) -> None:
+    """Hold an answer against its operation: the status is described, the body fits and has nothing more."""
+    operation = operations(schema)[verb, path]
+    described = operation["responses"].get(str(answer.status_code))
+    assert described is not None, f"{verb} {path} answers {answer.status_code}, which is not described"
+    if "content" not in described:
+        assert answer.content == b""
+        return
+    kind = answer["Content-Type"].partition(";")[0]
+    assert kind in described["content"], (verb, path, kind)
+    if kind.endswith("json"):
+        root = {**closed(described["content"][kind]["schema"]), "components": closed(schema["components"])}
+        Draft202012Validator(root).validate(answer.json())
+
+
+def test_is_valid_openapi_31(schema: dict[str, Any]) -> None:
+    assert schema["openapi"].startswith("3.1")
+    validate_schema(schema)
+    assert schema["servers"]
+
+
+def test_every_route_of_the_api_is_described(schema: dict[str, Any]) -> None:
+    assert set(operations(schema)) == WANTED
+    routes = set()
+    for group in get_resolver().url_patterns:
+        if str(group.pattern) == "api/v1/":
+            routes = {"/api/v1/" + re.sub(r"<uuid:(\w+)>", r"{\1}", str(route.pattern)) for route in group.url_patterns}
+    assert {path for _, path in WANTED} == routes
+
+
+def test_every_operation_names_credentials_refusals_and_itself(schema: dict[str, Any]) -> None:
+    names = set()
+    for (verb, path), operation in operations(schema).items():
+        names.add(operation["operationId"])
+        assert operation["summary"], path
+        assert {"apiKey"} <= {name for option in operation["security"] for name in option}, path
+        assert {"401", "403", "429", "503"} <= set(operation["responses"]), path
+        if "{generation}" in path:
+            assert "404" in operation["responses"]
+        if verb in ("post", "patch") and "requestBody" in operation:
+            assert {"400", "413", "415"} <= set(operation["responses"])
+            assert operation["requestBody"]["content"]["application/json"]["examples"]
+        for status, answer in operation["responses"].items():
+            if status[0] in "45":
+                assert list(answer["content"]) == ["application/problem+json"], (path, status)
+    assert len(names) == len(WANTED)
+    assert set(schema["components"]["securitySchemes"]) == {"apiKey", "session"}
+
+
+def test_answers_are_as_described(schema: dict[str, Any], alice: Person, mallory: Person, media: Path) -> None:
+    api, images, one = alice.api, "/api/v1/images", "/api/v1/images/{generation}"
+    check(schema, "post", images, submit(alice, metadata={"a": "b"}))
+    check(schema, "post", images, submit(alice, width=100, unheard_of=1))
+    check(schema, "post", images, api.generic("POST", images, b"x", content_type="text/plain"))
+    check(schema, "post", images, api.generic("POST", images, b"x" * 1_048_577, content_type="application/json"))
+    check(schema, "post", images, Client().post(images, BODY, content_type="application/json"))
+    done = submitted(alice)
+    finish(alice, done, media)
+    check(schema, "get", images, api.get(images))
+    check(schema, "get", images, api.get(f"{images}?limit=0"))
+    check(schema, "get", one, api.get(f"{images}/{done}"))
+    check(schema, "get", one, mallory.api.get(f"{images}/{done}"))
+    check(schema, "patch", one, api.patch(f"{images}/{done}", {"starred": True}, content_type="application/json"))
+    check(schema, "patch", one, api.patch(f"{images}/{done}", {"x": True}, content_type="application/json"))
+    check(schema, "post", f"{one}/cancel", api.post(f"{images}/{done}/cancel"))
+    check(schema, "post", f"{one}/retry", api.post(f"{images}/{done}/retry"))
+    waiting = submitted(alice)
+    check(schema, "post", f"{one}/retry", api.post(f"{images}/{waiting}/retry"))
+    check(schema, "get", f"{one}/events", api.get(f"{images}/{waiting}/events"))
+    check(schema, "delete", one, api.delete(f"{images}/{waiting}"))
+    check(schema, "post", f"{one}/cancel", api.post(f"{images}/{waiting}/cancel"))
+    check(schema, "delete", one, api.delete(f"{images}/{waiting}"))
+    check(schema, "get", "/api/v1/events", api.get("/api/v1/events"))
+    check(schema, "get", "/api/v1/me", api.get("/api/v1/me"))
+    check(schema, "get", "/api/v1/me", alice.client.get("/api/v1/me"))
+    check(schema, "get", "/api/v1/models", api.get("/api/v1/models"))
+    for wanted in (BODY, {**BODY, "n": 11}):
+        answer = api.post("/api/v1/estimates", wanted, content_type="application/json")
+        check(schema, "post", "/api/v1/estimates", answer)
+
+
+def test_example_of_the_description_is_accepted(schema: dict[str, Any], alice: Person) -> None:
+    examples = operations(schema)["post", "/api/v1/images"]["requestBody"]["content"]["application/json"]["examples"]
+    for example in examples.values():
+        assert alice.api.post("/api/v1/images", example["value"], content_type="application/json").status_code == 202
+
+
+def test_unknown_route_is_a_problem_too() -> None:
+    for path in ("/api/v1/nothing", "/api/", "/api/v2/images"):
+        for answer in (Client().get(path), Client().post(path)):
+            assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_page_names_no_other_host(db: None) -> None:
+    for path in ("/api/docs/", "/api/docs/?script="):
+        page = Client().get(path)
+        assert page.status_code == 200
+        assert not re.search(rb"(src|href)=\"(https?:)?//", page.content)
+    assert "unsafe-eval" not in page["Content-Security-Policy"]

@@ -1,0 +1,220 @@
+"""What people see: the JSON of the contract, an honest place in the queue, and nobody else's prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from uuid import UUID, uuid4
+
+import pytest
+
+from accounts.errors import InvalidField
+from accounts.tenancy import in_tenant
+from generation.domain.cancel import cancel_generation
+from generation.domain.estimate import estimate
+from generation.domain.finish import fail_row, finish_slice
+from generation.domain.gallery import find_image, get_generation, list_active, list_generations
+from generation.domain.receipts import receipt_is_ours
+from generation.domain.remove import remove_generation
+from generation.domain.request import GenerationRequest
+from generation.domain.retry import retry_generation
+from generation.domain.star import star_generation
+from generation.errors import AlreadyFinished, GenerationNotFound, InvalidRequest, NotFinished
+from generation.models import Receipt
+from tests.factories import Person
+from tests.generation.domain.desk import Look, check_books, claim, draw, submit
+
+AsWorker = Callable[[], AbstractContextManager[None]]
+KEYS = {
+    "id", "status", "model", "prompt", "negative_prompt", "width", "height", "num_inference_steps", "true_cfg_scale",
+    "seed", "n", "loras", "output_format", "metadata", "starred", "retry_of", "queue", "progress", "images", "timings",
+    "cost", "error", "created_at", "started_at", "finished_at", "warnings", "urls",
+}  # fmt: skip
+
+
+def show_worker(look: Look, state: str = "idle") -> None:
+    look("INSERT INTO generation_worker (id, name, pid, lane, pool, serves, state, detail, hardware, device, dtype,"
+         " memory_total, memory_used, release, passes, started_at, seen_at) VALUES (gen_random_uuid(), 'w', 1, 'blue',"
+         " 'demo', '[]', %s, '', '', '', '', 0, 0, '', 0, now(), now()) RETURNING 1", state)  # fmt: skip
+
+
+def see(person: Person, id: UUID) -> dict[str, object]:
+    with in_tenant(person.tenant.pk):
+        return get_generation(id)
+
+
+def run(as_worker: AsWorker, **warning: str) -> UUID:
+    """Draw the next pass's first row to its end."""
+    with as_worker():
+        taken = claim(models={"demo": 1})
+        assert taken is not None
+        warnings = [warning] if warning else []
+        assert finish_slice(row=taken.rows[0], images=draw(taken.rows[0]), run_ms=61, warnings=warnings) == "finished"
+        return taken.rows[0].id
+
+
+def test_a_waiting_one(alice: Person, look: Look) -> None:
+    show_worker(look)
+    id = submit(alice.caller, prompt="a blue star", metadata={"k": "v"})
+    body = see(alice, id)
+    assert set(body) == KEYS
+    assert body["status"] == "queued" and body["images"] == [] and body["error"] is None
+    assert body["queue"] == {"position": 1, "eta_ms": 60, "ahead": {"own": 0, "others": 0}, "reason": None}
+    assert body["progress"] == {"step": 0, "steps": 4} and body["metadata"] == {"k": "v"}
+    assert str(body["created_at"]).endswith("Z")
+
+
+def test_a_finished_one(alice: Person, as_worker: AsWorker, look: Look) -> None:
+    id = submit(alice.caller)
+    assert run(as_worker, code="prompt_cut", detail="512 of 600 tokens") == id
+    body = see(alice, id)
+    assert body["status"] == "succeeded" and body["queue"] is None and body["cost"] == {"gpu_ms": 61}
+    assert body["progress"] == {"step": 4, "steps": 4}
+    assert body["warnings"] == [{"code": "prompt_cut", "detail": "512 of 600 tokens"}]
+    [image] = body["images"]  # type: ignore[misc]
+    assert str(image["url"]).endswith(f"/files/{image['id']}")  # type: ignore[index]
+    with in_tenant(alice.tenant.pk):
+        found = find_image(UUID(image["id"]))  # type: ignore[index]
+        assert found is not None and str(id) in found["file"]
+        receipt = Receipt.objects.get()
+    assert receipt_is_ours(receipt.body, receipt.signature)
+    assert not receipt_is_ours({**receipt.body, "seed": 8}, receipt.signature)
+
+
+def test_a_failed_one_and_its_retry(alice: Person, as_worker: AsWorker) -> None:
+    id = submit(alice.caller, n=2, output_format="webp")
+    with as_worker():
+        taken = claim()
+        assert taken is not None
+        fail_row(row=taken.rows[0], code="bad_frame", message="black", retry=False)
+    assert see(alice, id)["error"] == {"code": "bad_frame", "message": "black"}
+    with in_tenant(alice.tenant.pk):
+        again = retry_generation(id, alice.caller)
+        third = None
+        with pytest.raises(NotFinished):
+            third = retry_generation(again.id, alice.caller)
+        assert third is None
+    body = see(alice, again.id)
+    assert (body["retry_of"], body["seed"], body["n"], body["output_format"]) == (str(id), 7, 2, "webp")
+
+
+def test_the_place_goes_by_the_clocks(alice: Person, mallory: Person, as_worker: AsWorker, look: Look) -> None:
+    show_worker(look)
+    for _ in range(20):
+        submit(alice.caller)
+    with as_worker():
+        claim()
+    theirs = submit(mallory.caller, width=128, prompt="secret")
+    queue = see(mallory, theirs)["queue"]
+    assert queue["position"] == 1 and queue["ahead"] == {"own": 0, "others": 0}  # type: ignore[index]
+    last = [submit(alice.caller) for _ in range(3)][-1]
+    queue = see(alice, last)["queue"]
+    assert queue["ahead"] == {"own": 14, "others": 1} and queue["position"] == 16  # type: ignore[index]
+    assert queue["eta_ms"] > 15 * 60  # type: ignore[index]
+    with in_tenant(alice.tenant.pk):
+        assert "secret" not in str(list_generations())
+
+
+def test_why_nobody_can_say(alice: Person, look: Look) -> None:
+    id = submit(alice.caller)
+    queue = see(alice, id)["queue"]
+    assert queue["eta_ms"] is None and queue["reason"]["code"] == "no_worker"  # type: ignore[index]
+    show_worker(look, "loading")
+    assert see(alice, id)["queue"]["reason"]["code"] == "loading"  # type: ignore[index]
+    show_worker(look)
+    assert see(alice, id)["queue"]["reason"] is None  # type: ignore[index]
+    look("INSERT INTO generation_pool (lane, name, paused_at, paused_reason, vtime) VALUES "
+         "('blue', 'demo', now(), 'new cards', 0) RETURNING 1")  # fmt: skip
+    assert see(alice, id)["queue"]["reason"] == {"code": "paused", "detail": "new cards"}  # type: ignore[index]
+    with in_tenant(alice.tenant.pk):
+        said = estimate(GenerationRequest(model="demo", prompt="x", n=3), caller=alice.caller)
+    assert (said["gpu_ms"], said["images"], said["wait_ms"]) == (180, 3, None)
+    assert said["queue"]["ahead"] == {"own": 1, "others": 0} and said["queue"]["reason"]["code"] == "paused"
+
+
+def test_estimate_stores_nothing(alice: Person, look: Look) -> None:
+    show_worker(look)
+    with in_tenant(alice.tenant.pk):
+        said = estimate(GenerationRequest(model="demo", prompt="x", width=128, height=128), caller=alice.caller)
+    assert said["gpu_ms"] == 240 and said["wait_ms"] == 0
+    assert look("SELECT count(*) FROM generation_generation") == [(0,)]
+
+
+def test_nobody_elses(alice: Person, mallory: Person) -> None:
+    id = submit(alice.caller)
+    with in_tenant(mallory.tenant.pk):
+        for act in (get_generation, cancel_generation, remove_generation):
+            with pytest.raises(GenerationNotFound):
+                act(id)
+        with pytest.raises(GenerationNotFound):
+            retry_generation(id, mallory.caller)
+        with pytest.raises(GenerationNotFound):
+            star_generation(id, data={"starred": True})
+        assert find_image(uuid4()) is None
+        assert list_generations().results == []
+    assert see(alice, id)["status"] == "queued"
+
+
+def test_lists_filter_and_page(alice: Person, bob: Person, as_worker: AsWorker) -> None:
+    ids = [submit(alice.caller, prompt=f"star {number} 100%") for number in range(3)]
+    theirs = submit(bob.caller, prompt="a boat")
+    run(as_worker)
+    with in_tenant(alice.tenant.pk):
+        star_generation(ids[1], data={"starred": True})
+        first = list_generations(limit=3)
+        assert [item["id"] for item in first.results] == [str(theirs), str(ids[2]), str(ids[1])] and first.next
+        rest = list_generations(limit=3, cursor=first.next)
+        assert [item["id"] for item in rest.results] == [str(ids[0])] and rest.next is None
+        assert [item["id"] for item in list_generations(q="BOAT").results] == [str(theirs)]
+        assert len(list_generations(q="100%").results) == 3 and not list_generations(q="100_").results
+        assert [item["id"] for item in list_generations(status="succeeded").results] == [str(ids[0])]
+        assert len(list_generations(status="queued").results) == 3
+        assert [item["id"] for item in list_generations(starred="true").results] == [str(ids[1])]
+        assert list_generations(created_after="2999-01-01T00:00:00Z").results == []
+        assert [item["id"] for item in list_active(bob.user.pk)] == [str(theirs)]
+        for bad in ({"status": "x"}, {"starred": "1"}, {"created_after": "today"}, {"q": "a\x00"}, {"cursor": "x"}):
+            with pytest.raises(InvalidField):
+                list_generations(**bad)  # type: ignore[arg-type]
+        for wrong in ({"starred": 1}, {}, {"starred": True, "prompt": "x"}):
+            with pytest.raises(InvalidRequest):
+                star_generation(ids[0], data=wrong)
+
+
+def test_statements_of_a_list_do_not_grow(alice: Person) -> None:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    counts = []
+    for more in (1, 9):
+        for _ in range(more):
+            submit(alice.caller)
+        with in_tenant(alice.tenant.pk), CaptureQueriesContext(connection) as queries:
+            list_generations()
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 3
+
+
+def test_cancelling(alice: Person, as_worker: AsWorker, look: Look) -> None:
+    waiting, done = submit(alice.caller), None
+    with in_tenant(alice.tenant.pk):
+        assert cancel_generation(waiting) == "canceled"
+        assert cancel_generation(waiting) == "canceled"
+    done = submit(alice.caller)
+    assert run(as_worker) == done
+    with in_tenant(alice.tenant.pk), pytest.raises(AlreadyFinished):
+        cancel_generation(done)
+    check_books(look)
+
+
+def test_removing(alice: Person, as_worker: AsWorker, look: Look) -> None:
+    id = submit(alice.caller)
+    with in_tenant(alice.tenant.pk), pytest.raises(NotFinished):
+        remove_generation(id)
+    run(as_worker)
+    with in_tenant(alice.tenant.pk):
+        remove_generation(id)
+    assert look("SELECT (SELECT count(*) FROM generation_generation), (SELECT count(*) FROM generation_image),"
+                " (SELECT count(*) FROM generation_receipt)") == [(0, 0, 0)]  # fmt: skip
+    [(kind, ref, data)] = look("SELECT kind, ref, data FROM accounts_errand")
+    assert (kind, ref, len(data["paths"])) == ("delete_files", id, 2)
+    assert look("SELECT sum(amount) FROM accounts_ledgerentry WHERE metric = 'images'") == [(1,)], "the ledger stays"

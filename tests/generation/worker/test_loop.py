@@ -1,0 +1,114 @@
+"""The outer loop: work that depends on neither Redis nor one connection to PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from django.db import OperationalError
+from redis import Redis
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from generation.worker import loop
+from generation.worker.stop import StopFlag
+from generation.worker.wakeups import WakeUps
+
+QUEUE = "gpu-blue-test"
+woken: list[float] = []
+
+
+def wake_up() -> None:
+    woken.append(time.monotonic())
+
+
+def make_wakeups(url: str, **options: object) -> WakeUps:
+    connection = Redis.from_url(url, socket_timeout=3, socket_connect_timeout=1, **options)
+    return WakeUps(queue=QUEUE, name=f"test-{time.monotonic_ns()}", connection=connection, job_class=Job)
+
+
+@pytest.fixture
+def stop() -> StopFlag:
+    return StopFlag()
+
+
+def test_wake_up_is_executed_in_this_thread(redis: Redis, redis_url: str, stop: StopFlag) -> None:
+    woken.clear()
+    Queue(QUEUE, connection=redis, serializer=JSONSerializer).enqueue(wake_up, result_ttl=0)
+    wakeups = make_wakeups(redis_url)
+    wakeups.wait(5, stop=stop)
+    wakeups.leave()
+    assert len(woken) == 1
+    assert Queue(QUEUE, connection=redis, serializer=JSONSerializer).count == 0
+    assert Queue(QUEUE, connection=redis, serializer=JSONSerializer).intermediate_queue.get_job_ids() == []
+
+
+def test_waiting_ends_soon_when_asked_to_end(redis_url: str, redis: Redis, stop: StopFlag) -> None:
+    wakeups = make_wakeups(redis_url)
+    threading.Timer(0.2, stop.ask).start()
+    started = time.monotonic()
+    wakeups.wait(30, stop=stop)
+    assert time.monotonic() - started < 3
+
+
+def test_registers_again_after_a_flush(redis: Redis, redis_url: str, stop: StopFlag) -> None:
+    wakeups = make_wakeups(redis_url)
+    wakeups.wait(0.5, stop=stop)
+    assert redis.scard("rq:workers") == 1
+    redis.flushall()
+    wakeups.wait(0.5, stop=stop)
+    assert redis.scard("rq:workers") == 1
+    assert redis.scard(f"rq:workers:{QUEUE}") == 1
+
+
+def test_redis_refusing_is_survived(stop: StopFlag) -> None:
+    wakeups = make_wakeups("redis://127.0.0.1:1/0")
+    turns: list[float] = []
+
+    def turn() -> bool:
+        turns.append(time.monotonic())
+        if len(turns) == 2:
+            stop.ask()
+        return False
+
+    started = time.monotonic()
+    loop.work(turn, wakeups=wakeups, stop=stop, idle_s=5)
+    # It claims again after a second, not after the wait that Redis would have served.
+    assert len(turns) == 2
+    assert 0.5 < time.monotonic() - started < 4
+
+
+def test_claims_until_nothing_is_left(redis: Redis, redis_url: str, stop: StopFlag) -> None:
+    left = [True, True, True, False]
+
+    def turn() -> bool:
+        found = left.pop(0)
+        if not left:
+            stop.ask()
+        return found
+
+    loop.work(turn, wakeups=make_wakeups(redis_url), stop=stop)
+    assert left == []
+
+
+def test_database_away_is_survived(redis: Redis, redis_url: str, stop: StopFlag) -> None:
+    turns = []
+
+    def turn() -> bool:
+        turns.append(1)
+        if len(turns) == 1:
+            raise OperationalError("server closed the connection unexpectedly")
+        stop.ask()
+        return False
+
+    loop.work(turn, wakeups=make_wakeups(redis_url), stop=stop)
+    assert len(turns) == 2
+
+
+def test_second_request_to_end_changes_nothing(stop: StopFlag) -> None:
+    stop.ask()
+    time.sleep(0.05)
+    stop.ask()
+    assert stop.seconds >= 0.05

@@ -1,0 +1,226 @@
+"""The worker as a process, with the sleeping engine: what becomes of rows, files and ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import UUID
+
+from accounts.tenancy import in_tenant
+from generation.domain.cancel import cancel_generation
+from tests.chaos.rig import ROOT, Rig, Submit, row_of, wait_for, wait_until
+from tests.chaos.sleeping import Latents, draw
+from tests.factories import Person
+
+
+def ledger_of(rig: Rig, generation: UUID) -> dict[str, int]:
+    """What the generation cost in the end, by metric."""
+    sql = "SELECT metric, sum(amount)::bigint FROM accounts_ledgerentry WHERE ref = %s GROUP BY metric"
+    return {str(metric): int(str(amount)) for metric, amount in rig.ask(sql, generation)}
+
+
+def kinds_of(rig: Rig, generation: UUID) -> list[str]:
+    sql = "SELECT kind FROM accounts_ledgerentry WHERE ref = %s AND metric = 'images' ORDER BY kind"
+    return [str(row[0]) for row in rig.ask(sql, generation)]
+
+
+def files_in(media: Path) -> list[Path]:
+    return sorted(path for path in media.rglob("*") if path.is_file())
+
+
+def test_submitted_is_drawn_stored_and_charged(rig: Rig, alice: Person, submit: Submit, media: Path) -> None:
+    rig.start_worker()
+    wanted = submit(alice, seed=41)
+    wait_for(rig, wanted, "succeeded")
+
+    columns = "file, thumbnail, sha256, bytes, width, height, seed, format"
+    rows = rig.ask(f"SELECT {columns} FROM generation_image WHERE generation_id = %s", wanted)
+    assert len(rows) == 1
+    file, thumbnail, sha256, size, *rest = rows[0]
+    expected = draw(Latents("", "", 41, 64, 64))
+    data = (media / str(file)).read_bytes()
+    assert data == expected.file.data
+    assert (sha256, size) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert rest == [64, 64, 41, "png"]
+    assert (media / str(thumbnail)).read_bytes()[8:12] == b"WEBP"
+    assert files_in(media) == sorted([media / str(file), media / str(thumbnail)])
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files_in(media))
+    assert str(file).startswith(f"{alice.tenant.pk}/{alice.user.pk}/")
+
+    receipt = rig.ask("SELECT body FROM generation_receipt")[0][0]
+    assert isinstance(receipt, dict)
+    assert receipt["seed"] == 41
+    assert {key: receipt[key] for key in ("model", "hardware", "batch_size", "bucket", "num_inference_steps")} == {
+        "model": "demo", "hardware": "sleeping", "batch_size": 1, "bucket": 64, "num_inference_steps": 4,
+    }  # fmt: skip
+    assert "a red circle" not in json.dumps(receipt)
+    assert kinds_of(rig, wanted) == ["reserve", "settle"]
+    assert ledger_of(rig, wanted)["images"] == 1
+    assert rig.ask("SELECT state FROM generation_worker WHERE passes >= 1") != []
+    assert rig.end("worker") == 0
+    assert rig.ask("SELECT state FROM generation_worker") == [("stopped",)]
+
+
+def test_ten_images_come_in_slices(rig: Rig, alice: Person, submit: Submit) -> None:
+    rig.start_worker()
+    wanted = submit(alice, n=10, seed=100)
+    wait_for(rig, wanted, "succeeded")
+    rows = rig.ask('SELECT "index", seed FROM generation_image WHERE generation_id = %s ORDER BY 1', wanted)
+    assert rows == [(index, 100 + index) for index in range(10)]
+    assert ledger_of(rig, wanted)["images"] == 10
+    fence = row_of(rig, wanted, "fence")[0]
+    assert fence >= 2  # eight images are the most for one pass
+
+
+def test_work_goes_on_without_redis(rig: Rig, alice: Person, submit: Submit) -> None:
+    rig.start_worker()
+    rig.wait_for_worker()
+    with rig.frozen_valkey():
+        wanted = submit(alice)
+        wait_for(rig, wanted, "succeeded", seconds=30)
+
+
+def test_cancelled_in_mid_pass(rig: Rig, alice: Person, submit: Submit, media: Path) -> None:
+    rig.start_worker(SLEEPING_STEP_S="1.5", lease=6)
+    wanted = submit(alice)
+    wait_for(rig, wanted, "running")
+    with in_tenant(alice.tenant.pk):
+        cancel_generation(wanted)
+    wait_for(rig, wanted, "canceled", seconds=15)
+    assert rig.ask("SELECT 1 FROM generation_image") == []
+    assert ledger_of(rig, wanted)["images"] == 0
+    assert files_in(media) == []
+    after = submit(alice, prompt="next")
+    wait_for(rig, after, "succeeded")
+
+
+def test_sigterm_finishes_a_short_pass(rig: Rig, alice: Person, submit: Submit) -> None:
+    child = rig.start_worker(SLEEPING_STEP_S="0.5")
+    wanted = submit(alice)
+    wait_for(rig, wanted, "running")
+    child.terminate()
+    child.terminate()  # a second one changes nothing
+    assert child.wait(30) == 0
+    assert row_of(rig, wanted, "status", "attempt", "lost") == ("succeeded", 0, 0)
+
+
+def test_sigterm_gives_a_long_pass_back(rig: Rig, alice: Person, submit: Submit) -> None:
+    child = rig.start_worker(SLEEPING_STEP_S="6")
+    wanted = submit(alice)
+    wait_for(rig, wanted, "running")
+    time.sleep(1)
+    child.terminate()
+    assert child.wait(40) == 0
+    assert row_of(rig, wanted, "status", "attempt", "lost", "lease_until") == ("queued", 0, 0, None)
+    assert kinds_of(rig, wanted) == ["reserve"]
+
+
+def test_raising_row_fails_after_three_attempts_and_takes_nobody_with_it(
+    rig: Rig, alice: Person, submit: Submit
+) -> None:
+    bad, good = submit(alice, prompt="RAISE"), submit(alice, prompt="fine")
+    rig.start_worker()
+    wait_for(rig, bad, "failed", seconds=90)
+    wait_for(rig, good, "succeeded")
+    assert row_of(rig, bad, "attempt", "error_code") == (3, "engine_error")
+    assert row_of(rig, good, "attempt") == (0,)
+    assert ledger_of(rig, bad)["images"] == 0
+
+
+def test_black_picture_fails_with_its_reason(rig: Rig, alice: Person, submit: Submit, media: Path) -> None:
+    wanted = submit(alice, prompt="BLACK", n=2)
+    rig.start_worker()
+    wait_for(rig, wanted, "failed")
+    assert row_of(rig, wanted, "error_code", "error_message") == ("bad_frame", "the picture is completely black")
+    assert ledger_of(rig, wanted)["images"] == 0
+    assert files_in(media) == []
+
+
+def test_long_prompt_is_drawn_with_a_warning(rig: Rig, alice: Person, submit: Submit) -> None:
+    wanted = submit(alice, prompt="word " * 600)
+    rig.start_worker()
+    wait_for(rig, wanted, "succeeded")
+    (warnings,) = row_of(rig, wanted, "warnings")
+    assert [warning["code"] for warning in warnings] == ["prompt_cut"]
+    assert "512 of 600 tokens" in warnings[0]["detail"]
+
+
+def test_broken_checkpoint_ends_the_worker_with_its_reason(rig: Rig, alice: Person, submit: Submit) -> None:
+    child = rig.start_worker(SLEEPING_BROKEN="1")
+    assert child.wait(60) == 3
+    assert rig.ask("SELECT state FROM generation_worker") == [("failed",)]
+    (detail,) = rig.ask("SELECT detail FROM generation_worker")[0]
+    assert "is broken on purpose" in str(detail)
+    assert "is broken on purpose" in rig.log("worker")
+    wanted = submit(alice)  # still accepted
+    assert row_of(rig, wanted, "status") == ("queued",)
+
+
+def test_hanging_step_ends_the_process(rig: Rig, alice: Person, submit: Submit) -> None:
+    program = (
+        "import django; django.setup()\n"
+        "from generation.worker.clock import Deadlines\n"
+        "from generation.worker.serve import GpuWorker, Plan\n"
+        "from generation.worker.stop import StopFlag\n"
+        "from tests.chaos.sleeping import Sleeping\n"
+        "plan = Plan(lane='blue', pool='demo', lease_s=6)\n"
+        "deadlines = Deadlines(floor_s=1.0, first_s=2.0)\n"
+        "GpuWorker(plan, engine=Sleeping(), stop=StopFlag(), deadlines=deadlines).run()\n"
+    )
+    wanted = submit(alice, prompt="HANG")
+    child = rig.start("worker", "-c", program, role="worker", DJANGO_SETTINGS_MODULE="qwenstudio.settings")
+    assert child.wait(60) == 70
+    assert "step has not ended" in rig.log("worker")
+    (detail,) = rig.ask("SELECT detail FROM generation_worker")[0]
+    assert str(detail).startswith("stuck: pass: step has not ended")
+    # The row is untouched: its lease runs out, and whoever comes next takes it.
+    assert row_of(rig, wanted, "status", "attempt") == ("running", 0)
+
+
+def test_killed_between_rename_and_transaction(
+    rig: Rig, alice: Person, submit: Submit, media: Path, tmp_path: Path
+) -> None:
+    wanted = submit(alice)
+    child = rig.start_worker(lease=5, SLEEPING_KILL_BEFORE_FINISH=str(tmp_path / "killed"))
+    assert child.wait(60) == -signal.SIGKILL
+    assert len(files_in(media)) == 2  # nobody owns them
+    assert rig.ask("SELECT 1 FROM generation_image") == []
+    rig.start_worker("second", lease=5)
+    wait_for(rig, wanted, "succeeded")
+    assert row_of(rig, wanted, "lost", "attempt") == (1, 0)
+    names = {str(name) for row in rig.ask("SELECT file, thumbnail FROM generation_image") for name in row}
+    assert len(names) == 2
+    assert len(files_in(media)) == 4  # the fence in the names keeps both apart; the janitor takes the old ones
+    assert names <= {str(path.relative_to(media)) for path in files_in(media)}
+    assert kinds_of(rig, wanted) == ["reserve", "settle"]
+
+
+def test_frozen_worker_wakes_up_too_late(rig: Rig, alice: Person, submit: Submit, media: Path, tmp_path: Path) -> None:
+    wanted = submit(alice)
+    frozen = rig.start_worker(lease=5, SLEEPING_FREEZE_BEFORE_FINISH=str(tmp_path / "frozen"))
+    wait_until((tmp_path / "frozen").exists, seconds=60, what=f"the freeze\n{rig.log('worker')}")
+    rig.start_worker("second", lease=5)
+    wait_for(rig, wanted, "succeeded")
+    frozen.send_signal(signal.SIGCONT)
+    wait_until(lambda: "our files are deleted" in rig.log("worker"), seconds=20, what=f"{rig.log('worker')}")
+    rows = rig.ask("SELECT file, thumbnail FROM generation_image")
+    assert len(rows) == 1
+    assert files_in(media) == sorted(media / str(name) for name in rows[0])
+    assert kinds_of(rig, wanted) == ["reserve", "settle"]
+    assert frozen.poll() is None  # it goes on working
+    after = submit(alice, prompt="next")
+    wait_for(rig, after, "succeeded")
+
+
+def test_importing_the_worker_loads_no_torch() -> None:
+    program = (
+        "import sys, django; django.setup()\n"
+        "import generation.worker, generation.worker.serve, generation.worker.errands\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60).returncode == 0

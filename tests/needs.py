@@ -1,0 +1,62 @@
+"""Programs that some tests use and a machine may lack: nginx and Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+INSTALL = {
+    "nginx": "apt-get install nginx-light  (macOS: brew install nginx)",
+    "chromium": "apt-get install chromium  (macOS: brew install --cask chromium)",
+}
+MARKERS = {"needs_nginx": "nginx", "needs_chromium": "chromium"}
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MACOS_CHROMIUM = Path("/Applications/Chromium.app/Contents/MacOS/Chromium")
+
+
+def find_nginx() -> str | None:
+    """The nginx of this machine (Debian keeps it where ordinary users' PATH does not look)."""
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/bin")
+
+
+def find_chromium() -> str | None:
+    """The Chromium of this machine, or the program that `CHROMIUM` names."""
+    if named := os.environ.get("CHROMIUM"):
+        return named
+    found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    return found or (str(MACOS_CHROMIUM) if MACOS_CHROMIUM.exists() else None)
+
+
+FINDERS = {"nginx": find_nginx, "chromium": find_chromium}
+
+
+def missing_programs() -> list[str]:
+    """Those that this machine lacks."""
+    return [name for name, find in FINDERS.items() if find() is None]
+
+
+def skip_missing(item: pytest.Item) -> None:
+    """Skip a test whose program is missing; with STRICT=1 fail it."""
+    for marker, program in MARKERS.items():
+        if item.get_closest_marker(marker) is None or FINDERS[program]() is not None:
+            continue
+        text = f"{program} is missing; install it: {INSTALL[program]}"
+        if os.environ.get("STRICT") == "1":
+            pytest.fail(text, pytrace=False)
+        pytest.skip(text)
+
+
+def main() -> int:
+    """Name what is missing and how to get it; with STRICT=1 that is an error."""
+    strict = os.environ.get("STRICT") == "1"
+    for program in missing_programs():
+        print(f"{program} is missing, its tests {'fail' if strict else 'are skipped'}: {INSTALL[program]}")
+    return int(strict and bool(missing_programs()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

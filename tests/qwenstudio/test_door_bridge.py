@@ -1,0 +1,177 @@
+"""Django behind ASGI: no slow client may hold a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from qwenstudio.door import bridge as bridge_module
+from qwenstudio.door.bridge import ANSWER_BYTES, Bridge
+from qwenstudio.door.http import Message
+from tests.qwenstudio.exchange import Exchange, make_scope
+
+THREADS = 2
+
+
+def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answers what it was asked."""
+    body = environ["wsgi.input"].read()
+    start_response(
+        "200 OK", [("X-Length", environ.get("CONTENT_LENGTH", "none")), ("X-Query", environ["QUERY_STRING"])]
+    )
+    return [body]
+
+
+def large(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """More than the kernel's buffers, less than `ANSWER_BYTES`."""
+    start_response("200 OK", [])
+    return [b"x" * 50_000] * 10
+
+
+def test_slow_uploads_hold_no_thread() -> None:
+    async def scene() -> None:
+        bridge = Bridge(echo, threads=THREADS)
+
+        async def never() -> Message:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        slow = [Exchange(make_scope("POST", "/", headers={"content-length": "10"})) for _ in range(20)]
+        tasks = [asyncio.create_task(bridge(one.scope, never, one.send)) for one in slow]
+        quick = await asyncio.wait_for(Exchange(make_scope("GET", "/")).run(bridge), 5)
+        assert quick.status == 200
+        for task in tasks:
+            task.cancel()
+
+    asyncio.run(scene())
+
+
+def test_slow_readers_hold_no_thread() -> None:
+    async def scene() -> None:
+        bridge = Bridge(large, threads=THREADS)
+        slow = [Exchange(make_scope("GET", "/"), stalled=True) for _ in range(20)]
+        tasks = [asyncio.create_task(one.run(bridge)) for one in slow]
+        quick = await asyncio.wait_for(Exchange(make_scope("GET", "/")).run(bridge), 5)
+        assert len(quick.received) == 500_000
+        for one in slow:
+            one.left.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), 5)
+
+    asyncio.run(scene())
+
+
+def test_large_answer_waits_for_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the buffer the thread does wait, but not for ever."""
+    produced = 0
+
+    def endless(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        nonlocal produced
+        start_response("200 OK", [])
+        for _ in range(100):
+            produced += 100_000
+            yield b"x" * 100_000
+
+    async def scene() -> None:
+        monkeypatch.setattr(bridge_module, "STALL_S", 0.5)
+        bridge = Bridge(endless, threads=THREADS)
+        stalled = asyncio.create_task(Exchange(make_scope("GET", "/"), stalled=True).run(bridge))
+        await asyncio.sleep(0.3)
+        assert ANSWER_BYTES < produced < 3 * ANSWER_BYTES
+        await asyncio.wait_for(stalled, 5)
+
+    asyncio.run(scene())
+
+
+def test_chunked_body_gets_its_length() -> None:
+    async def scene() -> None:
+        bridge = Bridge(echo, threads=THREADS)
+        parts = [b"one ", b"two"]
+        exchange = Exchange(make_scope("POST", "/"))
+
+        async def receive() -> Message:
+            part = parts.pop(0)
+            return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+        await bridge(exchange.scope, receive, exchange.send)
+        assert exchange.received == b"one two"
+        assert exchange.headers["x-length"] == "7"
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_body_over_the_cap_is_not_kept(announced: bool) -> None:
+    cap = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+    async def scene() -> None:
+        bridge = Bridge(echo, threads=THREADS)
+        headers = {"content-length": str(cap + 1)} if announced else {}
+        exchange = Exchange(make_scope("POST", "/", headers=headers), body=b"x" * (cap + 1))
+        await exchange.run(bridge)
+        assert exchange.received == b""
+        assert int(exchange.headers["x-length"]) > cap  # by which Django's side answers 413
+
+    asyncio.run(scene())
+
+
+def test_client_that_leaves_in_its_body_reaches_nobody() -> None:
+    async def scene() -> None:
+        called = threading.Event()
+
+        def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            called.set()
+            return echo(environ, start_response)
+
+        bridge = Bridge(application, threads=THREADS)
+        exchange = Exchange(make_scope("POST", "/", headers={"content-length": "10"}))
+        messages: list[Message] = [
+            {"type": "http.request", "body": b"half", "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+
+        async def receive() -> Message:
+            return messages.pop(0)
+
+        await bridge(exchange.scope, receive, exchange.send)
+        assert not called.is_set()
+        assert exchange.messages == []
+
+    asyncio.run(scene())
+
+
+def test_slow_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge_module, "BODY_S", 0.1)
+
+    async def scene() -> None:
+        exchange = Exchange(make_scope("POST", "/", headers={"content-length": "10"}))
+
+        async def trickle() -> Message:
+            await asyncio.sleep(0.04)
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        await Bridge(echo, threads=THREADS)(exchange.scope, trickle, exchange.send)
+        assert exchange.status == 408
+
+    asyncio.run(scene())
+
+
+def test_query_of_raw_bytes_is_quoted() -> None:
+    exchange = asyncio.run(Exchange(make_scope("GET", "/", query=b"q=\xe4&a=%20")).run(Bridge(echo, threads=THREADS)))
+    assert exchange.headers["x-query"] == "q=%E4&a=%20"
+
+
+def test_named_file_is_sent_by_the_server() -> None:
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        assert environ["studio.sendfile"]
+        start_response("200 OK", [("X-Studio-Sendfile", "/some/file"), ("Content-Length", "5")])
+        return [b""]
+
+    scope = make_scope("GET", "/", extensions={"http.response.pathsend": {}})
+    exchange = asyncio.run(Exchange(scope).run(Bridge(application, threads=THREADS)))
+    assert "x-studio-sendfile" not in exchange.headers
+    assert exchange.messages[1:] == [{"type": "http.response.pathsend", "path": "/some/file"}]

@@ -1,0 +1,167 @@
+"""Who may pass the door: keys, passes, sessions; revoked, foreign, forged."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from django.core import signing
+from django.utils import timezone
+
+from accounts.domain.keys import revoke_key
+from accounts.domain.passes import PASS_COOKIE, PASS_SALT, issue_pass
+from accounts.errors import InvalidKey, NotAllowed, NotSignedIn, StudioError
+from accounts.ids import uuid7
+from accounts.models import ApiKey, Membership, Tenant
+from accounts.tenancy import across_tenants, in_tenant
+from qwenstudio.door import callers as callers_module
+from qwenstudio.door.callers import find_credential
+from qwenstudio.door.http import read_request
+from tests.factories import Person, make_key
+from tests.qwenstudio.doors import running_door
+from tests.qwenstudio.exchange import Exchange, make_scope
+
+EVENTS = "/api/v1/events"
+
+
+def find(headers: dict[str, str], *, times: int = 1) -> object:
+    """The caller whom the door finds for these headers, or the refusal."""
+
+    async def scene() -> object:
+        async with running_door() as door:
+            try:
+                for _ in range(times):
+                    credential = await find_credential(
+                        door.house.pages, read_request(make_scope("GET", EVENTS, headers=headers))
+                    )
+                    caller = await door.house.callers.find(credential)
+            except StudioError as error:
+                return error
+            return caller
+
+    return asyncio.run(scene())
+
+
+@pytest.mark.parametrize("form", ["Authorization: Bearer {}", "Authorization: Token {}", "X-Api-Key: {}"])
+def test_key_is_the_caller_that_django_finds(alice: Person, form: str) -> None:
+    name, value = form.format(alice.secret).split(": ", 1)
+    assert find({name: value}) == alice.key_caller
+
+
+def test_pass_is_the_caller_that_django_finds(bob: Person) -> None:
+    cookie = issue_pass(user=bob.user.pk, tenant=bob.tenant.pk)
+    assert find({"Cookie": f"{PASS_COOKIE}={cookie}"}) == bob.caller
+
+
+@pytest.mark.parametrize("secret", ["", "qs_live_wrong", "{}x", "sk-123"])
+def test_malformed_key_is_refused(alice: Person, secret: str) -> None:
+    assert isinstance(find({"Authorization": f"Bearer {secret.format(alice.secret)}"}), InvalidKey)
+
+
+def test_unknown_expired_and_revoked_keys_get_one_answer(alice: Person, mallory: Person) -> None:
+    with in_tenant(alice.tenant.pk):
+        ApiKey.objects.filter(pk=alice.key.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    with in_tenant(mallory.tenant.pk):
+        revoke_key(by=mallory.caller, key_id=mallory.key.pk)
+    answers = [find({"X-Api-Key": secret}) for secret in (alice.secret, mallory.secret)]
+    assert [(type(answer), str(answer)) for answer in answers] == [(InvalidKey, "invalid api key")] * 2
+
+
+def test_bad_key_is_not_saved_by_a_good_cookie(bob: Person) -> None:
+    cookie = issue_pass(user=bob.user.pk, tenant=bob.tenant.pk)
+    found = find({"Authorization": "Bearer nonsense", "Cookie": f"{PASS_COOKIE}={cookie}"})
+    assert isinstance(found, InvalidKey)
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    ["", "nonsense", signing.dumps({"user": str(uuid7()), "tenant": str(uuid7())}, salt="another.salt"),
+     signing.dumps(["no", "object"], salt=PASS_SALT)],
+)  # fmt: skip
+def test_forged_pass_is_refused(db: None, cookie: str) -> None:
+    assert isinstance(find({"Cookie": f"{PASS_COOKIE}={cookie}"}), NotSignedIn)
+
+
+def test_pass_ends_with_the_membership(bob: Person) -> None:
+    cookie = {"Cookie": f"{PASS_COOKIE}={issue_pass(user=bob.user.pk, tenant=bob.tenant.pk)}"}
+    Membership.objects.filter(user=bob.user).delete()
+    assert isinstance(find(cookie), NotSignedIn)
+
+
+def test_pass_for_another_tenant_is_worth_nothing(bob: Person, mallory: Person) -> None:
+    found = find({"Cookie": f"{PASS_COOKIE}={issue_pass(user=bob.user.pk, tenant=mallory.tenant.pk)}"})
+    assert isinstance(found, NotSignedIn)
+
+
+def test_session_gets_a_new_pass_when_its_own_has_run_out(bob: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = bob.client.cookies["studio_session"].value
+    assert find({"Cookie": f"studio_session={session}"}) == bob.caller
+    assert isinstance(find({"Cookie": "studio_session=nonsense"}), NotSignedIn)
+
+
+def test_suspended_tenant_is_refused(alice: Person) -> None:
+    with across_tenants():
+        Tenant.objects.filter(pk=alice.tenant.pk).update(suspended_at=timezone.now())
+    assert isinstance(find({"X-Api-Key": alice.secret}), NotAllowed)
+
+
+def test_key_tied_to_networks(alice: Person) -> None:
+    _, inside = make_key(alice.tenant, alice.user, networks=["127.0.0.0/8"])
+    _, outside = make_key(alice.tenant, alice.user, networks=["192.0.2.0/24"])
+    assert not isinstance(find({"X-Api-Key": inside}), StudioError)
+    assert isinstance(find({"X-Api-Key": outside}), NotAllowed)
+    # Nobody here is a trusted proxy: the header proves nothing.
+    assert isinstance(find({"X-Api-Key": outside, "X-Forwarded-For": "192.0.2.1"}), NotAllowed)
+
+
+def test_found_caller_is_kept_for_seconds_only(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        async with running_door() as door:
+            request = read_request(make_scope("GET", EVENTS, headers={"X-Api-Key": alice.secret}))
+            credential = await find_credential(door.house.pages, request)
+            await door.house.callers.find(credential)
+            await asyncio.to_thread(revoke)
+            await door.house.callers.find(credential)  # from memory
+            monkeypatch.setattr(callers_module, "KEPT_S", 0.0)
+            with pytest.raises(InvalidKey):
+                await door.house.callers.find(credential)
+
+    def revoke() -> None:
+        with in_tenant(alice.tenant.pk):
+            revoke_key(by=alice.caller, key_id=alice.key.pk)
+
+    asyncio.run(scene())
+
+
+def test_answers_outside_of_a_stream() -> None:
+    async def ask(method: str, path: str, **headers: str) -> Exchange:
+        async with running_door() as door:
+            return await Exchange(make_scope(method, path, headers=headers)).run(door)
+
+    refused = asyncio.run(ask("GET", EVENTS))
+    assert refused.status == 401
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.headers["www-authenticate"].startswith("Bearer")
+    assert refused.headers["content-security-policy"].startswith("default-src 'none'")
+    assert refused.json["request_id"] == refused.headers["x-request-id"]
+    assert asyncio.run(ask("POST", EVENTS)).status == 405
+    stranger = asyncio.run(ask("GET", EVENTS, host="evil.example"))
+    assert (stranger.status, stranger.json["code"]) == (400, "unknown_host")
+    mine = asyncio.run(ask("GET", EVENTS, **{"x-request-id": "client-chosen"}))
+    assert mine.headers["x-request-id"] != "client-chosen"
+
+
+def test_no_database_is_503(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.db import connection  # here: its settings are changed before the door reads them
+
+    monkeypatch.setitem(connection.settings_dict, "PORT", "1")
+
+    async def scene() -> Exchange:
+        monkeypatch.setattr("qwenstudio.door.database.WAIT_S", 0.5)
+        async with running_door() as door:
+            return await Exchange(make_scope("GET", EVENTS, headers={"X-Api-Key": alice.secret})).run(door)
+
+    answer = asyncio.run(scene())
+    assert answer.status == 503
+    assert int(answer.headers["retry-after"]) > 0

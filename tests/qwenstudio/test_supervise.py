@@ -1,0 +1,196 @@
+"""The supervisor, with small programs in place of the studio's: restarts, stops, kills, strays."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from qwenstudio.embedded.account import LAUNCH
+from qwenstudio.processes import PROGRAMS, Program, environment_of, torch_environment, usable_cores
+from qwenstudio.supervise import STATE, Console, Supervisor, end_strays
+
+SLEEP = "import time; print('awake', flush=True); time.sleep(600)"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
+PARENT = f"""
+import subprocess, sys
+p = subprocess.Popen([sys.executable, "-c", {SLEEP!r}])
+print(p.pid, flush=True)
+p.wait()
+"""
+POLITE = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("bye", flush=True)))
+time.sleep(600)
+"""
+
+
+def program(name: str, code: str, *, stop_s: float = 5.0) -> Program:
+    return Program(name, "web", (sys.executable, "-u", "-c", code), stop_s=stop_s)
+
+
+def wait_for(condition: Callable[[], object], *, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class Rig:
+    """A supervisor whose loop the test turns by hand."""
+
+    def __init__(self, var: Path) -> None:
+        self.var, self.output = var, io.StringIO()
+        self.console = Console(self.output)
+        self.supervisor: Supervisor | None = None
+
+    def run(self, *programs: Program) -> Supervisor:
+        self.supervisor = Supervisor(
+            programs, environment=dict(os.environ), values={"port": 1}, var=self.var, console=self.console
+        )
+        self.supervisor.start()
+        return self.supervisor
+
+    def turn_until(self, condition: Callable[[], object], *, seconds: float = 15.0) -> None:
+        assert self.supervisor is not None
+        supervisor = self.supervisor
+
+        def turn() -> object:
+            supervisor._watch()
+            return condition()
+
+        wait_for(turn, seconds=seconds)
+
+    @property
+    def text(self) -> str:
+        return self.output.getvalue()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    if made.supervisor is not None:
+        made.supervisor.stop()
+
+
+def test_lines_carry_their_speaker(rig: Rig) -> None:
+    rig.run(program("one", "print('a\\nb')" + "; import time; time.sleep(600)"))
+    wait_for(lambda: rig.text.count("\n") == 2)
+    assert rig.text == "one       │ a\none       │ b\n"
+
+
+def test_a_crashed_child_is_started_again_later_each_time(rig: Rig) -> None:
+    supervisor = rig.run(program("bad", "raise SystemExit(3)"), program("good", SLEEP))
+    good = supervisor.children[1].pid
+    rig.turn_until(lambda: supervisor.children[0].restarts == 3)
+    assert "bad ended (exit code 3); starting it again in 0.5 s" in rig.text
+    assert "in 1 s" in rig.text
+    assert "in 2 s" in rig.text
+    assert supervisor.children[1].pid == good
+
+
+def test_a_killed_child_takes_its_own_children_along(rig: Rig) -> None:
+    supervisor = rig.run(program("parent", PARENT))
+    wait_for(lambda: "│" in rig.text)
+    grandchild = int(rig.text.split("│")[1])
+    first = supervisor.children[0].pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    rig.turn_until(lambda: supervisor.children[0].pid not in (None, first))
+    assert "killed by SIGKILL" in rig.text
+    wait_for(lambda: not psutil.pid_exists(grandchild))
+
+
+def test_stop_is_clean_and_stubborn_children_are_killed(rig: Rig) -> None:
+    supervisor = rig.run(program("polite", POLITE), program("stubborn", STUBBORN, stop_s=1.0))
+    pids = [child.pid for child in supervisor.children]
+    wait_for(lambda: "awake" in rig.text)
+    time.sleep(0.3)  # the polite one has set its handler by now
+    begin = time.monotonic()
+    supervisor.stop()
+    assert time.monotonic() - begin < 4
+    assert "polite    │ bye" in rig.text
+    assert "stubborn does not stop; killing it" in rig.text
+    assert not [pid for pid in pids if pid is not None and psutil.pid_exists(pid)]
+
+
+def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from qwenstudio.processes import Program
+from qwenstudio.supervise import Console, Supervisor
+programs = [Program(n, "web", (sys.executable, "-c", {SLEEP!r})) for n in ("one", "two")]
+s = Supervisor(programs, environment=dict(os.environ), values={{}}, var=Path(sys.argv[1]), console=Console(sys.stderr))
+s.start()
+print(*[child.pid for child in s.children], flush=True)
+sys.stdin.read()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    pids = [int(word) for word in process.stdout.readline().split()]
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not [pid for pid in pids if psutil.pid_exists(pid)])
+
+
+def test_the_watcher_ends_a_child_where_the_kernel_does_not() -> None:
+    """What other systems than Linux use; it works here too."""
+    launch = f"""
+import runpy, sys
+sys.platform, sys.argv = "darwin", sys.argv[1:]
+runpy.run_path({str(LAUNCH)!r}, run_name="__main__")
+"""
+    code = f"""
+import os, subprocess, sys
+line = [sys.executable, "-c", {launch!r}, "launch", "--tie", str(os.getpid()), "--", sys.executable, "-c", {SLEEP!r}]
+print(subprocess.Popen(line, stdout=subprocess.DEVNULL).pid, flush=True)
+sys.stdin.read()
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    wait_for(lambda: len(psutil.Process(pid).children()) == 1)
+    watcher = psutil.Process(pid).children()[0].pid
+    process.kill()
+    process.wait()
+    wait_for(lambda: not psutil.pid_exists(pid) and not psutil.pid_exists(watcher))
+
+
+def test_strays_are_ended_and_strangers_spared(rig: Rig, tmp_path: Path) -> None:
+    stray = subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True, stdout=subprocess.DEVNULL)
+    stranger = subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True, stdout=subprocess.DEVNULL)
+    created = psutil.Process(stray.pid).create_time()
+    (tmp_path / STATE).write_text(
+        f'{{"children": {{"web": {{"pid": {stray.pid}, "created": {created}}}, '
+        f'"ticker": {{"pid": {stranger.pid}, "created": {created - 1000}}}}}}}'
+    )
+    end_strays(tmp_path, console=rig.console)
+    assert not psutil.pid_exists(stray.pid)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_torch_processes_share_the_cores_and_sleep_while_they_wait() -> None:
+    assert torch_environment(1)["OMP_NUM_THREADS"] == str(usable_cores())
+    assert torch_environment(10_000)["OMP_NUM_THREADS"] == "1"
+    worker = next(program for program in PROGRAMS if program.torch)
+    found = environment_of(worker, base={"OMP_NUM_THREADS": "7"}, torch_processes=1)
+    assert (found["OMP_WAIT_POLICY"], found["GOMP_SPINCOUNT"]) == ("PASSIVE", "0")
+    assert found["OMP_NUM_THREADS"] == "7", "what the user set stays"
+    assert found["STUDIO_PROCESS"] == "worker"
+    web = next(program for program in PROGRAMS if program.name == "web")
+    assert "OMP_WAIT_POLICY" not in environment_of(web, base={}, torch_processes=1)

@@ -1,0 +1,156 @@
+"""`manage.py up` as a user runs it: real servers, real children, signals, a second start."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from qwenstudio.embedded.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+# Without the GPU worker: importing torch is for the browser's test, which drives everything.
+LIGHT = ("web", "errands", "ticker")
+PATIENCE_S = 150.0
+
+
+class Up:
+    """One state folder, and the `up` that runs on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.var, self.port = folder / "var", free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "up.log"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The user's, without what this test run set for itself."""
+        foreign = ("DATABASE_", "REDIS_", "STUDIO_", "SECRET_KEY", "DJANGO_")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        return clean | {"STUDIO_VAR": str(self.var), "STUDIO_PORT": str(self.port)}
+
+    @property
+    def line(self) -> list[str]:
+        return [sys.executable, "manage.py", "up", "--only", *LIGHT]
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+
+    def start(self) -> None:
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                self.line, cwd=ROOT, env=self.environment, stdout=output, stderr=output, start_new_session=True
+            )
+        self.wait_for(lambda: "QwenStudio is ready" in self.text)
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert self.process is not None
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.1)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+    def ask(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        found = answer.status, answer.read()
+        connection.close()
+        return found
+
+    def children(self) -> dict[str, int]:
+        recorded = json.loads((self.var / "up.json").read_text())["children"]
+        return {name: entry["pid"] for name, entry in recorded.items()}
+
+    def servers(self) -> list[int]:
+        pid = int((self.var / "postgres" / "postmaster.pid").read_text().split()[0])
+        return [pid, int((self.var / "valkey" / "valkey.pid").read_text())]
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    made = Up(tmp_path)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.end()
+
+
+@pytest.mark.timeout(600)
+def test_one_life_of_the_studio(up: Up) -> None:
+    """First start, second copy refused, crash of a child, kill -9, adoption, clean stop: in one go, for starts cost."""
+    # First start: migrated, demo made, links printed, secrets in a private file.
+    up.start()
+    assert up.ask("/healthz")[0] == 200
+    status, body = up.ask("/readyz")
+    assert status == 200, body
+    assert (up.var / "demo.env").stat().st_mode & 0o777 == 0o600
+    known = dict(line.split("=", 1) for line in (up.var / "demo.env").read_text().splitlines() if "=" in line)
+    assert {"STUDIO_URL", "STUDIO_EMAIL", "STUDIO_PASSWORD", "STUDIO_API_KEY", "STUDIO_ADMIN_PASSWORD"} <= set(known)
+    assert known["STUDIO_PASSWORD"] not in up.text
+    assert f"kill {up.process.pid if up.process else 0}" in up.text
+
+    # A second start on the same state says so and stops.
+    second = subprocess.run(up.line, cwd=ROOT, env=up.environment, capture_output=True, text=True)
+    assert second.returncode == 1
+    assert f"process {up.process.pid if up.process else 0}, http://127.0.0.1:{up.port}" in second.stderr
+
+    # A crash of one child restarts that child.
+    before = up.children()
+    os.kill(before["ticker"], signal.SIGKILL)
+    up.wait_for(lambda: up.children().get("ticker") not in (None, before["ticker"]))
+    assert up.children()["web"] == before["web"]
+
+    # kill -9: no child stays, the servers do, and the next start adopts them.
+    children, servers = up.children(), up.servers()
+    password = (up.var / "demo.env").read_text()
+    assert up.end(signal.SIGKILL) == -signal.SIGKILL
+    assert all(psutil.pid_exists(pid) for pid in servers)
+    up.start()
+    assert up.servers() == servers
+    assert not [pid for pid in children.values() if psutil.pid_exists(pid)]
+    assert (up.var / "demo.env").read_text() == password, "a later start keeps passwords and key"
+    assert up.text.count("adopted our running server") == 2
+    assert "preparing the database" not in up.text
+
+    # SIGTERM: everything is gone, with exit code 0.
+    children = up.children()
+    assert up.end() == 0, up.text
+    left = [pid for pid in (*children.values(), *servers) if psutil.pid_exists(pid)]
+    assert left == []
+
+
+@pytest.mark.timeout(120)
+def test_a_taken_port_is_named_with_its_variable(up: Up) -> None:
+    with socket.create_server(("127.0.0.1", up.port)):
+        done = subprocess.run(up.line, cwd=ROOT, env=up.environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"Port {up.port} is taken" in done.stderr
+    assert f"STUDIO_PORT={up.port + 1}" in done.stderr
+    assert not (up.var / "postgres").exists()
+
+
+@pytest.mark.timeout(120)
+def test_a_wrong_value_is_named_before_anything_starts(up: Up) -> None:
+    done = subprocess.run(
+        up.line, cwd=ROOT, env=up.environment | {"STUDIO_LANE": "red"}, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "STUDIO_LANE must be one of blue, green" in done.stderr
+    assert not up.var.exists()
