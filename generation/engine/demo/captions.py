@@ -20,9 +20,6 @@ from generation.engine.demo.specs import (
 _WORDS = {group: {word.key: word for word in words.GROUPS[group]} for group in words.GROUPS}
 
 
-PLAIN_SHARE = 0.67
-
-
 @dataclass(frozen=True)
 class Style:
     """How a caption is worded: `full` names every attribute that has a word, `language` is "en" or "zh"."""
@@ -41,33 +38,8 @@ def caption(spec: Spec, *, style: Style, rng: random.Random) -> str:
 
 
 def sample_caption(spec: Spec, *, rng: random.Random) -> str:
-    """One caption of `spec`: two of three the plain English one, the others in a random style.
-
-    The plain one teaches which word means what; the variety comes easily once that is known.
-    """
-    if rng.random() < PLAIN_SHARE:
-        return plain_caption(spec)
-    style = Style("en" if rng.random() < 0.5 else "zh", full=rng.random() < 0.35)
-    return caption(spec, style=style, rng=rng)
-
-
-def plain_caption(spec: Spec) -> str:
-    """The one caption that names every attribute in a fixed order, in English."""
-    if isinstance(spec, Shape):
-        size = "" if spec.size == "medium" else f"{spec.size} "
-        ground = f" on {_a(spec.background)} background" if spec.background else ""
-        where = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
-        return f"{_a(f'{size}{spec.colour}')} {spec.shape} {where.get(spec.place, f'in the {spec.place}')}{ground}"
-    of = {"sea": "the sea", "desert": "the desert", "snow": "the snow"}.get(spec.ground, "a meadow")
-    when = {"day": "by day", "sunset": "at sunset", "night": "at night"}[spec.time]
-    if not spec.object:
-        return f"{of} {when}"
-    where_scene = "in the middle" if spec.place == "middle" else f"on the {spec.place}"
-    return f"{_a(spec.colour)} {spec.object} {where_scene} of {of} {when}"
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    """One caption of `spec`, English or Chinese, that may leave out what is usual."""
+    return caption(spec, style=Style("en" if rng.random() < 0.5 else "zh", full=rng.random() < 0.35), rng=rng)
 
 
 def _dress(text: str, style: Style, rng: random.Random) -> str:

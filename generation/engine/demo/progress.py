@@ -68,8 +68,11 @@ class Progress:
         per_step = elapsed / max(1, step - self._start)
         shown = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
         left = (self.steps - step) * per_step / 60
-        line = f"{self.stage} {step}/{self.steps} {shown} {per_step * 1000:.0f} ms/step, {left:.1f} min left"
-        print(line, file=sys.stderr, flush=True)
+        self.say(f"{step}/{self.steps} {shown} {per_step * 1000:.0f} ms/step, {left:.1f} min left")
+
+    def say(self, text: str) -> None:
+        """One line about this stage."""
+        print(f"{self.stage} {text}", file=sys.stderr, flush=True)
 
     def is_time_to_save(self) -> bool:
         now = time.monotonic()

@@ -8,6 +8,7 @@ from diffusers import AutoencoderKLQwenImage
 
 from generation.engine.demo.model import save_checkpoint
 from generation.engine.demo.tokenizer import check_template, train_tokenizer
+from generation.engine.demo.train_text import TextRecipe, train_text
 from generation.engine.demo.train_transformer import TransformerRecipe, train_transformer
 from generation.engine.demo.train_vae import VaeRecipe, train_vae
 
@@ -32,10 +33,11 @@ def main() -> None:
     else:
         vae = train_vae(VaeRecipe(steps=args.vae_steps), work=args.work, device=device)
     recipe = TransformerRecipe(steps=args.transformer_steps, pool=args.pool)
-    transformer, text_encoder = train_transformer(
-        recipe, vae, tokenizer, work=args.work, device=device, compiled=args.compile
+    text_encoder = train_text(TextRecipe(), tokenizer, work=args.work, device=device)
+    transformer = train_transformer(
+        recipe, vae, text_encoder, tokenizer, work=args.work, device=device, compiled=args.compile
     )
-    save_checkpoint(args.out, vae=vae, transformer=transformer, text_encoder=text_encoder, tokenizer=tokenizer)
+    save_checkpoint(args.out, vae=vae, transformer=transformer, text_encoder=text_encoder.cpu(), tokenizer=tokenizer)
 
 
 if __name__ == "__main__":
