@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 # The database role follows from what a process is for: only these change tables, only those may see all tenants.
 OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations", "flush", "dbshell"}
@@ -18,10 +19,35 @@ def process_of(command: str) -> str:
     return WORKER_COMMANDS.get(command, "web")
 
 
+def join_running_studio() -> None:
+    """Beside a running `make run`, let this command work on its database and Valkey."""
+    if any(os.environ.get(name) for name in ("DATABASE_URL", "DATABASE_URL_FILE")):
+        return
+    # Costs 0.1 s, which a child that has its URLs need not pay.
+    from qwenstudio.embedded import EmbeddedError, find_services
+
+    var = Path(os.environ.get("STUDIO_VAR") or Path(__file__).resolve().parent / "var")
+    try:
+        services = find_services(var)
+    except EmbeddedError as error:
+        sys.exit(str(error))
+    for name, value in (services.environment() if services else {}).items():
+        if f"{name}_FILE" not in os.environ:
+            os.environ.setdefault(name, value)
+
+
 def main() -> None:
     """Run one command of Django's or ours."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qwenstudio.settings")
-    os.environ.setdefault("STUDIO_PROCESS", process_of(sys.argv[1] if len(sys.argv) > 1 else ""))
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    os.environ.setdefault("STUDIO_PROCESS", process_of(command))
+    if command == "gpuworker":  # one that was typed, beside those of `up`
+        from qwenstudio.processes import SLEEPING_THREADS
+
+        for name, value in SLEEPING_THREADS.items():
+            os.environ.setdefault(name, value)
+    if command not in ("", "up"):
+        join_running_studio()
     from django.core.management import execute_from_command_line  # after the environment is set
 
     execute_from_command_line(sys.argv)

@@ -76,12 +76,14 @@ try:
     STUDIO_ENCRYPTION_KEYS = env.secret("STUDIO_ENCRYPTION_KEYS").replace(",", " ").split()
     REDIS_URL = env.secret("REDIS_URL")
     _web_url = env.secret("DATABASE_URL")
-    _role_urls = {
+    # Small letters: Django's settings, which a debug page may show, do not have it.
+    database_urls = {
+        "web": _web_url,
         "owner": env.secret("DATABASE_OWNER_URL", _web_url),
         "worker": env.secret("DATABASE_WORKER_URL", _web_url),
     }
     _role = {"owner": "owner", "worker": "worker", "errands": "worker", "ticker": "worker"}.get(PROCESS, "web")
-    _database_url = _role_urls.get(_role, _web_url)
+    _database_url = database_urls[_role]
     _variable = {"owner": "DATABASE_OWNER_URL", "worker": "DATABASE_WORKER_URL"}.get(_role, "DATABASE_URL")
     _database: dict[str, Any] = (
         database_from_url(_variable, _database_url)

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from qwenstudio.embedded.errors import EmbeddedError
 from qwenstudio.embedded.lock import AlreadyRunning, StateLock
+from qwenstudio.embedded.running import find_services
 from qwenstudio.embedded.secrets import Secrets, load_secrets
 from qwenstudio.embedded.services import Services, start
 
-__all__ = ["AlreadyRunning", "EmbeddedError", "Secrets", "Services", "StateLock", "load_secrets", "start"]
+__all__ = [
+    "AlreadyRunning",
+    "EmbeddedError",
+    "Secrets",
+    "Services",
+    "StateLock",
+    "find_services",
+    "load_secrets",
+    "start",
+]

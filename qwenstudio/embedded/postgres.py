@@ -70,6 +70,11 @@ def url_of(user: str, password: str, port: int, database: str = DATABASE) -> str
     return f"postgresql://{quote(user)}:{quote(password, safe='')}@{HOST}:{port}/{database}"
 
 
+def urls_of(secrets: Secrets, port: int) -> dict[str, str]:
+    """A URL per role: owner, web, worker."""
+    return {role: url_of(f"studio_{role}", getattr(secrets, role), port) for role in ("owner", "web", "worker")}
+
+
 class Postgres:
     """One data folder and the server on it."""
 
@@ -90,10 +95,7 @@ class Postgres:
     @property
     def urls(self) -> dict[str, str]:
         """A URL per role: owner, web, worker."""
-        return {
-            role: url_of(f"studio_{role}", getattr(self.secrets, role), self.port)
-            for role in ("owner", "web", "worker")
-        }
+        return urls_of(self.secrets, self.port)
 
     def begin(self) -> None:
         """Adopt our running server or start one; `finish` waits until it answers."""

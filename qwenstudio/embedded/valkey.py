@@ -45,6 +45,11 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def url_of(secrets: Secrets, port: int) -> str:
+    """A connection URL on loopback."""
+    return f"redis://:{secrets.valkey}@{HOST}:{port}/0"
+
+
 class Valkey:
     """One data folder and the server on it."""
 
@@ -60,7 +65,7 @@ class Valkey:
     @property
     def url(self) -> str:
         """The connection URL."""
-        return f"redis://:{self.secrets.valkey}@{HOST}:{self.port}/0"
+        return url_of(self.secrets, self.port)
 
     def begin(self) -> None:
         """Adopt our running server or start one; `finish` waits until it answers."""

@@ -13,6 +13,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> NoReturn:
         raise OperationalError(
-            "DATABASE_URL is not set. `manage.py up` starts its own PostgreSQL; any other command needs "
+            "DATABASE_URL is not set and no studio runs on this state folder. Start one (`make run`), or set "
             "DATABASE_URL, DATABASE_OWNER_URL and DATABASE_WORKER_URL (docs/operations.md)."
         )

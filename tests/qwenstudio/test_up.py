@@ -106,6 +106,14 @@ def test_one_life_of_the_studio(up: Up) -> None:
     assert known["STUDIO_PASSWORD"] not in up.text
     assert f"kill {up.process.pid if up.process else 0}" in up.text
 
+    # A command typed beside it finds its servers without being told.
+    line = [sys.executable, "manage.py", "doctor", "--json"]
+    examined = subprocess.run(line, cwd=ROOT, env=up.environment, capture_output=True, text=True)
+    levels = {finding["name"]: finding["level"] for finding in json.loads(examined.stdout)}
+    assert levels["database, worker"] == levels["redis"] == levels["migrations"] == "ok", examined.stdout
+    assert levels["workers"] == "warn"  # none was asked for
+    assert examined.returncode == 0
+
     # A second start on the same state says so and stops.
     second = subprocess.run(up.line, cwd=ROOT, env=up.environment, capture_output=True, text=True)
     assert second.returncode == 1

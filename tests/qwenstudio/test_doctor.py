@@ -1,0 +1,160 @@
+"""`manage.py doctor`: each thing that can be wrong is made wrong once, and named with what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+from redis import Redis
+
+from generation.models import Worker
+from qwenstudio import doctor
+from qwenstudio.doctor import Finding
+from qwenstudio.embedded import Services
+from tests.chaos.rig import offer_sleeping_model
+from tests.factories import Person
+from tests.generation.api.calls import submitted
+
+CHECKPOINT = doctor.settings.BASE_DIR / "generation" / "engine" / "demo" / "checkpoint"
+
+
+def run(*names: str) -> list[Finding]:
+    """These checks' findings."""
+    return [finding for name in names for finding in doctor.CHECKS[name]()]
+
+
+def only(level: str, findings: list[Finding]) -> Finding:
+    """The one finding of a level."""
+    (found,) = [finding for finding in findings if finding.level == level]
+    return found
+
+
+@pytest.mark.django_db
+def test_all_is_well(media: Path, redis: Redis) -> None:
+    findings = run("settings", "database", "redis", "storage", "models")
+    assert [finding.name for finding in findings if finding.level == "ok"] == [
+        "settings", "database, web", "database, owner", "database, worker", "migrations", "redis", "storage",
+        "model demo",
+    ]  # fmt: skip
+    assert not [finding for finding in findings if finding.level == "fail"]
+
+
+@pytest.mark.django_db
+def test_role_above_the_policies_is_refused(monkeypatch: pytest.MonkeyPatch, services: Services) -> None:
+    monkeypatch.setitem(doctor.database_urls, "web", services.superuser_url)
+    found = only("fail", run("database"))
+    assert found.name == "database, web"
+    assert "row-level security" in found.text
+    assert "roles.sql" in found.remedy
+
+
+@pytest.mark.django_db
+def test_role_that_cannot_sign_in_is_named_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, services: Services
+) -> None:
+    monkeypatch.setitem(
+        doctor.database_urls, "worker", services.urls["worker"].replace("studio_worker:", "studio_worker:x")
+    )
+    found = only("fail", run("database"))
+    assert found.name == "database, worker"
+    assert "password" in found.text
+    assert "DATABASE_WORKER_URL" in found.remedy
+
+
+def test_no_studio_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor.database_urls, "web", "")
+    assert only("fail", run("database")).remedy == "start one: make run"
+
+
+@pytest.mark.parametrize("url", ["", "redis://127.0.0.1:1/0"])
+def test_redis_down_is_no_failure(settings: Settings, url: str) -> None:
+    settings.REDIS_URL = url
+    assert "sweep" in str(only("warn", run("redis")))
+
+
+def test_redis_that_evicts_is_named(redis: Redis) -> None:
+    before = redis.config_get("maxmemory-policy")["maxmemory-policy"]  # type: ignore[index]
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert "allkeys-lru" in only("warn", run("redis")).text
+    finally:
+        redis.config_set("maxmemory-policy", before)
+
+
+def test_storage_that_cannot_be_written(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings.STUDIO_MEDIA = tmp_path / "file" / "media"
+    assert str(settings.STUDIO_MEDIA) in only("fail", run("storage")).text
+
+
+def test_little_room(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.STUDIO_MEDIA = tmp_path
+    monkeypatch.setattr(doctor, "FREE_LOW", 1 << 62)
+    assert "make room" in only("warn", run("storage")).remedy
+
+
+def test_broken_models_file_and_broken_checkpoint(settings: Settings, tmp_path: Path) -> None:
+    settings.STUDIO_MODELS = tmp_path / "models.toml"
+    assert str(tmp_path / "models.toml") in only("fail", run("models")).text
+    folder = tmp_path / "copy"
+    shutil.copytree(CHECKPOINT, folder)
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    entry = f'[mine]\nfamily = "qwen-image"\npath = "{folder}"\n'
+    settings.STUDIO_MODELS.write_text(entry)
+    found = only("fail", run("models"))
+    assert found.name == "model mine"
+    assert str(weights) in found.text
+    settings.STUDIO_MODELS.write_text(f"{entry}enabled = false\n")
+    assert "switches no model on" in only("warn", run("models")).text
+
+
+def test_device_is_looked_at_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "GiB" in run("device")[0].text
+    monkeypatch.setattr(doctor, "DEVICE_PROGRAM", "raise SystemExit('no driver')")
+    assert "no driver" in only("fail", run("device")).text
+
+
+@pytest.mark.django_db
+def test_work_without_a_worker_fails_and_a_worker_is_shown(alice: Person) -> None:
+    offer_sleeping_model()
+    assert only("warn", run("workers")).text == "none runs"
+    submitted(alice)
+    findings = run("workers")
+    assert only("fail", findings).text == "none runs"
+    assert only("ok", findings).text.startswith("1 waiting, the first for")
+    Worker.objects.create(name="gpu-0", pid=1, lane="blue", pool="demo", serves=["demo"], state="idle")
+    assert "idle, pool demo, serves demo" in run("workers")[0].text
+    Worker.objects.update(state="failed", detail="vae is cut short", seen_at=timezone.now())
+    assert only("fail", run("workers")).remedy == "vae is cut short"
+
+
+def test_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise ValueError("oops")
+        yield
+
+    monkeypatch.setattr(doctor, "CHECKS", {"first": broken, "second": lambda: iter([Finding("ok", "second", "runs")])})
+    assert [(finding.level, finding.text) for finding in doctor.examine()] == [
+        ("fail", "ValueError: oops"),
+        ("ok", "runs"),
+    ]
+
+
+@pytest.mark.parametrize("level", ["warn", "fail"])
+def test_command_prints_and_fails_only_on_failures(monkeypatch: pytest.MonkeyPatch, level: Any) -> None:
+    monkeypatch.setattr(doctor, "CHECKS", {"one": lambda: iter([Finding(level, "one", "seen", "do this")])})
+    out, exits = io.StringIO(), False
+    try:
+        call_command("doctor", "--json", stdout=out)
+    except SystemExit as error:
+        exits = error.code == 1
+    assert exits == (level == "fail")
+    assert json.loads(out.getvalue()) == [{"level": level, "name": "one", "text": "seen", "remedy": "do this"}]
