@@ -10,9 +10,11 @@ from generation.engine.demo import specs
 from generation.engine.demo.draw import draw
 from generation.engine.demo.fast import RealAttention
 from generation.engine.demo.flat import FlatVae, write_back
-from generation.engine.demo.model import build_transformer, build_vae
+from generation.engine.demo.model import build_text_encoder, build_transformer, build_vae
 from generation.engine.demo.muon import orthogonalise
 from generation.engine.demo.specs import Scene, Shape
+from generation.engine.demo.tokenizer import DROPPED, train_tokenizer
+from generation.engine.demo.train_text import ATTRIBUTES, NOT_ASKED, Namer, labels_of, tokenise
 
 
 def test_training_never_draws_a_held_out_combination() -> None:
@@ -98,3 +100,42 @@ def test_orthogonalise_levels_the_singular_values() -> None:
     levelled = orthogonalise(torch.randn(3, 24, 80))
     values = torch.linalg.svdvals(levelled).numpy()
     assert np.all((values > 0.5) & (values < 1.5))
+
+
+def test_labels_name_every_attribute_of_a_drawing_and_no_other() -> None:
+    shape, scene = Shape("star", "red", "big", "top left", "blue"), Scene("boat", "white", "left", "sea", "night")
+    labels = labels_of([shape, scene])
+    told = {
+        name: tuple("-" if k == NOT_ASKED else ATTRIBUTES[name][k] for k in label.tolist())
+        for name, label in labels.items()
+    }
+    assert told == {
+        "kind": ("Shape", "Scene"),
+        "shape": ("star", "-"),
+        "object": ("-", "boat"),
+        "colour": ("red", "white"),
+        "size": ("big", "-"),
+        "place": ("top left", "left"),
+        "background": ("blue", "-"),
+        "ground": ("-", "sea"),
+        "time": ("-", "night"),
+    }
+
+
+def test_the_text_encoder_learns_from_captions() -> None:
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer()
+    namer = Namer(build_text_encoder(tokenizer)).train()
+    optimizer = torch.optim.AdamW([p for p in namer.parameters() if p.requires_grad], lr=3e-3)
+    drawings = [Shape(shape, "red", "big", "top", "blue") for shape in specs.SHAPES]
+    ids, mask = tokenise(tokenizer, [f"a big red {drawing.shape}" for drawing in drawings])
+    assert ids.shape == mask.shape == (len(drawings), DROPPED + 24)
+    losses = []
+    for _ in range(80):
+        loss, right = namer(ids, mask, labels_of(drawings))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert right.all()
+    assert losses[-1] < 0.2 * losses[0]

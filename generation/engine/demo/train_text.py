@@ -76,7 +76,8 @@ class Namer(nn.Module):
         for name, head in self.heads.items():
             told: Tensor = head(closing)
             label = labels[name]
-            loss = loss + F.cross_entropy(told.flatten(0, 1), label.repeat_interleave(CLOSING))
+            if (label != NOT_ASKED).any():  # the mean over nothing is no number
+                loss = loss + F.cross_entropy(told.flatten(0, 1), label.repeat_interleave(CLOSING))
             right &= (told[:, 0].argmax(-1) == label) | (label == NOT_ASKED)
         return loss, right
 
