@@ -40,6 +40,8 @@ PROGRAMS = (
         (
             sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws",
             "--host", "127.0.0.1", "--port", "{port}",
+            # A stream holds one of these places for as long as it lives; all clients share them.
+            "--http", "1", "--http1-buffer-size", "65536", "--backpressure", "8192",
             "--workers", "1", "--workers-kill-timeout", str(WEB_STOP_S), "--log-level", "warning",
             "--working-dir", str(ROOT), "qwenstudio.asgi:front",
         ),

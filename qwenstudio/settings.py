@@ -61,6 +61,7 @@ try:
     STUDIO_STREAM_PORT = env.integer("STUDIO_STREAM_PORT", default=STUDIO_PORT, low=1, high=65535)
     STUDIO_URL = env.text("STUDIO_URL", f"http://127.0.0.1:{STUDIO_PORT}").rstrip("/")
     DB_POOL = env.integer("STUDIO_DB_POOL", default=3, low=1, high=100)  # connections of a web process
+    STREAMS_PER_CALLER = env.integer("STUDIO_STREAMS", default=40, low=1, high=100_000)  # in one process
     STUDIO_LANE = env.choice("STUDIO_LANE", default="blue", choices=("blue", "green"))
     STUDIO_MODELS = env.path("STUDIO_MODELS", BASE_DIR / "deploy" / "models.toml")
     STUDIO_SIGNUP = env.choice("STUDIO_SIGNUP", default="invited", choices=("open", "invited", "closed"))

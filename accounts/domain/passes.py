@@ -6,7 +6,8 @@ anybody else, so a pass grants nothing that its person has lost.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.core import signing
@@ -23,17 +24,19 @@ class Pass:
 
     user: UUID
     tenant: UUID
+    expires_at: float = field(default=0.0, compare=False)  # Unix time
 
 
 def issue_pass(*, user: UUID, tenant: UUID) -> str:
     """The cookie's value; good for `PASS_SECONDS`."""
-    return signing.dumps({"user": str(user), "tenant": str(tenant)}, salt=PASS_SALT)
+    return signing.dumps({"user": str(user), "tenant": str(tenant), "at": int(time.time())}, salt=PASS_SALT)
 
 
 def read_pass(value: str, *, max_age_s: int = PASS_SECONDS) -> Pass | None:
     """The pass in a cookie, or `None` when it is forged, garbled or too old."""
     try:
         data = signing.loads(value, salt=PASS_SALT, max_age=max_age_s)
-        return Pass(user=UUID(data["user"]), tenant=UUID(data["tenant"]))
+        expires_at = float(data["at"] + PASS_SECONDS)
+        return Pass(user=UUID(data["user"]), tenant=UUID(data["tenant"]), expires_at=expires_at)
     except (signing.BadSignature, KeyError, TypeError, ValueError):
         return None

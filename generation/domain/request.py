@@ -71,6 +71,9 @@ class ResolvedRequest:
     batch_key: str
 
 
+MAX_ERRORS = 20
+
+
 def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
     """Read a JSON object. Raises `InvalidRequest` that names every wrong field with its bound."""
     if not isinstance(data, Mapping):
@@ -86,6 +89,8 @@ def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
             values[name] = _READERS[name](value)
         except _Wrong as error:
             errors[_printable(name)] = [str(error)]
+            if len(errors) == MAX_ERRORS:  # an answer must not be twenty times as long as its request
+                break
     for name in ("model", "prompt"):
         if name not in data:
             errors[name] = ["is required"]

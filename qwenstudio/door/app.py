@@ -24,6 +24,7 @@ from qwenstudio.door.callers import Callers
 from qwenstudio.door.database import Database
 from qwenstudio.door.http import Message, Receive, Request, Scope, Send, read_request, send_problem, send_refusal
 from qwenstudio.door.hub import Hub
+from qwenstudio.door.openings import Openings
 from qwenstudio.door.streams import stream_caller, stream_generation
 from qwenstudio.door.wait import asks_to_wait, submit_waiting
 
@@ -43,6 +44,7 @@ class House:
     database: Database
     callers: Callers
     hub: Hub
+    openings: Openings
 
 
 class Door:
@@ -55,6 +57,7 @@ class Door:
             database=database,
             callers=Callers(database),
             hub=Hub(database, redis_url=settings.REDIS_URL),
+            openings=Openings(),
         )
 
     def takes(self, scope: Scope) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ async def read_body(scope: Scope, receive: Receive) -> tuple[Scope, bytes]:
     length = int(declared) if declared is not None else 0
     if declared is None or length <= cap:
         body, length = await _collect_body(receive, cap)
-    headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
+    # WSGI writes `x_forwarded_for` and `x-forwarded-for` into one variable: only the second is a proxy's word.
+    headers = [(name, value) for name, value in scope["headers"] if name != b"content-length" and b"_" not in name]
     if declared is not None or length:
         headers.append((b"content-length", str(length).encode()))
     query = quote(scope["query_string"], safe="%!$&'()*+,;=:@/?-._~[]{}|\\^`\"<> ").encode()
@@ -169,15 +171,26 @@ class Outbox:
         self._bytes = 0
         self._moved = asyncio.Event()
         self._arrived = asyncio.Event()
+        self._patience_s = STALL_S  # for the whole answer: while Django waits, one of its threads is held
         self.gone = False
 
     async def put(self, message: Message) -> None:
         """One message of Django's answer."""
         while self._bytes > ANSWER_BYTES and not self.gone:
-            self._moved.clear()
-            await self._moved.wait()
+            await self._wait_for_room()
         if not self.gone:
             self._add(message)
+
+    async def _wait_for_room(self) -> None:
+        self._moved.clear()
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._moved.wait()
+        except TimeoutError:
+            log.info("answer given up: its client is too slow for its size")
+            self.gone = True
+        self._patience_s = max(0.0, self._patience_s - (time.monotonic() - began))
 
     def close(self) -> None:
         """No more messages come."""

@@ -7,6 +7,7 @@ a revoked key or a suspended tenant ends it within five seconds.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ class Credential:
     user: UUID | None = None
     tenant: UUID | None = None
     address: str | None = None
+    expires_at: float = math.inf  # Unix time; a member's pass is short-lived, so what it opened must be too
+
+    def has_expired(self) -> bool:
+        """Whether what it opened must end."""
+        return time.time() >= self.expires_at
 
 
 async def find_credential(pages: Bridge, request: Request) -> Credential:
@@ -69,7 +75,7 @@ async def find_credential(pages: Bridge, request: Request) -> Credential:
     found = read_pass(request.cookie(PASS_COOKIE)) or await ask_pages(pages, request)
     if found is None:
         raise NotSignedIn("send an api key (Authorization: Bearer qs_…) or sign in")
-    return Credential(kind="member", user=found.user, tenant=found.tenant)
+    return Credential(kind="member", user=found.user, tenant=found.tenant, expires_at=found.expires_at)
 
 
 async def ask_pages(pages: Bridge, request: Request) -> Pass | None:

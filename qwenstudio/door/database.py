@@ -6,7 +6,7 @@ row-level security holds here as everywhere.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ from qwenstudio.door.truth import STATES_SQL, WORK_LIMIT, WORK_SQL, State, Truth
 
 CONNECTIONS = 2
 WAIT_S = 5.0  # for a free one
+TOGETHER = 10  # generations in one reading
 
 SCOPE_SQL = "SELECT set_config('app.tenant', %s, true)"
 
@@ -86,12 +87,20 @@ class Database:
             found = await _read_truths(connection, [generation])
         return found[0] if found else None
 
-    async def read_work(self, *, tenant: UUID, user: UUID, ended_after_ms: int) -> list[Truth]:
+    async def read_truths(self, *, tenant: UUID, generations: Sequence[UUID]) -> AsyncIterator[Truth]:
+        """These generations as they are now, some at a time: two prompts and an answer may be half a megabyte."""
+        for start in range(0, len(generations), TOGETHER):
+            async with self.scoped(tenant) as connection:
+                found = await _read_truths(connection, list(generations[start : start + TOGETHER]))
+            while found:
+                yield found.pop(0)
+
+    async def read_work(self, *, tenant: UUID, user: UUID, ended_after_ms: int) -> list[UUID]:
         """What a member has under way, and what ended after a moment (milliseconds since 1970; 0: nothing ended)."""
-        parameters = {"user": user, "ended_after_ms": ended_after_ms or None, "limit": WORK_LIMIT}
-        async with self.scoped(tenant) as connection:
-            rows = await (await connection.execute(WORK_SQL, parameters)).fetchall()
-            return await _read_truths(connection, [row["id"] for row in rows])
+        rows = await self.fetch_all(
+            WORK_SQL, tenant=tenant, user=user, ended_after_ms=ended_after_ms or None, limit=WORK_LIMIT
+        )
+        return [row["id"] for row in rows]
 
 
 async def _read_truths(connection: AsyncConnection[DictRow], ids: list[UUID]) -> list[Truth]:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 
+from accounts.api.bodies import PROBLEM_TYPE
 from accounts.ids import uuid7
 from qwenstudio.door.app import Door
 from qwenstudio.door.bridge import Bridge
 from qwenstudio.door.http import Receive, Scope, Send, send_json
 from qwenstudio.health import check_readiness, identity
+
+HEADER_BYTES = 32_768
+COOKIE_BYTES = 8_192
+
+
+def is_oversized(scope: Scope) -> bool:
+    """Whether a request's headers are larger than any client of ours sends; reading cookies costs their square."""
+    sizes = [(name, len(name) + len(value)) for name, value in scope["headers"]]
+    cookies = sum(size for name, size in sizes if name == b"cookie")
+    return cookies > COOKIE_BYTES or sum(size for _, size in sizes) > HEADER_BYTES
 
 
 class Front:
@@ -20,7 +31,10 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One event of the server's: start and stop, or a request."""
-        if scope["type"] == "lifespan":
+        if scope["type"] == "http" and is_oversized(scope):
+            body = {"status": 431, "title": "Request header fields too large"}
+            await send_json(send, 431, body, media_type=PROBLEM_TYPE)
+        elif scope["type"] == "lifespan":
             await self._door.live(receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})

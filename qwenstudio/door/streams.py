@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 15.0
 STALL_S = 30.0  # a client that takes nothing for so long is given up
 FORGOTTEN = 1000
+REPEATED = 10
+LAST_MS = 2**42  # the year 2109: what is later is nonsense, and beyond PostgreSQL's calendar an error
 BLIND_S = 15.0  # how long a stream goes on while nobody can say whether its caller may still see it
 
 
@@ -50,6 +52,7 @@ async def stream_generation(house: House, request: Request, generation: UUID, re
     credential, caller = await enter(house, request)
     mailbox = Mailbox(tenant=caller.tenant, generation=generation)
     with (
+        house.openings.hold(caller),
         house.hub.open(mailbox),
         bind_log(tenant=caller.tenant, member=caller.user, key=caller.key, generation=generation),
     ):
@@ -58,7 +61,7 @@ async def stream_generation(house: House, request: Request, generation: UUID, re
         truth = await house.database.read_truth(tenant=caller.tenant, generation=generation)
         if truth is None:
             raise GenerationNotFound
-        await stream.run(receive, [truth], mark=mark)
+        await stream.run(receive, one(truth), mark=mark)
 
 
 async def stream_caller(house: House, request: Request, receive: Receive, send: Send) -> None:
@@ -67,13 +70,22 @@ async def stream_caller(house: House, request: Request, receive: Receive, send: 
     if caller.user is None:
         raise NotAllowed("this credential belongs to no member and has no work of its own")
     mailbox = Mailbox(tenant=caller.tenant, user=caller.user)
-    with house.hub.open(mailbox), bind_log(tenant=caller.tenant, member=caller.user, key=caller.key):
+    with (
+        house.openings.hold(caller),
+        house.hub.open(mailbox),
+        bind_log(tenant=caller.tenant, member=caller.user, key=caller.key),
+    ):
         stream = Stream(house, request, send, credential=credential, mailbox=mailbox)
         mark = house.hub.bus.last_id
-        truths = await house.database.read_work(
+        work = await house.database.read_work(
             tenant=caller.tenant, user=caller.user, ended_after_ms=stream.resumes_after[0]
         )
-        await stream.run(receive, truths, mark=mark)
+        await stream.run(receive, house.database.read_truths(tenant=caller.tenant, generations=work), mark=mark)
+
+
+async def one(truth: Truth) -> AsyncIterator[Truth]:
+    """A stream's opening that has been read already."""
+    yield truth
 
 
 async def enter(house: House, request: Request) -> tuple[Credential, Caller]:
@@ -98,7 +110,7 @@ class Stream:
         self._known_at = time.monotonic()
         self.resumes_after = read_last_id(request.headers.get("last-event-id", ""))
 
-    async def run(self, receive: Receive, truths: Iterable[Truth], *, mark: str) -> None:
+    async def run(self, receive: Receive, truths: AsyncIterator[Truth], *, mark: str) -> None:
         """Send the opening, then whatever comes, until the end, the client's leaving or the server's stop."""
         async with until_disconnect(receive):
             try:
@@ -129,6 +141,8 @@ class Stream:
             if now - checked_at >= RECHECK_S:
                 checked_at = now
                 await self._check_caller()
+                if self._credential.has_expired():
+                    raise StreamEnded  # the page comes back by itself, as long as its session lives
             if now - alive_at >= KEEP_ALIVE_S:
                 alive_at = now
                 await self._keep_alive()
@@ -147,12 +161,17 @@ class Stream:
                 raise StreamEnded from None
 
     async def _keep_alive(self) -> None:
-        """Repeat the truth; a comment where there is none, so that proxies see the stream live."""
-        active = [self._mailbox.generation] if self._mailbox.generation else list(self._mailbox.seen)
+        """Repeat the truth; a comment where there is none, so that proxies see the stream live.
+
+        Of much work only the first is repeated, for its place in the queue: what changes is told at once anyway.
+        """
         await self._write(b": keep-alive\n\n")
-        for generation in active:
-            if generation:
-                await self._tell_state(generation, event_id="", again=True)
+        work = [self._mailbox.generation] if self._mailbox.generation else list(self._mailbox.seen)[:REPEATED]
+        try:
+            truths = self._house.database.read_truths(tenant=self._mailbox.tenant, generations=work)
+            await self._tell_truths(truths, mark=self._house.hub.bus.last_id)
+        except DatabaseError:
+            return  # the next one says it
 
     async def _tell_event(self, event: Event) -> None:
         if event.generation in self._others:
@@ -166,7 +185,7 @@ class Stream:
         if event.generation in self._mailbox.seen and (not event.id or entry_order(event.id) > self.resumes_after):
             await self._write(render_event(event.kind, {"id": str(event.generation), **event.data}, event_id=event.id))
 
-    async def _tell_state(self, generation: UUID, *, event_id: str, again: bool = False) -> None:
+    async def _tell_state(self, generation: UUID, *, event_id: str) -> None:
         """Read what is true now, and send it where it is news."""
         mark = event_id or self._house.hub.bus.last_id
         try:
@@ -181,8 +200,8 @@ class Stream:
         if self._mailbox.user is not None and truth.state.user != self._mailbox.user:
             self._forget(generation)
             return
-        if again or truth.state != self._mailbox.seen.get(generation):
-            await self._tell_truths([truth], mark=mark)
+        if truth.state != self._mailbox.seen.get(generation):
+            await self._tell_truths(one(truth), mark=mark)
 
     def _forget(self, generation: UUID) -> None:
         self._mailbox.seen.pop(generation, None)
@@ -190,8 +209,8 @@ class Stream:
         while len(self._others) > FORGOTTEN:
             self._others.popitem(last=False)
 
-    async def _tell_truths(self, truths: Iterable[Truth], *, mark: str) -> None:
-        for truth in truths:
+    async def _tell_truths(self, truths: AsyncIterator[Truth], *, mark: str) -> None:
+        async for truth in truths:
             name, data = state_event(truth.body)
             await self._write(render_event(name, data, event_id=mark))
             if not truth.state.is_active:
@@ -228,7 +247,7 @@ def read_last_id(text: str) -> tuple[int, int]:
         found = entry_order(text)
     except ValueError:
         return (0, 0)
-    return found if all(0 <= number < 2**63 for number in found) else (0, 0)
+    return found if 0 <= found[0] < LAST_MS and 0 <= found[1] < 2**63 else (0, 0)
 
 
 @asynccontextmanager

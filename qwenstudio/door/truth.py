@@ -17,13 +17,18 @@ UNION
 SELECT id, "user", status, step, done FROM generation_generation
  WHERE "user" = ANY(%(users)s) AND status IN ('queued', 'running')
 """
-# A member's work for a stream of all of it: what is under way, and what ended after a moment.
+# A member's work for a stream of all of it: what is under way, and what ended after a moment, a day back at most. Where
+# there is more, what is under way goes before what has ended, and the newest first; they are told in their order.
 WORK_SQL = """
-SELECT id FROM generation_generation
- WHERE "user" = %(user)s
-   AND (status IN ('queued', 'running') OR finished_at > to_timestamp(%(ended_after_ms)s::bigint / 1000.0))
+SELECT id FROM (
+    SELECT id, created_at FROM generation_generation
+     WHERE "user" = %(user)s
+       AND (status IN ('queued', 'running')
+            OR finished_at > greatest(to_timestamp(%(ended_after_ms)s::bigint / 1000.0), now() - interval '1 day')
+            AND %(ended_after_ms)s::bigint IS NOT NULL)
+     ORDER BY status IN ('queued', 'running') DESC, created_at DESC, id DESC
+     LIMIT %(limit)s) AS work
  ORDER BY created_at, id
- LIMIT %(limit)s
 """
 WORK_LIMIT = 200
 

@@ -48,6 +48,14 @@ def test_strange_requests_are_answered(front: RunningFront) -> None:
             assert 400 <= status < 500, target
 
 
+@pytest.mark.parametrize("header", [f"Cookie: a={'x' * 9000}", f"X-Long: {'x' * 40_000}"])
+def test_oversized_headers_are_refused(front: RunningFront, header: str) -> None:
+    where = urlsplit(front.url)
+    with socket.create_connection((where.hostname, where.port), timeout=60) as plug:
+        plug.sendall(f"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode())
+        assert int(plug.makefile("rb").readline().split()[1]) == 431
+
+
 def test_unread_body_over_the_cap_is_refused(front: RunningFront) -> None:
     where = urlsplit(front.url)
     connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=60)

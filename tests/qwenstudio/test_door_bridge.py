@@ -175,3 +175,45 @@ def test_named_file_is_sent_by_the_server() -> None:
     exchange = asyncio.run(Exchange(scope).run(Bridge(application, threads=THREADS)))
     assert "x-studio-sendfile" not in exchange.headers
     assert exchange.messages[1:] == [{"type": "http.response.pathsend", "path": "/some/file"}]
+
+
+def test_reader_that_is_too_slow_for_the_size_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece in time, the whole never: the thread behind it is let go."""
+    sent = threading.Event()
+
+    def huge(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        for _ in range(200):
+            yield b"x" * 50_000
+        sent.set()
+
+    async def scene() -> None:
+        monkeypatch.setattr(bridge_module, "STALL_S", 0.4)
+        bridge = Bridge(huge, threads=THREADS)
+        exchange = Exchange(make_scope("GET", "/"))
+
+        async def trickle(message: Message) -> None:
+            await asyncio.sleep(0.05)  # a megabyte a second: the answer would hold its thread for nine
+            await exchange.send(message)
+
+        await asyncio.wait_for(bridge(exchange.scope, exchange.receive, trickle), 4)
+        assert sent.is_set()
+        assert len(exchange.received) < 200 * 50_000
+
+    asyncio.run(scene())
+
+
+def test_header_names_that_wsgi_would_mix_up_are_dropped() -> None:
+    seen: dict[str, Any] = {}
+
+    def look(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        seen.update(environ)
+        start_response("200 OK", [])
+        return [b""]
+
+    async def scene() -> None:
+        headers = {"x_forwarded_for": "6.6.6.6", "x-forwarded-for": "10.0.0.1"}
+        await Exchange(make_scope("GET", "/", headers=headers)).run(Bridge(look, threads=THREADS))
+        assert seen["HTTP_X_FORWARDED_FOR"] == "10.0.0.1"
+
+    asyncio.run(scene())

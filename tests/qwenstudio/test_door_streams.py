@@ -17,16 +17,19 @@ from django.utils import timezone
 from redis import Redis
 
 from accounts.domain.keys import revoke_key
-from accounts.domain.passes import PASS_COOKIE, issue_pass
+from accounts.domain.passes import PASS_COOKIE, PASS_SECONDS, issue_pass
 from accounts.ids import uuid7
 from accounts.models import Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.models import Generation
 from generation.queue.progress import publish
+from qwenstudio.door import database as database_module
 from qwenstudio.door import hub as hub_module
+from qwenstudio.door import openings as openings_module
 from qwenstudio.door import streams as streams_module
 from qwenstudio.door.app import Door
+from qwenstudio.door.callers import Credential
 from tests.chaos.rig import offer_sleeping_model
 from tests.factories import Person, make_key
 from tests.generation.api.calls import BODY, finish, rows, submitted
@@ -319,6 +322,97 @@ def test_client_that_reads_nothing_stops_nobody(alice: Person, redis: Redis, med
         for one in stalled:
             one.left.set()
         await asyncio.wait_for(asyncio.gather(*tasks), 5)
+
+    play(scene)
+
+
+def test_streams_of_one_caller_are_bounded(alice: Person, bob: Person, settings: Any) -> None:
+    settings.STREAMS_PER_CALLER = 2
+
+    async def scene(door: Door) -> None:
+        first, second = watch(door, alice), watch(door, alice)
+        for exchange, _ in (first, second):
+            await exchange.until(b"retry")
+        third, task = watch(door, alice)
+        await asyncio.wait_for(task, 5)
+        assert (third.status, third.json["code"]) == (429, "rate_limited")
+        assert int(third.headers["retry-after"]) > 0
+        other, task = watch(door, bob)  # another caller is not held up
+        await other.until(b"retry")
+        await leave(other, task)
+        await leave(*first)
+        again, task = watch(door, alice)  # a place is free
+        await again.until(b"retry")
+        await leave(again, task)
+        await leave(*second)
+
+    play(scene)
+
+
+def test_openings_of_one_caller_are_bounded(alice: Person, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.STREAMS_PER_CALLER = 3
+    monkeypatch.setattr(openings_module, "PER_WINDOW", 3)
+
+    async def scene(door: Door) -> None:
+        for _ in range(3):
+            exchange, task = watch(door, alice)
+            await exchange.until(b"retry")
+            await leave(exchange, task)
+        exchange, task = watch(door, alice)
+        await asyncio.wait_for(task, 5)
+        assert exchange.status == 429
+
+    play(scene)
+
+
+def test_stream_ends_with_its_pass(bob: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has signed out, or changed the password, is not watched by the thief of a session for ever."""
+    monkeypatch.setattr(streams_module, "RECHECK_S", 0.2)
+    cookie = f"{PASS_COOKIE}={issue_pass(user=bob.user.pk, tenant=bob.tenant.pk)}"
+
+    async def scene(door: Door) -> None:
+        exchange, task = watch(door, bob, Cookie=cookie)
+        await exchange.until(b"retry")
+        await asyncio.sleep(0.5)
+        assert not task.done()
+        ends_at = time.time() + PASS_SECONDS
+        monkeypatch.setattr(Credential, "has_expired", lambda self: self.expires_at <= ends_at)
+        await asyncio.wait_for(task, 5)
+        assert exchange.status == 200
+
+    play(scene)
+
+
+@pytest.mark.parametrize("last", ["9223372036854775807-0", f"{2**42}-0", "-1-0", "x"])
+def test_impossible_last_event_ids_are_no_error(alice: Person, last: str) -> None:
+    generation = submitted(alice)
+
+    async def scene(door: Door) -> None:
+        exchange, task = watch(door, alice, **{"Last-Event-ID": last})
+        await exchange.until(str(generation).encode())
+        assert exchange.status == 200
+        await leave(exchange, task)
+
+    play(scene)
+
+
+def test_much_work_is_told_newest_and_unfinished_first(
+    bob: Person, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "WORK_LIMIT", 3)
+    monkeypatch.setattr(database_module, "TOGETHER", 2)
+    before = f"{int((time.time() - 1) * 1000)}-0"
+    waiting = submitted(bob)
+    ended = [submitted(bob) for _ in range(4)]
+    for generation in ended:
+        finish(bob, generation, media)
+
+    async def scene(door: Door) -> None:
+        exchange, task = watch(door, bob, **{"Last-Event-ID": before})
+        await exchange.until(str(ended[-1]).encode())
+        told = [event["data"]["id"] for event in exchange.events]
+        assert told == [str(waiting), *(str(one) for one in ended[-2:])]
+        await leave(exchange, task)
 
     play(scene)
 

@@ -114,3 +114,11 @@ def test_view_knows_the_hash_of_the_body(alice: Person) -> None:
     body = b' {"b": 1,\n "a": "\xc3\xa4"}'
     response = alice.api.post("/api/v1/echo", body, content_type="application/json; charset=utf-8")
     assert response.json() == {"data": {"b": 1, "a": "ä"}, "sha256": hashlib.sha256(body).hexdigest()}
+
+
+@pytest.mark.timeout(20)
+def test_a_hundred_thousand_names_are_compared_once_each() -> None:
+    """Counting every name among all names took minutes for one body."""
+    names = ",".join(f'"{number}":0' for number in range(100_000))
+    with pytest.raises(MalformedJSON, match="'99999' occurs twice"):
+        parse_json(f'{{{names},"99999":1}}'.encode())

@@ -33,3 +33,9 @@ def test_changed_or_foreign_values_are_no_pass() -> None:
         assert read_pass(signing.dumps(data, salt=PASS_SALT)) is None
     for text in ("", body, "a:b:c", "ä"):
         assert read_pass(text) is None
+
+
+def test_pass_tells_when_it_ends() -> None:
+    found = read_pass(issue_pass(user=uuid7(), tenant=uuid7()))
+    assert found is not None
+    assert abs(found.expires_at - signing.time.time() - PASS_SECONDS) < 5
