@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from accounts.api.views import NoSuchRoute
+from accounts.web.signin import admin_sign_in
 from generation.web.files import serve_file, serve_thumbnail
 from qwenstudio.apidocs import docs_page, schema
 from qwenstudio.health import healthz, readyz
@@ -21,5 +22,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("files/<uuid:image>/thumbnail", serve_thumbnail, name="thumbnail"),
     path("", include("accounts.web.urls")),
     path("", include("generation.web.urls")),
+    path("admin/login/", admin_sign_in),  # before the admin's own
     path("admin/", admin.site.urls),
 ]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.domain.audit import record
 from accounts.domain.signin import redeem
@@ -81,6 +83,21 @@ def sign_in_by_link(request: HttpRequest, token: str) -> HttpResponseBase:
     except InvalidToken:
         return render(request, "accounts/link_spent.html", status=410)
     return _enter(request, redeemed.user, next_path=_own_path(redeemed.next_path), way="link")
+
+
+@never_cache
+@require_safe
+def admin_sign_in(request: HttpRequest) -> HttpResponseBase:
+    """Where the admin leads whom it does not let in: to our form and back, or to a page that says no.
+
+    Django's own form in its place would know neither the throttle nor the audit log.
+    """
+    next_path = _own_path(request.GET.get("next") or "") or reverse("admin:index")
+    person = getattr(request, "person", None)
+    if person is None:
+        return redirect_to_login(next_path)
+    # Only staff go back: anybody else would be led here again.
+    return redirect(next_path) if person.is_staff else render(request, "403.html", status=403)
 
 
 @require_POST

@@ -33,7 +33,7 @@ def test_serves_everything_on_one_port(db: None, front: RunningFront) -> None:
     with httpx.Client(base_url=front.url, timeout=60) as client:
         assert client.get("/healthz").json()["status"] == "ok"
         assert client.get("/readyz").json()["status"] == "ready"
-        assert "Log in" in client.get("/admin/login/").text  # Django
+        assert "Welcome back" in client.get("/sign-in/").text  # Django
         assert client.get("/static/admin/css/base.css").headers["content-type"].startswith("text/css")
         assert client.get("/api/v1/events").json()["code"] == "not_signed_in"  # the door
 
@@ -59,7 +59,7 @@ def test_oversized_headers_are_refused(front: RunningFront, header: str) -> None
 def test_unread_body_over_the_cap_is_refused(front: RunningFront) -> None:
     where = urlsplit(front.url)
     connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=60)
-    connection.putrequest("POST", "/admin/login/")
+    connection.putrequest("POST", "/sign-in/")
     connection.putheader("Content-Length", "900000000")
     connection.endheaders()  # and nothing follows: nobody waits for it
     assert connection.getresponse().status in (400, 403, 413)
@@ -70,7 +70,7 @@ def test_is_small_and_has_no_torch(alice: Person, front: RunningFront) -> None:
     headers = {"Authorization": f"Bearer {alice.secret}"}
     with httpx.Client(base_url=front.url, headers=headers, timeout=60) as client:
         for _ in range(30):
-            client.get("/admin/login/")
+            client.get("/sign-in/")
             client.get("/api/v1/me")
             client.get("/api/schema/")
     memory = front.worker.memory_info().rss

@@ -38,19 +38,6 @@ def submit(person: Person) -> UUID:
         return submit_generation(caller=person.caller, request=request).id
 
 
-def test_signs_in_by_email(db: object) -> None:
-    User.objects.create_superuser("staff@example.org", "a long enough password")
-    client = Client()
-    answer = client.post("/admin/login/", {"username": "STAFF@example.org", "password": "a long enough password"})
-    assert answer.status_code == 302
-    assert client.get("/admin/").status_code == 200
-
-
-def test_members_do_not_enter(alice: Person) -> None:
-    assert alice.client.get("/admin/").status_code == 302
-    assert alice.client.get("/admin/accounts/tenant/").status_code == 302
-
-
 @pytest.mark.parametrize("path", LISTS)
 def test_lists_show_all_tenants_in_constant_queries(staff: Client, alice: Person, mallory: Person, path: str) -> None:
     offer_sleeping_model()
