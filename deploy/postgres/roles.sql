@@ -53,6 +53,10 @@ BEGIN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO studio_web, studio_worker', current_database());
 END $$;
 
+-- No page and no call of the API needs so long; a search through a million prompts must not hold the others' connections.
+ALTER ROLE studio_web SET statement_timeout = '20s';
+ALTER ROLE studio_web SET idle_in_transaction_session_timeout = '60s';
+
 -- PostgreSQL 14 lets everybody create tables in "public".
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT ALL ON SCHEMA public TO studio_owner;

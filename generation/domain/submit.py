@@ -46,6 +46,7 @@ RETURNING id
 _FIND_KEY_SQL = """
 SELECT body_sha256, generation_id FROM generation_idempotency
  WHERE tenant_id = %(tenant)s AND caller = %(caller)s AND idempotency_key = %(key)s
+   AND created_at >= now() - interval '24 hours'
 """
 
 
@@ -71,7 +72,11 @@ def submit_generation(
     then there is no row and no charge. Redis may be down or hang: then the sweep wakes the worker.
     """
     scope = nullcontext() if current_scope().tenant == caller.tenant else in_tenant(caller.tenant)
+    body = body_sha256 or hash_request(request)
     with scope:
+        # Before anything is judged: what was accepted once is answered so, whatever has become of model and plan.
+        if idempotency_key is not None and (earlier := _find_key(caller, key=idempotency_key, body=body)):
+            return Submitted(earlier, replayed=True)
         spec = spec_of(find_model(request.model, caller))
         resolved = resolve(request, spec, caller.plan)
         image_ms = estimate_image_ms(resolved, spec)
@@ -100,7 +105,6 @@ def submit_generation(
         )
         with transaction.atomic():
             if idempotency_key is not None:
-                body = body_sha256 or hash_request(request)
                 earlier = _take_key(caller, generation.id, key=idempotency_key, body=body)
                 if earlier is not None:
                     return Submitted(earlier, replayed=True)
@@ -117,20 +121,31 @@ def announce(generation: Generation) -> None:
 
 def _take_key(caller: Caller, generation: UUID, *, key: str, body: str) -> UUID | None:
     """Make an idempotency key ours; the id of the generation that it has made before, or None. Raises `KeyReused`."""
-    if not 1 <= len(key) <= 255 or not key.isprintable():
-        raise InvalidRequest("Idempotency-Key must have 1 to 255 printable characters", field="Idempotency-Key")
-    who = caller.key or caller.user or caller.tenant
-    names = {"tenant": caller.tenant, "caller": who, "key": key}
+    names = _key_names(caller, key)
     if fetch_one(_TAKE_KEY_SQL, id=uuid7(), body=body, generation=generation, **names):
         return None
-    row = fetch_one(_FIND_KEY_SQL, **names)
-    if row is None or row["generation_id"] is None:
+    found = _find_key(caller, key=key, body=body)
+    if found is None:
         reason = "the first request with this Idempotency-Key is still being taken, try again"
         raise StillRunning(reason, retry_after_s=1)
+    return found
+
+
+def _find_key(caller: Caller, *, key: str, body: str) -> UUID | None:
+    """The generation that this key has made, or None. Raises `KeyReused`, and `InvalidRequest` for a bad key."""
+    row = fetch_one(_FIND_KEY_SQL, **_key_names(caller, key))
+    if row is None or row["generation_id"] is None:
+        return None
     if row["body_sha256"] != body:
         raise KeyReused("this Idempotency-Key came with another body before; use a new key for a new request")
     found: UUID = row["generation_id"]
     return found
+
+
+def _key_names(caller: Caller, key: str) -> dict[str, object]:
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        raise InvalidRequest("Idempotency-Key must have 1 to 255 printable characters", field="Idempotency-Key")
+    return {"tenant": caller.tenant, "caller": caller.key or caller.user or caller.tenant, "key": key}
 
 
 def _insert(caller: Caller, generation: Generation) -> None:
