@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+import psycopg
 from django.conf import settings
 from django.db import connection, models
 from django.db.backends.signals import connection_created
@@ -102,11 +103,21 @@ def _write_if_connected() -> None:
         return  # the next check-out writes it
     if connection.connection.info.transaction_status is TransactionStatus.INERROR:
         return  # the rollback that must follow restores what the transaction found
-    write_scope(connection)
+    if connection.in_atomic_block:
+        with connection.wrap_database_errors:
+            write_scope(connection)
+        return
+    try:
+        write_scope(connection)
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        connection.close()  # it broke while nobody looked, and nothing was under way: the next check-out writes it
 
 
 def write_scope(wrapper: Any) -> None:
-    """Write the scope in force into one connection's session settings (one round trip, 0.1 ms locally)."""
+    """Write the scope in force into one connection's session settings (one round trip, 0.1 ms locally).
+
+    Raises psycopg's errors, not Django's.
+    """
     scope = _scope.get()
     # The worker's role sees all tenants by its own policies and is no member of the staff role.
     role = settings.STAFF_ROLE if scope.across and settings.PROCESS in ("web", "stream") else "none"
@@ -117,8 +128,13 @@ def write_scope(wrapper: Any) -> None:
 
 def _on_check_out(*, connection: Any, **_: object) -> None:
     # A session setting left by the connection's last borrower must never reach the next one.
-    if settings.PROCESS != "owner":
+    if settings.PROCESS == "owner":
+        return
+    try:
         write_scope(connection)
+    except BaseException:
+        connection.close()
+        raise
 
 
 connection_created.connect(_on_check_out, dispatch_uid="accounts.tenancy")

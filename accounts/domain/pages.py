@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -65,8 +67,19 @@ def parse_limit(text: str | None) -> int:
     return int(text)
 
 
-def read_page(rows: QuerySet[M, Any], *, cursor: str | None, limit: int, time: str = "created_at") -> Page[Any]:
-    """One page of rows, newest first by (`time`, `id`), as the query set gives them (models or dicts)."""
+def read_page(
+    rows: QuerySet[M, Any],
+    *,
+    cursor: str | None,
+    limit: int,
+    time: str = "created_at",
+    weigh: Callable[[Any], int] | None = None,
+    most: int = 0,
+) -> Page[Any]:
+    """One page of rows, newest first by (`time`, `id`), as the query set gives them (models or dicts).
+
+    With `weigh` a page ends before its rows together weigh more than `most`; one row it always has.
+    """
     place = decode_cursor(cursor) if cursor else None
     back = place is not None and place.back
     if place is not None:
@@ -74,8 +87,9 @@ def read_page(rows: QuerySet[M, Any], *, cursor: str | None, limit: int, time: s
         rows = rows.filter(Q(**{f"{time}__{side}": place.time}) | Q(**{time: place.time, f"id__{side}": place.id}))
     order = (time, "id") if back else (f"-{time}", "-id")
     found: list[Any] = list(rows.order_by(*order)[: limit + 1])
-    more = len(found) > limit
-    found = found[:limit]
+    length = _count_fitting(found[:limit], weigh, most) if weigh else limit
+    more = len(found) > length
+    found = found[:length]
     if back:
         found.reverse()
     newer, older = (more, True) if back else (place is not None, more)
@@ -84,6 +98,11 @@ def read_page(rows: QuerySet[M, Any], *, cursor: str | None, limit: int, time: s
         next=_cursor_of(found[-1], time=time, back=False) if found and older else None,
         previous=_cursor_of(found[0], time=time, back=True) if found and newer else None,
     )
+
+
+def _count_fitting(rows: list[Any], weigh: Callable[[Any], int], most: int) -> int:
+    sums = accumulate(weigh(row) for row in rows)
+    return max(1, sum(weight <= most for weight in sums))
 
 
 def _cursor_of(row: Any, *, time: str, back: bool) -> str:

@@ -27,6 +27,8 @@ from generation.models import Generation
 
 MAX_ACTIVE = 200
 MAX_QUERY_CHARS = 200
+MAX_PAGE_CHARS = 500_000
+"""Of prompts in one page: a hundred of the longest would be an answer of 26 MB. Such a page is shorter, and goes on."""
 
 _IMAGE_SQL = """
 SELECT id, generation_id, index, file, thumbnail, format, sha256, bytes, width, height, created_at
@@ -64,7 +66,7 @@ def list_generations(
         rows = rows.filter(starred=_read_flag("starred", starred))
     if created_after:
         rows = rows.filter(created_at__gt=_read_time("created_after", created_after))
-    page = read_page(rows.values(*GENERATION_COLUMNS), cursor=cursor, limit=limit)
+    page = read_page(rows.values(*GENERATION_COLUMNS), cursor=cursor, limit=limit, weigh=_text_of, most=MAX_PAGE_CHARS)
     return Page(results=present_rows(page.results), next=page.next, previous=page.previous)
 
 
@@ -89,6 +91,10 @@ def present_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     waiting = [row["id"] for row in rows if row["status"] == Status.QUEUED]
     places = {row["id"]: read_place(row) for row in fetch_all(PLACE_SQL, ids=waiting)} if waiting else {}
     return [present_generation(row, images.get(row["id"], []), places.get(row["id"])) for row in rows]
+
+
+def _text_of(row: Mapping[str, Any]) -> int:
+    return len(row["prompt"]) + len(row["negative_prompt"])
 
 
 def _status_filter(status: str) -> Q:
