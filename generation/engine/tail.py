@@ -62,7 +62,8 @@ class _Order:
 class Tail:
     """One thread. `submit` waits while `capacity` pictures are under way, so that latents do not pile up.
 
-    `phase`, where given, is called in the tail's thread before each decode and each store, with `{"key": …}`.
+    `phase`, where given, is called in the tail's thread before each decode and each store, with `{"key": …}`. Whatever
+    happens to a picture, `phase` raising included, its callback is called once.
     """
 
     def __init__(self, model: LoadedModel, *, capacity: int = 16, phase: PhaseHook | None = None) -> None:
@@ -120,7 +121,6 @@ class Tail:
         while (order := self._orders.get()) is not None:
             result = self._finish(order)
             try:
-                self._tell("store", order)
                 order.callback(result)
             except Exception:  # the next pictures must not pay for one failed store
                 self.store_failures += 1
@@ -132,7 +132,9 @@ class Tail:
         key = order.latents.key
         try:
             self._tell("decode", order)
-            return TailResult(key=key, picture=self._make_picture(order))
+            picture = self._make_picture(order)
+            self._tell("store", order)
+            return TailResult(key=key, picture=picture)
         except Exception as error:  # every failure is this picture's, and its callback is told
             return TailResult(key=key, error=error)
 

@@ -1,11 +1,16 @@
-"""The rows this process holds, and the thread that keeps them its own."""
+"""The rows this process holds, and the thread that keeps them its own.
+
+Every held row is let go: by whoever ends it (`letting_go`), else by the claim's own block (`holding`). A row that nobody
+works on must never be renewed.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -25,6 +30,7 @@ class _Held:
     step: int = 0
     lost: bool = False
     cancelled: bool = False
+    handed_over: bool = False
 
 
 class Leases:
@@ -49,17 +55,46 @@ class Leases:
         self._ended.set()
         self._thread.join(timeout=10)
 
-    def hold(self, rows: Iterable[ClaimedRow]) -> None:
+    @contextmanager
+    def holding(self, rows: Iterable[ClaimedRow]) -> Iterator[None]:
+        """Hold rows within this block. Those handed over stay held after it; the others were let go, however it ended."""
+        rows = tuple(rows)
         with self._lock:
             for row in rows:
                 self._held[row.id] = _Held(row)
+        try:
+            yield
+        finally:
+            for row in rows:
+                if self._let_go(row, unless_handed_over=True):
+                    logger.warning("row %s was neither ended nor handed over: its lease runs out", row.id)
 
-    def let_go(self, row: ClaimedRow) -> None:
-        """This row is finished, given back or lost: renew it no more."""
+    def hand_over(self, row: ClaimedRow) -> None:
+        """From now on whoever finishes this row lets it go, by `letting_go`."""
         with self._lock:
-            held = self._held.get(row.id)
-            if held is not None and held.row.fence == row.fence:
-                del self._held[row.id]
+            if (held := self._find(row)) is not None:
+                held.handed_over = True
+
+    @contextmanager
+    def letting_go(self, row: ClaimedRow) -> Iterator[None]:
+        """In this block the row is ended; after it, however it went, it is renewed no more."""
+        try:
+            yield
+        finally:
+            self._let_go(row)
+
+    def _let_go(self, row: ClaimedRow, *, unless_handed_over: bool = False) -> bool:
+        with self._lock:
+            held = self._find(row)
+            if held is None or (unless_handed_over and held.handed_over):
+                return False
+            del self._held[row.id]
+            return True
+
+    def _find(self, row: ClaimedRow) -> _Held | None:
+        """This very claim of the row. The caller has the lock."""
+        held = self._held.get(row.id)
+        return held if held is not None and held.row.fence == row.fence else None
 
     def note_steps(self, steps: Mapping[UUID, int]) -> None:
         """What the next renewal writes as progress."""

@@ -52,8 +52,15 @@ class Desk:
 
 
 def draw(claim: Claim, served: Served, desk: Desk) -> None:
-    """Draw a claim's rows. When this returns, each of them is ended, given back, or in the tail's hands."""
-    desk.leases.hold(claim.rows)
+    """Draw a claim's rows. When this returns, each of them is ended, given back, or in the tail's hands.
+
+    When it raises (the database stays away), the rest is let go and comes back when the lease has run out.
+    """
+    with desk.leases.holding(claim.rows):
+        _draw(claim, served, desk)
+
+
+def _draw(claim: Claim, served: Served, desk: Desk) -> None:
     rows, pictures = _prepare(claim, desk)
     if not pictures:
         return
@@ -131,6 +138,7 @@ def _submit(done: Slice, served: Served, desk: Desk) -> None:
         if image.latents is None:
             raise ValueError(f"image {index} was drawn without latents")
         served.tail.submit(image.latents, partial(_receive, done, index, served, desk), fmt=fmt)
+    desk.leases.hand_over(done.row)
 
 
 def _receive(done: Slice, index: int, served: Served, desk: Desk, result: TailResult) -> None:

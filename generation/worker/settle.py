@@ -146,11 +146,9 @@ class Settler:
     @contextmanager
     def _handling(self, row: ClaimedRow) -> Iterator[None]:
         """One row's scope: its tenant, its log fields; after it the row is nobody's here."""
-        with in_tenant(row.tenant), bind_log(tenant=row.tenant, generation=row.id):
-            try:
-                yield
-            finally:
-                self.leases.let_go(row)
+        # Letting go is outermost: entering a scope may talk to the database, and so fail.
+        with self.leases.letting_go(row), in_tenant(row.tenant), bind_log(tenant=row.tenant, generation=row.id):
+            yield
 
 
 def explain(error: Exception) -> tuple[str, str, bool]:

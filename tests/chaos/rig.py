@@ -148,6 +148,11 @@ class Rig:
         sql = "SELECT 1 FROM generation_worker WHERE state IN ('idle', 'busy') AND (%s::int IS NULL OR pid = %s::int)"
         wait_until(lambda: bool(self.ask(sql, pid, pid)), seconds=seconds, what=f"a ready worker\n{self.log('worker')}")
 
+    def cut_connections(self, process: str = "worker") -> int:
+        """End every PostgreSQL session of this kind of process, as a restart does; how many there were."""
+        sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s"
+        return len(self.ask(sql, f"qwenstudio-{process}-%"))
+
     # 3. Valkey
 
     @contextmanager

@@ -35,6 +35,7 @@ class Faults:
     """What goes wrong, by environment variable. A prompt may ask for it too: `RAISE`, `BLACK`, `HANG`."""
 
     step_s: float = float(os.environ.get("SLEEPING_STEP_S", "0.0125"))
+    decode_s: float = float(os.environ.get("SLEEPING_DECODE_S", "0"))
     broken_checkpoint: bool = os.environ.get("SLEEPING_BROKEN", "") == "1"
     # A file that exists means: it happened once already.
     kill_before_finish: str = os.environ.get("SLEEPING_KILL_BEFORE_FINISH", "")
@@ -190,7 +191,7 @@ class Sleeping:
         )
 
     def tail(self, model: Any, phase: Callable[[Any, Mapping[str, Any]], None]) -> Any:
-        return SleepingTail(phase)
+        return SleepingTail(phase, decode_s=self.faults.decode_s)
 
     def memory_used(self) -> int:
         return 0
@@ -199,8 +200,9 @@ class Sleeping:
 class SleepingTail:
     """One thread, like `generation.engine.tail.Tail`."""
 
-    def __init__(self, phase: Callable[[Any, Mapping[str, Any]], None]) -> None:
+    def __init__(self, phase: Callable[[Any, Mapping[str, Any]], None], *, decode_s: float) -> None:
         self._phase = phase
+        self._decode_s = decode_s
         self._orders: queue.Queue[tuple[Latents, Callable[[Any], None], Any] | None] = queue.Queue(maxsize=16)
         self._idle = threading.Condition()
         self._open = 0
@@ -228,13 +230,14 @@ class SleepingTail:
     def _work(self) -> None:
         while (order := self._orders.get()) is not None:
             latents, callback, fmt = order
-            self._phase("decode", {"key": latents.key})
             try:
+                self._phase("decode", {"key": latents.key})
+                time.sleep(self._decode_s)
                 result = Result(key=latents.key, picture=draw(latents, fmt))
-            except BadFrame as error:
+                self._phase("store", {"key": latents.key})
+            except Exception as error:
                 result = Result(key=latents.key, error=error)
             try:
-                self._phase("store", {"key": latents.key})
                 callback(result)
             except Exception:
                 logger.exception("storing %s failed", latents.key)

@@ -109,6 +109,17 @@ def test_a_store_that_raises_is_counted_and_logged(model: Any, tail: Tail, caplo
     assert "storing picture a failed" in caplog.text and "disk full" in caplog.text
 
 
+def test_a_phase_hook_that_raises_costs_no_callback(model: Any) -> None:
+    def phase(name: str, detail: Any) -> None:
+        raise KeyError(name)
+
+    results: list[TailResult] = []
+    tail = Tail(model, phase=phase)
+    tail.submit(latents_of(model), results.append)
+    assert tail.close(60)
+    assert [(result.key, type(result.error)) for result in results] == [("a", KeyError)]
+
+
 def test_phases_drain_full_and_close(model: Any) -> None:
     phases: list[tuple[str, Any]] = []
     tail = Tail(model, capacity=1, phase=lambda name, detail: phases.append((name, detail["key"])))
