@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import nullcontext
+from typing import Any
 
+import psycopg
 import pytest
-from django.db import OperationalError
+from django.db import connection, transaction
 from redis import Redis
 from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from accounts.domain.sql import fetch_one
 from generation.worker import loop
+from generation.worker.errands import errand_turn
 from generation.worker.stop import StopFlag
 from generation.worker.wakeups import WakeUps
 
@@ -93,18 +98,29 @@ def test_claims_until_nothing_is_left(redis: Redis, redis_url: str, stop: StopFl
     assert left == []
 
 
-def test_database_away_is_survived(redis: Redis, redis_url: str, stop: StopFlag) -> None:
+@pytest.mark.parametrize("where", ["before a statement", "before a scope", "in a transaction"])
+def test_database_away_is_survived(
+    redis: Redis, redis_url: str, stop: StopFlag, admin_sql: psycopg.Connection[tuple[Any, ...]], where: str
+) -> None:
     turns = []
 
-    def turn() -> bool:
-        turns.append(1)
-        if len(turns) == 1:
-            raise OperationalError("server closed the connection unexpectedly")
-        stop.ask()
-        return False
+    def lose_connection() -> None:
+        connection.ensure_connection()
+        admin_sql.execute("SELECT pg_terminate_backend(%s, 5000)", (connection.connection.info.backend_pid,))
 
-    loop.work(turn, wakeups=make_wakeups(redis_url), stop=stop)
-    assert len(turns) == 2
+    def turn() -> bool:
+        turns.append(where)
+        if len(turns) == 2:
+            stop.ask()
+            return errand_turn()
+        with transaction.atomic() if where == "in a transaction" else nullcontext():
+            lose_connection()
+            if where == "before a statement":
+                fetch_one("SELECT 1 AS one")
+            return errand_turn()  # enters a scope before anything else
+
+    loop.work(turn, wakeups=make_wakeups(redis_url), stop=stop, idle_s=0.1)
+    assert turns == [where, where]
 
 
 def test_second_request_to_end_changes_nothing(stop: StopFlag) -> None:
