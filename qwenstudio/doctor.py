@@ -26,6 +26,7 @@ from generation.engine.catalog import ModelSpec, read_catalog
 from generation.engine.checkpoint import verify_checkpoint
 from generation.engine.errors import CatalogError, CheckpointError
 from qwenstudio import health
+from qwenstudio.checks import REMEDY, find_fault
 from qwenstudio.settings import SECRET_KEY, database_urls
 
 Level = Literal["ok", "warn", "fail"]
@@ -94,22 +95,20 @@ def _check_role(role: str, url: str) -> Iterator[Finding]:
     try:
         with psycopg.connect(url, connect_timeout=TIMEOUT_S) as database:
             row = database.execute(
-                "SELECT current_user, rolsuper OR rolbypassrls, current_setting('server_version_num')::int,"
-                " extract(epoch FROM clock_timestamp() - %s::timestamptz)"
-                " FROM pg_roles WHERE rolname = session_user",
+                "SELECT current_user, current_setting('server_version_num')::int,"
+                " extract(epoch FROM clock_timestamp() - %s::timestamptz)",
                 [datetime.now(UTC)],
             ).fetchone()
+            fault = find_fault(database, web=role == "web")
     except psycopg.Error as error:
         variable = "DATABASE_URL" if role == "web" else f"DATABASE_{role.upper()}_URL"
         text = str(error).strip().splitlines()[0]
         yield Finding("fail", name, text, f"start PostgreSQL, or correct {variable} (deploy/postgres/roles.sql)")
         return
-    assert row is not None  # noqa: S101  (a session always has a role)
-    user, unbound, version, ahead = row
-    if unbound:
-        yield Finding(
-            "fail", name, f"{user} passes by row-level security", "use the roles of deploy/postgres/roles.sql"
-        )
+    assert row is not None  # noqa: S101  (it reads no table)
+    user, version, ahead = row
+    if fault:
+        yield Finding("fail", name, fault, REMEDY)
     elif version < OLDEST_POSTGRES:
         yield Finding("fail", name, f"PostgreSQL {version // 10_000} is too old", "PostgreSQL 14 or newer")
     else:

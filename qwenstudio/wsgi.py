@@ -7,6 +7,10 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qwenstudio.settings")
 os.environ.setdefault("STUDIO_PROCESS", "web")
 
-from django.core.wsgi import get_wsgi_application  # after the environment is set
+# After the environment is set.
+from django.core.wsgi import get_wsgi_application
+
+from qwenstudio.checks import check_at_start
 
 application = get_wsgi_application()
+check_at_start()

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from generation.domain.storage import janitor
@@ -41,6 +42,8 @@ def tick(*, stop: StopFlag, every_s: float = EVERY_S) -> None:
             logger.warning("database out of reach, the next tick tries again: %s", error)
             connection.close()
             holder = False
+        except ImproperlyConfigured:
+            raise  # the database's role is a wrong one, which no later tick changes
         except Exception:  # one bad row must not stop the sweeps that others wait for
             logger.exception("sweep failed")
         stop.wait(max(0.1, every_s - (time.monotonic() - started)))

@@ -56,6 +56,18 @@ def test_role_above_the_policies_is_refused(monkeypatch: pytest.MonkeyPatch, ser
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("role", ["worker", "owner"])
+def test_pages_with_a_role_that_sees_all_tenants_are_refused(
+    monkeypatch: pytest.MonkeyPatch, services: Services, role: str
+) -> None:
+    monkeypatch.setitem(doctor.database_urls, "web", services.urls[role])
+    found = only("fail", run("database"))
+    assert found.name == "database, web"
+    assert "all tenants" in found.text
+    assert "studio_web in DATABASE_URL" in found.remedy
+
+
+@pytest.mark.django_db
 def test_role_that_cannot_sign_in_is_named_with_its_variable(
     monkeypatch: pytest.MonkeyPatch, services: Services
 ) -> None:
