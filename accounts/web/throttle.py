@@ -1,12 +1,14 @@
 """Politeness towards passwords: after a few wrong ones from the same place, wait a little.
 
-Counted per address and per address with e-mail, never per e-mail alone: nobody can lock somebody else out. The counts
+Counted per place and per place with e-mail, never per e-mail alone: nobody can lock somebody else out. A place is an
+IPv4 address or an IPv6 network of 64 bits, which is what one customer gets: 2⁶⁴ addresses are no 2⁶⁴ places. The counts
 live in Django's cache (this process's memory unless configured otherwise), so several processes are a little more
 generous; what really protects a password is its hash.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import time
 from hashlib import sha256
@@ -39,6 +41,16 @@ def forget_failures(*, email: str, address: str | None) -> None:
 
 
 def _keys(*, email: str, address: str | None) -> list[tuple[str, int]]:
-    place = address or "unknown"
+    place = _place(address)
     person = sha256(f"{place} {email.strip().lower()}".encode()).hexdigest()
     return [(f"sign-in:{person}", PER_PERSON), (f"sign-in-from:{sha256(place.encode()).hexdigest()}", PER_ADDRESS)]
+
+
+def _place(address: str | None) -> str:
+    try:
+        parsed = ipaddress.ip_address(address or "")
+    except ValueError:
+        return address or "unknown"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        parsed = parsed.ipv4_mapped or ipaddress.IPv6Address(int(parsed) >> 64 << 64)
+    return str(parsed)
