@@ -30,11 +30,16 @@ class Hooks(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowTimings:
-    """Milliseconds of the group that drew the row: its own encoding, all its steps, and each step."""
+    """Milliseconds of the group that drew the row: its own encoding, all its steps, and each step, while it was there.
+
+    `share_ms` is the row's part of `steps_ms`: of each stretch between two steps, one for each row that was in it. The
+    shares of a group add up to the time that it took, whoever left it when.
+    """
 
     encode_ms: float = 0.0
     steps_ms: float = 0.0
     step_ms: tuple[float, ...] = ()
+    share_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -27,6 +27,23 @@ class _Ready:
     conds: RowConds
     shape: PassShape
     encode_ms: float
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Times a group, and shares the time out among the rows that are in it (all of them since its beginning)."""
+
+    began: float = field(default_factory=time.perf_counter)
+    step_ms: list[float] = field(default_factory=list)
+    _share_ms: float = 0.0
+    _read_ms: float = 0.0
+
+    def read(self, rows: int) -> RowTimings:
+        """What each of `rows` rows has come to, before any of them leaves."""
+        now = _since(self.began)
+        self._share_ms += (now - self._read_ms) / rows
+        self._read_ms = now
+        return RowTimings(steps_ms=now, step_ms=tuple(self.step_ms), share_ms=self._share_ms)
 
 
 @dataclass(slots=True)
@@ -122,32 +139,35 @@ def _draw(run: _Run, group: list[_Ready]) -> None:
 def _attempt(run: _Run, group: list[_Ready]) -> None:
     """The denoising loop. Cancelled and stopped rows end here; the others in `_collect`."""
     family, hooks = run.model.family, run.hooks
-    started = time.perf_counter()
+    meter = _Meter()
     state = family.begin([ready.row for ready in group], [ready.conds for ready in group])
-    steps, step_ms = group[0].row.num_inference_steps, []
+    steps = group[0].row.num_inference_steps
     for step in range(1, steps + 1):
         if _call(hooks.stop):
-            return _leave(run, group, state, status="stopped", keys=set(state.keys))
-        _leave(run, group, state, status="cancelled", keys=_call(hooks.cancelled) & set(state.keys))
+            return _leave(run, group, state, meter, status="stopped", keys=set(state.keys))
+        _leave(run, group, state, meter, status="cancelled", keys=_call(hooks.cancelled) & set(state.keys))
         if not state.rows:
             return None
         _call(hooks.phase, "step", {"step": step, "steps": steps, "rows": len(state.rows)})
         at = time.perf_counter()
         family.step(state)
         previews = family.preview(state)
-        step_ms.append(_since(at))
+        meter.step_ms.append(_since(at))
         _call(hooks.step, step, steps, previews)
-    timings = RowTimings(steps_ms=_since(started), step_ms=tuple(step_ms))
-    return _collect(run, group, family.latents(state), timings)
+    drawn = family.latents(state)
+    return _collect(run, group, drawn, meter.read(len(drawn)))
 
 
-def _leave(run: _Run, group: list[_Ready], state: Pass, *, status: Any, keys: set[str]) -> None:
+def _leave(run: _Run, group: list[_Ready], state: Pass, meter: _Meter, *, status: Any, keys: set[str]) -> None:
+    """Rows that go before the end still say what ran: whoever cancelled them pays for it."""
     if not keys:
         return
+    rows = len(state.rows)
+    timings = meter.read(rows)
     run.model.family.drop(state, keys)
     for ready in group:
         if ready.row.key in keys:
-            _end(run, ready, status=status)
+            _end(run, ready, status=status, timings=timings, batch_size=rows)
 
 
 # 3. Postprocess
@@ -168,7 +188,6 @@ def _collect(run: _Run, group: list[_Ready], drawn: list[RowLatents], timings: R
 
 
 def _end(run: _Run, ready: _Ready, *, timings: RowTimings | None = None, **how: Any) -> None:
-    timings = timings or RowTimings()
     negative = ready.conds.negative
     run.ended[ready.row.key] = RowOutcome(
         key=ready.row.key,
@@ -177,7 +196,7 @@ def _end(run: _Run, ready: _Ready, *, timings: RowTimings | None = None, **how: 
         bucket=ready.shape.bucket,
         negative_bucket=ready.shape.negative_bucket,
         steps=ready.row.num_inference_steps,
-        timings=RowTimings(encode_ms=ready.encode_ms, steps_ms=timings.steps_ms, step_ms=timings.step_ms),
+        timings=replace(timings or RowTimings(), encode_ms=ready.encode_ms),
         **how,
     )
 

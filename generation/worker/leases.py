@@ -1,7 +1,7 @@
 """The rows this process holds, and the thread that keeps them its own.
 
-Every held row is let go: by whoever ends it (`letting_go`), else by the claim's own block (`holding`). A row that nobody
-works on must never be renewed.
+Every held row is let go: by whoever ends it (`letting_go`), else by the claim's own block (`holding`). A row that
+nobody works on must never be renewed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Leases:
 
     @contextmanager
     def holding(self, rows: Iterable[ClaimedRow]) -> Iterator[None]:
-        """Hold rows within this block. Those handed over stay held after it; the others were let go, however it ended."""
+        """Hold rows within this block; however it ends, those that were not handed over are let go after it."""
         rows = tuple(rows)
         with self._lock:
             for row in rows:

@@ -53,10 +53,7 @@ class Slice:
     @property
     def run_ms(self) -> float:
         """GPU milliseconds of this row: its share of each forward it was in, its own encoding and decoding."""
-        drawn = sum(
-            outcome.timings.encode_ms + outcome.timings.steps_ms / max(1, outcome.batch_size)
-            for outcome in self.outcomes.values()
-        )
+        drawn = sum(outcome.timings.encode_ms + outcome.timings.share_ms for outcome in self.outcomes.values())
         return drawn + sum(picture.decode_ms for picture in self.pictures.values())
 
 

@@ -57,6 +57,7 @@ class Timings:
     encode_ms: float = 0.0
     steps_ms: float = 0.0
     step_ms: tuple[float, ...] = ()
+    share_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -160,25 +161,27 @@ class Sleeping:
                 ended[row.key] = Outcome(key=row.key, status="failed", error=RuntimeError("raised on purpose"))
                 del alive[row.key]
         steps = max((row.num_inference_steps for row in rows), default=0)
-        started = time.perf_counter()
+        started, share_ms = time.perf_counter(), 0.0
         for step in range(1, steps + 1):
-            if hooks.stop():
-                ended |= {key: Outcome(key=key, status="stopped") for key in alive}
-                alive = {}
-            for key in hooks.cancelled() & set(alive):
-                ended[key] = Outcome(key=key, status="cancelled")
-                del alive[key]
+            stopped, cancelled = hooks.stop(), hooks.cancelled()
+            for key in set(alive) if stopped else cancelled & set(alive):
+                timings = Timings(encode_ms=0.1, steps_ms=since(started), share_ms=share_ms)
+                status = "stopped" if stopped else "cancelled"
+                ended[key] = Outcome(key=key, status=status, batch_size=len(alive), timings=timings)
+            alive = {key: row for key, row in alive.items() if key not in ended}
             if not alive:
                 break
             hooks.phase("step", {"step": step, "steps": steps, "rows": len(alive)})
+            at = time.perf_counter()
             time.sleep(3600 if any("HANG" in row.prompt for row in alive.values()) else self.faults.step_s)
+            share_ms += since(at) / len(alive)
             hooks.step(step, steps, dict.fromkeys(alive, b""))
-        took = 1000 * (time.perf_counter() - started)
         for key, row in alive.items():
-            ended[key] = self._drawn(row, took, len(alive))
-        return Whole(rows=tuple(ended[row.key] for row in rows), run_ms=took)
+            timings = Timings(encode_ms=0.1, steps_ms=since(started), share_ms=share_ms)
+            ended[key] = self._drawn(row, timings, len(alive))
+        return Whole(rows=tuple(ended[row.key] for row in rows), run_ms=since(started))
 
-    def _drawn(self, row: PassRow, took_ms: float, batch: int) -> Outcome:
+    def _drawn(self, row: PassRow, timings: Timings, batch: int) -> Outcome:
         words = len(row.prompt.split())
         return Outcome(
             key=row.key,
@@ -187,7 +190,7 @@ class Sleeping:
             tokens=Tokens(used=min(words, 512), total=words),
             batch_size=batch,
             steps=row.num_inference_steps,
-            timings=Timings(encode_ms=0.1, steps_ms=took_ms, step_ms=(took_ms,)),
+            timings=timings,
         )
 
     def tail(self, model: Any, phase: Callable[[Any, Mapping[str, Any]], None]) -> Any:
@@ -244,6 +247,10 @@ class SleepingTail:
             with self._idle:
                 self._open -= 1
                 self._idle.notify_all()
+
+
+def since(started: float) -> float:
+    return 1000 * (time.perf_counter() - started)
 
 
 def draw(latents: Latents, fmt: Any = "png") -> Picture:

@@ -43,6 +43,7 @@ def test_hooks_and_outcome_tell_the_whole_story(model: Any) -> None:
     row = outcome.row("b")
     assert (row.status, row.batch_size, row.bucket, row.steps, row.negative_bucket) == ("drawn", 2, 64, 4, None)
     assert len(row.timings.step_ms) == 4 and row.timings.steps_ms >= sum(row.timings.step_ms) > 0
+    assert row.timings.share_ms == row.timings.steps_ms / 2
     assert row.timings.encode_ms > 0 and outcome.run_ms >= row.timings.steps_ms
     assert outcome.dtype in ("bfloat16", "float32") and outcome.hardware == model.device.key
     assert row.latents.tensor.shape == (1, 16, 64) and (row.latents.width, row.latents.height) == (64, 64)
@@ -83,6 +84,23 @@ def test_cancelled_rows_are_dropped_and_change_nobody(model: Any) -> None:
         else:
             assert torch.equal(ended.latents.tensor, plain.row(row.key).latents.tensor)
     assert "row1" in hooks.steps[1][2] and "row1" not in hooks.steps[2][2]
+
+
+def test_whoever_leaves_takes_its_share_of_the_time_along(model: Any) -> None:
+    class Cancels(Silent):
+        def cancelled(self) -> set[str]:
+            return {"b", "d"} if len(self.steps) >= 2 else set()
+
+    rows = [make_row(key, seed=at) for at, key in enumerate("abcd")]
+    outcome = run_pass(model, rows, Cancels())
+    for key, status, steps in (("a", "drawn", 4), ("b", "cancelled", 2)):
+        row = outcome.row(key)
+        assert (row.status, row.batch_size, len(row.timings.step_ms)) == (status, 2 if steps == 4 else 4, steps)
+        assert row.timings.steps_ms >= sum(row.timings.step_ms) > 0 and row.timings.encode_ms > 0
+    assert 0 < outcome.row("b").timings.share_ms < outcome.row("a").timings.share_ms
+    # Together they pay for all of it, once.
+    whole = outcome.row("a").timings.steps_ms
+    assert sum(row.timings.share_ms for row in outcome.rows) == pytest.approx(whole)
 
 
 def test_a_pass_of_only_cancelled_rows_ends_at_the_next_step(model: Any) -> None:

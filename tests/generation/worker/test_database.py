@@ -41,10 +41,14 @@ def test_scope_is_entered_over_a_new_connection(tenant: UUID, admin_sql: Sql) ->
 
 
 def test_in_a_transaction_the_loss_is_djangos_error(tenant: UUID, admin_sql: Sql) -> None:
-    with pytest.raises(OperationalError), transaction.atomic():
-        cut(admin_sql)
-        with in_tenant(tenant):
-            pass
+    def enter_scope() -> None:
+        with transaction.atomic():
+            cut(admin_sql)
+            with in_tenant(tenant):
+                pass
+
+    with pytest.raises(OperationalError):
+        enter_scope()
     with in_tenant(tenant):
         assert fetch_one(COUNT) == {"rows": 0}
 

@@ -43,9 +43,14 @@ def test_block_lets_go_of_what_was_neither_ended_nor_handed_over(leases: Leases)
 
 def test_error_in_the_block_lets_go_too(leases: Leases) -> None:
     rows = [make_claimed(), make_claimed()]
-    with pytest.raises(RuntimeError), leases.holding(rows):
-        leases.hand_over(rows[0])
-        raise RuntimeError("the database stays away")
+
+    def hand_over_one() -> None:
+        with leases.holding(rows):
+            leases.hand_over(rows[0])
+            raise RuntimeError("the database stays away")
+
+    with pytest.raises(RuntimeError):
+        hand_over_one()
     assert [leases.is_lost(row) for row in rows] == [False, True]
 
 

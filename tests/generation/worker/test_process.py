@@ -94,6 +94,10 @@ def test_cancelled_in_mid_pass(rig: Rig, alice: Person, submit: Submit, media: P
     wait_for(rig, wanted, "canceled", seconds=15)
     assert rig.ask("SELECT 1 FROM generation_image") == []
     assert ledger_of(rig, wanted)["images"] == 0
+    (ran,) = rig.ask("SELECT extract(epoch FROM finished_at - started_at)::float8 * 1000 FROM generation_generation")[0]
+    # What ran is paid for: all of the GPU's time between the claim and the end, not just the encoding.
+    assert 1000 <= ledger_of(rig, wanted)["gpu_ms"] <= float(str(ran))
+    assert ledger_of(rig, wanted)["gpu_ms"] == row_of(rig, wanted, "cost_ms")[0]
     assert files_in(media) == []
     after = submit(alice, prompt="next")
     wait_for(rig, after, "succeeded")
