@@ -2,7 +2,9 @@
 
 Every line says what `accounts/logcontext.py` knows at that point (request, tenant, generation …), the lane and the
 release. Prompts never reach a log: callers log ids, and exceptions are written without their arguments' values where
-those could be a user's text (the database's own messages are kept terse for the same reason).
+those could be a user's text (the database's own messages are kept terse for the same reason). What comes from outside
+can neither begin a line of its own nor speak to a terminal, and a one-time link never stands in a line with its token:
+who reads the log could go through it first.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import logging
 import logging.config
 import math
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +25,9 @@ COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Short names in the console form, in this order; whatever else is bound follows under its own name.
 SHORT = {"request_id": "req", "tenant": "tenant", "generation": "gen"}
+# C0, DEL and C1 (line ends, a terminal's commands), Unicode's line ends, and what turns the direction of writing.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_TOKEN = re.compile(r"(/sign-in/link/)[\w.~%-]+/?")  # accounts.domain.signin.LINK_PATH; no models are loaded here yet
 
 
 def wants_colour() -> bool:
@@ -58,7 +64,9 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(make_printable(line), default=str, ensure_ascii=False)
+        text = json.dumps(make_printable(line), default=str, ensure_ascii=False)
+        # JSON itself asks for C0 only; readers that split at the others would see two broken lines.
+        return _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", hide_tokens(text))
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -77,14 +85,25 @@ class ConsoleFormatter(logging.Formatter):
         if self.lane != "blue":  # the only lane of most studios
             words.append(f"lane={self.lane}")
         level = self._paint(f"{record.levelname:<7}", COLOURS.get(record.levelname, "0"))
-        tail = "  " + self._paint(" ".join(words), "2") if words else ""
-        line = f"{moment} {level} {record.name}: {record.getMessage()}{tail}"
+        tail = "  " + self._paint(_on_one_line(" ".join(words)), "2") if words else ""
+        line = f"{moment} {level} {record.name}: {_on_one_line(record.getMessage())}{tail}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line.encode(errors="replace").decode()
+            # Indented: an exception's own words may have line ends, and none of them begins like a line of ours.
+            rows = self.formatException(record.exc_info).split("\n")
+            line += "".join(f"\n  {_on_one_line(row)}" for row in rows)
+        return hide_tokens(line).encode(errors="replace").decode()
 
     def _paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+
+def hide_tokens(text: str) -> str:
+    """The text without the tokens of one-time links."""
+    return _TOKEN.sub(r"\1…", text)
+
+
+def _on_one_line(text: str) -> str:
+    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
 
 
 def make_printable(value: Any) -> Any:

@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from accounts.ids import uuid7
 from accounts.logcontext import bind_log
 from qwenstudio.headers import security_headers
+from qwenstudio.logs import hide_tokens
 
 access_log = logging.getLogger("qwenstudio.access")
 
@@ -52,7 +53,7 @@ def _log_access(request: HttpRequest, response: HttpResponseBase, *, started: fl
     # The path without its query: prompts that people search for stay out of the log.
     fields = {
         "method": request.method,
-        "path": request.path_info,
+        "path": hide_tokens(request.path_info),
         "status": response.status_code,
         "ms": round((time.perf_counter() - started) * 1000, 1),
         "bytes": len(response.content) if isinstance(response, HttpResponse) else None,
