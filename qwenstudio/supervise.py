@@ -1,5 +1,7 @@
 """Keeps the studio's processes running: starts them, shows their output in one log, starts them again, stops them.
 
+Embedded servers that die are started again too, on the port that everybody knows.
+
 Each child leads a process group of its own, so that Ctrl-C reaches only us and a dead leader's rest can be ended. Each
 is tied to us: should we be killed, it gets SIGTERM by itself (`embedded/launch.py`).
 """
@@ -16,12 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import psutil
 
 from qwenstudio.embedded.account import LAUNCH
+from qwenstudio.embedded.errors import EmbeddedError
 from qwenstudio.embedded.files import read_json, write_json
+from qwenstudio.embedded.process import Server
 from qwenstudio.processes import ROOT, Program, environment_of
 
 STATE = "up.json"
@@ -69,6 +73,42 @@ class Console:
 
 
 @dataclass
+class Backoff:
+    """The pause before the next start: doubled each time, short again after a healthy life."""
+
+    seconds: float = 0.0
+
+    def lengthen(self, *, healthy: bool) -> float:
+        """The pause after one more end, in seconds."""
+        longer = FIRST_DELAY_S if healthy else max(self.seconds * 2, FIRST_DELAY_S)
+        self.seconds = min(longer, LONGEST_DELAY_S)
+        return self.seconds
+
+
+class EmbeddedServer(Protocol):
+    """PostgreSQL or Valkey, as the supervisor sees them."""
+
+    name: str
+    port: int
+    log_file: Path
+    server: Server | None
+
+    def start_again(self) -> None:
+        """Start it on its old port without waiting for it; raises `EmbeddedError`."""
+
+
+@dataclass
+class KeptServer:
+    """One embedded server, across its restarts."""
+
+    part: EmbeddedServer
+    started: float = field(default_factory=time.monotonic)
+    backoff: Backoff = field(default_factory=Backoff)
+    next_start: float | None = None
+    """None while it runs."""
+
+
+@dataclass
 class Child:
     """One supervised process, across its restarts."""
 
@@ -77,7 +117,7 @@ class Child:
     line: Sequence[str]
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
-    delay_s: float = FIRST_DELAY_S
+    backoff: Backoff = field(default_factory=Backoff)
     next_start: float = 0.0
     restarts: int = 0
     readers: list[threading.Thread] = field(default_factory=list)
@@ -104,7 +144,9 @@ class Supervisor:
         values: Mapping[str, object],
         var: Path,
         console: Console,
+        servers: Sequence[EmbeddedServer] = (),
     ) -> None:
+        self.servers = [KeptServer(part) for part in servers]
         torch_processes = sum(program.torch for program in programs)
         self.children = [
             Child(
@@ -142,7 +184,7 @@ class Supervisor:
                 self._start(child)
 
     def run(self, *, each_tick: Callable[[], None] = lambda: None) -> None:
-        """Watch the children until somebody asks us to stop."""
+        """Watch servers and children until somebody asks us to stop."""
         while not self.stopping:
             self._watch()
             each_tick()
@@ -171,6 +213,12 @@ class Supervisor:
 
     def _watch(self) -> None:
         now = time.monotonic()
+        for kept in self.servers:  # first: the children need them
+            if kept.next_start is None:
+                if kept.part.server is None or not kept.part.server.is_running():
+                    self._plan_server(kept, f"ended (see {kept.part.log_file})", now)
+            elif now >= kept.next_start:
+                self._start_server(kept, now)
         for child in self.children:
             if child.process is None:
                 if child.restarts and now >= child.next_start:
@@ -178,18 +226,32 @@ class Supervisor:
             elif (code := child.process.poll()) is not None:
                 self._note_end(child, code, now)
 
+    def _plan_server(self, kept: KeptServer, what: str, now: float) -> None:
+        """A server does not run: plan its next start."""
+        delay_s = kept.backoff.lengthen(healthy=now - kept.started > HEALTHY_AFTER_S)
+        self.console.say(f"{kept.part.name} {what}; starting it again in {delay_s:g} s")
+        kept.next_start = now + delay_s
+
+    def _start_server(self, kept: KeptServer, now: float) -> None:
+        kept.started = now
+        try:
+            kept.part.start_again()
+        except (EmbeddedError, OSError, psutil.Error) as error:
+            self._plan_server(kept, f"cannot be started: {error}", now)
+            return
+        kept.next_start = None
+        self.console.say(f"{kept.part.name}: started again on port {kept.part.port}")
+
     def _note_end(self, child: Child, code: int, now: float) -> None:
         """A child has ended without being asked: end what it left, and plan its next start."""
         assert child.process is not None  # noqa: S101  (the caller has seen it end)
         kill_group(child.process.pid, signal.SIGKILL)
-        if now - child.started > HEALTHY_AFTER_S:
-            child.delay_s = FIRST_DELAY_S
+        delay_s = child.backoff.lengthen(healthy=now - child.started > HEALTHY_AFTER_S)
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        self.console.say(f"{child.name} ended ({how}); starting it again in {child.delay_s:g} s")
+        self.console.say(f"{child.name} ended ({how}); starting it again in {delay_s:g} s")
         child.process = None
         child.restarts += 1
-        child.next_start = now + child.delay_s
-        child.delay_s = min(child.delay_s * 2, LONGEST_DELAY_S)
+        child.next_start = now + delay_s
 
     # ---- stopping
 

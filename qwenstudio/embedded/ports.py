@@ -50,6 +50,27 @@ def search_process(*, program: str, mark: Path) -> psutil.Process | None:
     return None
 
 
+def find_orphans(*, program: str, folder: Path) -> list[psutil.Process]:
+    """Workers of a dead server: named `program: …`, at work in `folder`, their parent somewhere else."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = process.cmdline()
+            if line and line[0].startswith(f"{program}: ") and process.cwd() == str(folder.resolve()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return [process for process in found if not works_in(process.ppid(), folder)]
+
+
+def works_in(pid: int, folder: Path) -> bool:
+    """Whether the process lives and has `folder` as its working directory."""
+    try:
+        return bool(psutil.Process(pid).cwd() == str(folder.resolve()))
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
 def listens(process: psutil.Process, port: int) -> bool:
     """Whether it is this process that listens on `port`."""
     try:

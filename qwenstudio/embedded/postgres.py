@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from psycopg import sql
 from qwenstudio.embedded.account import STATE, Home, find_home
 from qwenstudio.embedded.errors import EmbeddedError
 from qwenstudio.embedded.files import make_private_folder, read_json, write_json, write_private
-from qwenstudio.embedded.ports import HOST, find_process, free_port, is_free
+from qwenstudio.embedded.ports import HOST, find_orphans, find_process, free_port, is_free
 from qwenstudio.embedded.process import Log, Server, read_tail, size_of, spawn
 from qwenstudio.embedded.secrets import Secrets
 
@@ -78,6 +79,8 @@ def urls_of(secrets: Secrets, port: int) -> dict[str, str]:
 class Postgres:
     """One data folder and the server on it."""
 
+    name = "PostgreSQL"
+
     def __init__(self, var: Path, *, secrets: Secrets, log: Log, durable: bool = True, tie: bool = False) -> None:
         self.var, self.secrets, self.log, self.durable, self.tie = var, secrets, log, durable, tie
         version_file = var / "postgres" / "PG_VERSION"
@@ -86,6 +89,7 @@ class Postgres:
         self.log_file = make_private_folder(var / "logs") / "postgres.log"
         self.port = int(read_json(var / STATE).get("port", 0))
         self.server: Server | None = None
+        self._spawns = self._log_start = 0
 
     @property
     def superuser_url(self) -> str:
@@ -103,7 +107,7 @@ class Postgres:
             self._create()
         self.server = self._find_running()
         if self.server is None:
-            self._spawn()
+            self._spawn_on_a_free_port()
 
     def finish(self) -> None:
         """Wait for the server, then make sure that roles and database exist."""
@@ -114,6 +118,19 @@ class Postgres:
             self._respawn_if_dead()
             time.sleep(0.02)
         self._provision()
+
+    def start_again(self) -> None:
+        """After it died under a running studio: on the same port, which all processes know. Does not wait for it.
+
+        Raises `EmbeddedError` when it cannot be started now.
+        """
+        found = self._read_pid_file()
+        if found and find_process(found[0], program="postgres", mark=self.home.data) is None:
+            self._drop_stale_pid_file(found[0])
+        self._end_orphans()
+        if not is_free(self.port):
+            raise EmbeddedError(f"another program took port {self.port}")
+        self._spawn()
 
     # ---- data folder
 
@@ -167,10 +184,13 @@ class Postgres:
             self.log(f"PostgreSQL: process {pid} is somebody else's now; removing the stale postmaster.pid")
             (self.home.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def _spawn(self) -> None:
+    def _spawn_on_a_free_port(self) -> None:
         if not self.port or not is_free(self.port):
             self.port = free_port()
         write_json(self.var / STATE, read_json(self.var / STATE) | {"port": self.port})
+        self._spawn()
+
+    def _spawn(self) -> None:
         settings = SETTINGS | ({} if self.durable else FAST_AND_LOSABLE) | {"port": str(self.port)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self._log_start = size_of(self.log_file)
@@ -178,13 +198,13 @@ class Postgres:
             self.home.command("postgres", "-D", str(self.home.data), *options, tie=self.tie), log_file=self.log_file
         )
         self.server = Server("postgres", psutil.Process(child.pid), signal.SIGINT, child)
-        self._spawns = getattr(self, "_spawns", 0) + 1
+        self._spawns += 1
 
     def _respawn_if_dead(self) -> None:
         if self.server is None or self.server.is_running():
             return
         if self.server.child is None:  # the adopted one was on its way out
-            self._spawn()
+            self._spawn_on_a_free_port()
             return
         said = read_tail(self.log_file, since=self._log_start)
         port_taken = "could not bind" in said
@@ -196,7 +216,18 @@ class Postgres:
             self.port = 0
         else:
             time.sleep(0.5)
-        self._spawn()
+            self._end_orphans()
+        self._spawn_on_a_free_port()
+
+    def _end_orphans(self) -> None:
+        # A backend that computes does not notice that the postmaster was killed, and no new one starts beside it: they
+        # share memory. Nothing is lost with it: what it committed is in the log that the new one reads first.
+        orphans = find_orphans(program="postgres", folder=self.home.data)
+        for process in orphans:
+            self.log(f"PostgreSQL: ending process {process.pid}, left by the server that died")
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(orphans, timeout=2)
 
     def _answers(self) -> bool:
         """An authenticated question that only our server can answer rightly."""

@@ -36,7 +36,10 @@ class Server:
         """Whether it lives (a reused pid does not count: psutil compares the start time)."""
         if self.child is not None:
             return self.child.poll() is None
-        return bool(self.process.is_running()) and self.process.status() != psutil.STATUS_ZOMBIE
+        try:
+            return bool(self.process.is_running()) and self.process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:  # it went between the two questions
+            return False
 
     def ask_to_stop(self) -> None:
         """Send the signal that means: finish, write everything, go."""

@@ -22,8 +22,23 @@ class Services:
     superuser_url: str = ""
     """The database administrator's URL: tests and backups only."""
     redis_url: str = ""
-    postgres: Server | None = None
-    valkey: Server | None = None
+    database: pg.Postgres | None = None
+    cache: vk.Valkey | None = None
+
+    @property
+    def postgres(self) -> Server | None:
+        """PostgreSQL's process, the newest one."""
+        return self.database.server if self.database else None
+
+    @property
+    def valkey(self) -> Server | None:
+        """Valkey's process, the newest one."""
+        return self.cache.server if self.cache else None
+
+    @property
+    def ours(self) -> list[pg.Postgres | vk.Valkey]:
+        """Those that we started or adopted: what dies of them is ours to start again."""
+        return [part for part in (self.database, self.cache) if part is not None]
 
     def environment(self) -> dict[str, str]:
         """The variables by which the studio's processes find these servers and their keys."""
@@ -45,7 +60,7 @@ class Services:
         for server, timeout_s in running:
             if server is not None:
                 server.wait(timeout_s=timeout_s)
-        self.postgres = self.valkey = None
+        self.database = self.cache = None
 
 
 def start(
@@ -68,21 +83,17 @@ def start(
     secrets = load_secrets(var)
     database = pg.Postgres(var, secrets=secrets, log=log, durable=durable, tie=tie) if postgres else None
     cache = vk.Valkey(var, secrets=secrets, log=log, durable=durable, tie=tie) if valkey else None
+    services = Services(secrets, database=database, cache=cache)
     try:
-        for part in (cache, database):  # both boot at the same time
-            if part is not None:
-                part.begin()
-        for other in (cache, database):
-            if other is not None:
-                other.finish()
+        for part in services.ours:  # both boot at the same time
+            part.begin()
+        for part in services.ours:
+            part.finish()
     except BaseException:
-        Services(secrets, postgres=database.server if database else None, valkey=cache.server if cache else None).stop()
+        services.stop()
         raise
-    return Services(
-        secrets=secrets,
-        urls=database.urls if database else {},
-        superuser_url=database.superuser_url if database else "",
-        redis_url=cache.url if cache else "",
-        postgres=database.server if database else None,
-        valkey=cache.server if cache else None,
-    )
+    if database:
+        services.urls, services.superuser_url = database.urls, database.superuser_url
+    if cache:
+        services.redis_url = cache.url
+    return services

@@ -53,6 +53,8 @@ def url_of(secrets: Secrets, port: int) -> str:
 class Valkey:
     """One data folder and the server on it."""
 
+    name = "Valkey"
+
     def __init__(self, var: Path, *, secrets: Secrets, log: Log, durable: bool = True, tie: bool = False) -> None:
         self.var, self.secrets, self.log, self.durable, self.tie = var, secrets, log, durable, tie
         self.program = find_program()
@@ -61,6 +63,7 @@ class Valkey:
         self.log_file = var / "logs" / "valkey.log"
         self.port = int(read_json(var / STATE).get("port", 0))
         self.server: Server | None = None
+        self._spawns = self._log_start = 0
 
     @property
     def url(self) -> str:
@@ -73,7 +76,7 @@ class Valkey:
         make_private_folder(self.log_file.parent)
         self.server = self._find_running()
         if self.server is None:
-            self._spawn()
+            self._spawn_on_a_free_port()
 
     def finish(self) -> None:
         """Wait until the server answers to our password and has read its data."""
@@ -83,6 +86,15 @@ class Valkey:
                 raise EmbeddedError(f"Valkey did not answer within {START_TIMEOUT_S:.0f} s; see {self.log_file}")
             self._respawn_if_dead()
             time.sleep(0.02)
+
+    def start_again(self) -> None:
+        """After it died under a running studio: on the same port, which all processes know. Does not wait for it.
+
+        Raises `EmbeddedError` when it cannot be started now.
+        """
+        if not is_free(self.port):
+            raise EmbeddedError(f"another program took port {self.port}")
+        self._spawn()
 
     def _find_running(self) -> Server | None:
         process = self._read_pid_file()
@@ -102,15 +114,18 @@ class Valkey:
             return None
         return find_process(pid, program="valkey-server", mark=self.config)
 
-    def _spawn(self) -> None:
+    def _spawn_on_a_free_port(self) -> None:
         if not self.port or not is_free(self.port):
             self.port = free_port()
         write_json(self.var / STATE, {"port": self.port})
         write_private(self.config, self._render_config())
+        self._spawn()
+
+    def _spawn(self) -> None:
         self._log_start = size_of(self.log_file)
         child = spawn([str(self.program), str(self.config)], log_file=self.log_file, tie=self.tie)
         self.server = Server("valkey", psutil.Process(child.pid), signal.SIGTERM, child)
-        self._spawns = getattr(self, "_spawns", 0) + 1
+        self._spawns += 1
 
     def _render_config(self) -> str:
         """The whole configuration; the password stands here (0600) and in no argument list."""
@@ -136,13 +151,13 @@ class Valkey:
         if self.server is None or self.server.is_running():
             return
         if self.server.child is None:
-            self._spawn()
+            self._spawn_on_a_free_port()
             return
         said = read_tail(self.log_file, since=self._log_start)
         if self._spawns >= 5 or "Address already in use" not in said:
             raise EmbeddedError(f"Valkey stopped at its start:\n{said}")
         self.port = 0
-        self._spawn()
+        self._spawn_on_a_free_port()
 
     def _answers(self) -> bool:
         # Whoever listens on the port would be told the password, so look first whether it is our process.

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -138,6 +139,44 @@ def test_servers_of_a_killed_supervisor_are_adopted(var: Path) -> None:
     finally:
         services.stop()
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+def test_a_killed_postmaster_is_replaced_though_a_backend_is_busy(boot: Start) -> None:
+    """Nobody tells a backend that computes that its server is gone; it holds the shared memory."""
+    services = boot(valkey=False)
+    (database,) = services.ours
+    with psycopg.connect(services.urls["owner"], autocommit=True) as owner:
+        owner.execute("SET synchronous_commit = on")  # tests' servers write late
+        owner.execute("CREATE TABLE kept AS SELECT 7 AS number")
+    with closing(psycopg.connect(services.urls["web"], autocommit=True)) as busy:
+        busy.execute("SET statement_timeout = 0")
+        busy.pgconn.send_query(b"DO 'BEGIN LOOP END LOOP; END'")
+        busy.pgconn.flush()
+        backend = psutil.Process(busy.info.backend_pid)
+        cpu = backend.cpu_times().user
+        wait_until(lambda: backend.cpu_times().user > cpu + 0.2)
+        assert services.postgres is not None
+        os.kill((first := services.postgres).pid, signal.SIGKILL)
+        first.wait(timeout_s=10)
+        time.sleep(1)
+        assert backend.is_running(), "the query must outlive the postmaster, or this test shows nothing"
+        try:
+            database.start_again()
+            database.finish()
+            assert not backend.is_running()
+        finally:
+            if backend.is_running():
+                backend.kill()
+    assert services.postgres.pid != first.pid
+    with psycopg.connect(services.urls["owner"]) as owner:
+        assert owner.execute("SELECT number FROM kept").fetchone() == (7,)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_running_valkey_is_found_without_its_pid_file(var: Path, boot: Start) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
+import redis as redis_client
 
+from qwenstudio.embedded import start
 from qwenstudio.embedded.account import LAUNCH
 from qwenstudio.processes import PROGRAMS, Program, environment_of, torch_environment, usable_cores
-from qwenstudio.supervise import STATE, Console, Supervisor, end_strays
+from qwenstudio.supervise import STATE, Console, EmbeddedServer, Supervisor, end_strays
 
 SLEEP = "import time; print('awake', flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
@@ -52,9 +56,14 @@ class Rig:
         self.console = Console(self.output)
         self.supervisor: Supervisor | None = None
 
-    def run(self, *programs: Program) -> Supervisor:
+    def run(self, *programs: Program, servers: Sequence[EmbeddedServer] = ()) -> Supervisor:
         self.supervisor = Supervisor(
-            programs, environment=dict(os.environ), values={"port": 1}, var=self.var, console=self.console
+            programs,
+            environment=dict(os.environ),
+            values={"port": 1},
+            var=self.var,
+            console=self.console,
+            servers=servers,
         )
         self.supervisor.start()
         return self.supervisor
@@ -100,14 +109,46 @@ def test_a_crashed_child_is_started_again_later_each_time(rig: Rig) -> None:
 
 def test_a_killed_child_takes_its_own_children_along(rig: Rig) -> None:
     supervisor = rig.run(program("parent", PARENT))
-    wait_for(lambda: "│" in rig.text)
-    grandchild = int(rig.text.split("│")[1])
+    wait_for(lambda: re.search(r"\d\n", rig.text))
+    grandchild = int(re.findall(r"\d+", rig.text)[0])
     first = supervisor.children[0].pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
     rig.turn_until(lambda: supervisor.children[0].pid not in (None, first))
     assert "killed by SIGKILL" in rig.text
     wait_for(lambda: not psutil.pid_exists(grandchild))
+
+
+def test_a_dead_server_is_started_again_once_its_port_is_free(rig: Rig, tmp_path: Path) -> None:
+    services = start(tmp_path / "var", log=lambda text: None, postgres=False, durable=False, tie=True)
+    try:
+        rig.run(servers=services.ours)
+        first, port = services.valkey, services.ours[0].port
+        assert first is not None
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait(timeout_s=10)
+        with socket.create_server(("127.0.0.1", port)) as stranger:
+            stranger.setblocking(False)
+            rig.turn_until(lambda: f"Valkey cannot be started: another program took port {port}" in rig.text)
+            with pytest.raises(BlockingIOError):  # it learned no password
+                stranger.accept()
+        rig.turn_until(lambda: f"Valkey: started again on port {port}" in rig.text)
+        assert "Valkey ended (see " in rig.text
+        with redis_client.Redis.from_url(services.redis_url) as client:
+            wait_for(lambda: answers(client))
+        second = services.valkey
+        assert second is not None
+        assert second.pid != first.pid
+    finally:
+        services.stop()
+    assert not second.is_running(), "the new one is stopped with the studio"
+
+
+def answers(client: redis_client.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis_client.ConnectionError:
+        return False
 
 
 def test_stop_is_clean_and_stubborn_children_are_killed(rig: Rig) -> None:

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
+from qwenstudio.embedded import Services, find_services
 from qwenstudio.embedded.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,9 +78,19 @@ class Up:
         connection.close()
         return found
 
+    def is_ready(self) -> bool:
+        """The database is well and nothing is degraded."""
+        status, body = self.ask("/readyz")
+        return status == 200 and json.loads(body)["status"] == "ready"
+
     def children(self) -> dict[str, int]:
         recorded = json.loads((self.var / "up.json").read_text())["children"]
         return {name: entry["pid"] for name, entry in recorded.items()}
+
+    def services(self) -> Services:
+        found = find_services(self.var)
+        assert found is not None, self.text
+        return found
 
     def servers(self) -> list[int]:
         pid = int((self.var / "postgres" / "postmaster.pid").read_text().split()[0])
@@ -124,6 +137,24 @@ def test_one_life_of_the_studio(up: Up) -> None:
     os.kill(before["ticker"], signal.SIGKILL)
     up.wait_for(lambda: up.children().get("ticker") not in (None, before["ticker"]))
     assert up.children()["web"] == before["web"]
+
+    # kill -9 of PostgreSQL (with all its processes) and of Valkey: well again within 30 s, at the old addresses.
+    before, addresses = up.children(), up.services()
+    with psycopg.connect(addresses.urls["owner"], autocommit=True) as owner:
+        owner.execute("CREATE TABLE kept AS SELECT 7 AS number")
+    postmaster, valkey = up.servers()
+    backends = [process.pid for process in psutil.Process(postmaster).children(recursive=True)]
+    begin = time.monotonic()
+    for pid in (postmaster, valkey, *backends):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    up.wait_for(lambda: up.text.count("started again on port") == 2 and up.is_ready())
+    assert time.monotonic() - begin < 30
+    assert not {postmaster, valkey} & set(up.servers())
+    assert (up.services().urls, up.services().redis_url) == (addresses.urls, addresses.redis_url)
+    with psycopg.connect(addresses.urls["owner"]) as owner:
+        assert owner.execute("SELECT number FROM kept").fetchone() == (7,)
+    assert up.children()["web"] == before["web"], "it has no reason to end"
 
     # kill -9: no child stays, the servers do, and the next start adopts them.
     children, servers = up.children(), up.servers()

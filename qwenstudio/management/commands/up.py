@@ -132,6 +132,7 @@ class Studio:
             values={"port": settings.STUDIO_PORT},
             var=self.var,
             console=self.console,
+            servers=self.services.ours if self.services else (),
         )
         if prepared:  # the models are there: load them while the links are made
             self.supervisor.start(["gpuworker"])
