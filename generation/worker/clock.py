@@ -2,7 +2,8 @@
 
 A hung kernel holds no lock that Python could notice, and a renewal thread beside it would renew for ever. So each phase
 (encode, step, decode, store) has a deadline of max(30 s, 10 × what it took before), 15 minutes where it was never
-measured; past it the process ends itself, the lease runs out, and another worker takes the rows.
+measured; past it the process ends itself, the lease runs out, and another worker takes the rows. What only waits for
+the database says itself how long it may (`allow_s`): that has nothing to do with what it took before.
 """
 
 from __future__ import annotations
@@ -47,13 +48,14 @@ class PhaseClock:
         self._running: dict[str, _Running] = {}
         self._measured: dict[Hashable, float] = {}
 
-    def enter(self, track: str, name: str, key: Hashable) -> None:
+    def enter(self, track: str, name: str, key: Hashable, *, allow_s: float | None = None) -> None:
         """Phase `name` begins on `track`; what ran there before has ended. `key` says what may be compared (sizes)."""
         now = self._now()
         with self._lock:
             self._measure(track, now)
             whole = (name, key)
-            self._running[track] = _Running(name, whole, now, now + self._allowance(whole))
+            allowed = self._allowance(whole) if allow_s is None else allow_s
+            self._running[track] = _Running(name, whole, now, now + allowed)
 
     def leave(self, track: str) -> None:
         """Nothing runs on `track` any more."""

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 # Out of reach, restarting, or the connection broke: another try may do.
 UNREACHABLE = (OperationalError, InterfaceError)
+PATIENCE_S = 120.0
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ class Answer(Generic[T]):
     repeated: bool
 
 
-def insist(act: Callable[[], T], *, what: str, patience_s: float = 120.0) -> Answer[T]:
+def insist(act: Callable[[], T], *, what: str, patience_s: float = PATIENCE_S) -> Answer[T]:
     """Run `act` (one transaction of its own) until the database answers, each time on a new connection.
 
     Every act here is fenced, so a repeat of one that was committed changes nothing. Raises what the database raised

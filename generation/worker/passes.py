@@ -15,6 +15,7 @@ from django.db import connection
 from generation.domain.claim import Claim, ClaimedRow
 from generation.engine.request import PassRow
 from generation.worker.clock import PhaseClock
+from generation.worker.database import PATIENCE_S
 from generation.worker.engine import Engine, TailLike
 from generation.worker.leases import Leases
 from generation.worker.publisher import Publisher
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FINISH_S = PATIENCE_S + 30.0  # for a row's last transaction, repeated while the database is away
 GRACE_S = 10.0  # how much of a pass a request to end waits for; a longer one gives its rows back
 
 
@@ -143,11 +145,13 @@ def _submit(done: Slice, served: Served, desk: Desk) -> None:
 
 def _receive(done: Slice, index: int, served: Served, desk: Desk, result: TailResult) -> None:
     """In the tail's thread: one picture is ready; with the last one of its row, finish the row."""
+    track = f"tail {served.model.spec.slug}"
+    settling = partial(desk.clock.enter, track, "finish", None, allow_s=FINISH_S)
     try:
         if done.take(index, result):
-            desk.settler.finish(done, served.model)
+            desk.settler.finish(done, served.model, settling=settling)
     finally:
-        desk.clock.leave(f"tail {served.model.spec.slug}")
+        desk.clock.leave(track)
         if served.tail.pending <= 1:
             connection.close()  # this was the last one for now
 

@@ -88,14 +88,19 @@ class Settler:
         with self._handling(row):
             logger.warning("row was lost to another worker, thrown away")
 
-    def finish(self, done: Slice, model: LoadedModel) -> None:
-        """Store the pictures, then let one transaction own them."""
+    def finish(self, done: Slice, model: LoadedModel, *, settling: Callable[[], None]) -> None:
+        """Store the pictures, then let one transaction own them.
+
+        `settling` is called when nothing but the database is left to wait for.
+        """
         row = done.row
         if self.leases.is_lost(row):
             return self.forget(row)
         if self.leases.is_cancelled(row):
+            settling()
             return self.cancel(row, run_ms=done.run_ms)
         if done.error is not None:
+            settling()
             return self.refuse(row, done.error)
         with self._handling(row):
             try:
@@ -103,8 +108,10 @@ class Settler:
             except OSError as error:  # disk full, media folder gone: nobody's row is at fault
                 logger.error("pictures cannot be stored, row given back: %s", error)
                 self.pause(f"pictures cannot be stored: {error.strerror or error}")
+                settling()
                 insist(lambda: release_row(row=row), what="give a row back")
                 return None
+            settling()
             self._own(done, images)
         return None
 

@@ -109,6 +109,25 @@ class Rig:
         line += ("--workers", "1", "--log-level", "warning", "--working-dir", str(ROOT), "qwenstudio.asgi:front")
         return self.start("web", *line, role="web")
 
+    def start_impatient(
+        self, name: str = "worker", *, lease: int, floor_s: float = 2.0, first_s: float = 20.0, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """A worker with short deadlines: `floor_s` for phases that were measured, `first_s` for others."""
+        program = (
+            "import django; django.setup()\n"
+            "from generation.worker.clock import Deadlines\n"
+            "from generation.worker.serve import GpuWorker, Plan\n"
+            "from generation.worker.stop import StopFlag\n"
+            "from tests.chaos.sleeping import Sleeping\n"
+            f"plan = Plan(lane='blue', pool='demo', lease_s={lease})\n"
+            f"deadlines = Deadlines(floor_s={floor_s}, first_s={first_s})\n"
+            "stop = StopFlag(); stop.install()\n"
+            "raise SystemExit(GpuWorker(plan, engine=Sleeping(), stop=stop, deadlines=deadlines).run())\n"
+        )
+        return self.start(
+            name, "-c", program, role="worker", DJANGO_SETTINGS_MODULE="qwenstudio.settings", **environment
+        )
+
     def signal(self, name: str, number: signal.Signals) -> None:
         self.children[name].send_signal(number)
 
@@ -152,6 +171,16 @@ class Rig:
         """End every PostgreSQL session of this kind of process, as a restart does; how many there were."""
         sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s"
         return len(self.ask(sql, f"qwenstudio-{process}-%"))
+
+    @contextmanager
+    def without_postgres(self) -> Iterator[None]:
+        """PostgreSQL is away for workers: their sessions end, and they get no new one."""
+        self.ask("ALTER ROLE studio_worker NOLOGIN")
+        try:
+            self.cut_connections()
+            yield
+        finally:
+            self.ask("ALTER ROLE studio_worker LOGIN")
 
     # 3. Valkey
 

@@ -79,6 +79,15 @@ def test_another_size_is_measured_anew(clock: PhaseClock, now: Time) -> None:
     assert clock.find_overdue() is None
 
 
+def test_what_says_its_own_allowance_gets_it(clock: PhaseClock, now: Time) -> None:
+    measure(clock, now, seconds=0.05)
+    clock.enter("pass", "finish", None, allow_s=150)
+    now.pass_by(149)
+    assert clock.find_overdue() is None
+    now.pass_by(2)
+    assert clock.find_overdue() == "pass: finish has not ended after 151 s, 150 s allowed"
+
+
 def test_nothing_is_overdue_after_leaving(clock: PhaseClock, now: Time) -> None:
     clock.enter("pass", "step", 1)
     clock.leave("pass")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.db import OperationalError, connection, transaction
 
 from accounts.domain.sql import fetch_one
 from accounts.tenancy import across_tenants, in_tenant
-from tests.chaos.rig import Rig, Submit, row_of, wait_for
+from tests.chaos.rig import Rig, Submit, row_of, wait_for, wait_until
 from tests.factories import Person, make_tenant
 
 Sql = psycopg.Connection[tuple[Any, ...]]
@@ -62,4 +63,19 @@ def test_restart_in_mid_tail_leaves_no_row_behind(rig: Rig, alice: Person, submi
         assert rig.cut_connections() > 0
         wait_for(rig, row, "succeeded", seconds=15)
     assert [row_of(rig, row, "attempt", "lost") for row in rows] == [(0, 0)] * 4
+    assert rig.end("worker") == 0
+
+
+def test_waiting_for_the_database_is_no_hanging_store(rig: Rig, alice: Person, submit: Submit) -> None:
+    """The picture is stored within its deadline; that nobody can own it for longer is not the worker's fault."""
+    child = rig.start_impatient(lease=30, SLEEPING_DECODE_S="1")
+    wait_for(rig, submit(alice, prompt="measured"), "succeeded")
+    wanted = submit(alice, prompt="stored without a database")
+    wait_for(rig, wanted, "running")
+    with rig.without_postgres():
+        wait_until(lambda: "while I finish a row" in rig.log("worker"), seconds=15, what=rig.log("worker"))
+        time.sleep(6)
+        assert child.poll() is None, rig.log("worker")
+    wait_for(rig, wanted, "succeeded", seconds=15)
+    assert row_of(rig, wanted, "attempt", "lost") == (0, 0)
     assert rig.end("worker") == 0

@@ -166,18 +166,8 @@ def test_broken_checkpoint_ends_the_worker_with_its_reason(rig: Rig, alice: Pers
 
 
 def test_hanging_step_ends_the_process(rig: Rig, alice: Person, submit: Submit) -> None:
-    program = (
-        "import django; django.setup()\n"
-        "from generation.worker.clock import Deadlines\n"
-        "from generation.worker.serve import GpuWorker, Plan\n"
-        "from generation.worker.stop import StopFlag\n"
-        "from tests.chaos.sleeping import Sleeping\n"
-        "plan = Plan(lane='blue', pool='demo', lease_s=6)\n"
-        "deadlines = Deadlines(floor_s=1.0, first_s=2.0)\n"
-        "GpuWorker(plan, engine=Sleeping(), stop=StopFlag(), deadlines=deadlines).run()\n"
-    )
     wanted = submit(alice, prompt="HANG")
-    child = rig.start("worker", "-c", program, role="worker", DJANGO_SETTINGS_MODULE="qwenstudio.settings")
+    child = rig.start_impatient(lease=6, floor_s=1.0, first_s=2.0)
     assert child.wait(60) == 70
     assert "step has not ended" in rig.log("worker")
     (detail,) = rig.ask("SELECT detail FROM generation_worker")[0]
