@@ -24,6 +24,8 @@ class Program:
     torch: bool = False
     stop_s: float = 30.0
     """How long it may take to finish what it holds after SIGTERM."""
+    healthy_after_s: float = 60.0
+    """A longer life was a healthy one: the next start comes soon again."""
 
 
 def manage(command: str, *arguments: str) -> tuple[str, ...]:
@@ -32,8 +34,11 @@ def manage(command: str, *arguments: str) -> tuple[str, ...]:
 
 
 PROGRAMS = (
-    # First: importing torch takes longest.
-    Program("gpuworker", "worker", manage("gpuworker", "--pool", "demo"), torch=True, stop_s=60.0),
+    # First: importing torch takes longest. It ends 10 s of the pass it is in, up to 60 s of its tail, and its threads;
+    # and it may load a large model for minutes before it falls.
+    Program(
+        "gpuworker", "worker", manage("gpuworker", "--pool", "demo"), torch=True, stop_s=90.0, healthy_after_s=600.0
+    ),
     Program(
         "web",
         "web",

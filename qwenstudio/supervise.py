@@ -32,6 +32,10 @@ STATE = "up.json"
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 30.0
 HEALTHY_AFTER_S = 60.0
+REFUSED = 3
+"""The exit code of a child that says what somebody must repair (a broken checkpoint, a model too large)."""
+FIRST_REFUSED_DELAY_S = 5.0
+LONGEST_REFUSED_DELAY_S = 300.0
 TICK_S = 0.1
 COLOURS = ("36", "35", "33", "34", "32")
 STRAY_GRACE_S = 10.0
@@ -82,6 +86,11 @@ class Backoff:
         """The pause after one more end, in seconds."""
         longer = FIRST_DELAY_S if healthy else max(self.seconds * 2, FIRST_DELAY_S)
         self.seconds = min(longer, LONGEST_DELAY_S)
+        return self.seconds
+
+    def lengthen_refused(self) -> float:
+        """The pause after a refusal: however long loading took, the next try will end alike until somebody helps."""
+        self.seconds = min(max(self.seconds * 2, FIRST_REFUSED_DELAY_S), LONGEST_REFUSED_DELAY_S)
         return self.seconds
 
 
@@ -246,9 +255,13 @@ class Supervisor:
         """A child has ended without being asked: end what it left, and plan its next start."""
         assert child.process is not None  # noqa: S101  (the caller has seen it end)
         kill_group(child.process.pid, signal.SIGKILL)
-        delay_s = child.backoff.lengthen(healthy=now - child.started > HEALTHY_AFTER_S)
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        self.console.say(f"{child.name} ended ({how}); starting it again in {delay_s:g} s")
+        if code == REFUSED:
+            delay_s = child.backoff.lengthen_refused()
+            self.console.say(f"{child.name} cannot work: its line above says why; trying it again in {delay_s:g} s")
+        else:
+            delay_s = child.backoff.lengthen(healthy=now - child.started > child.program.healthy_after_s)
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            self.console.say(f"{child.name} ended ({how}); starting it again in {delay_s:g} s")
         child.process = None
         child.restarts += 1
         child.next_start = now + delay_s

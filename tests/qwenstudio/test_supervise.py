@@ -17,10 +17,11 @@ import psutil
 import pytest
 import redis as redis_client
 
+from qwenstudio import supervise
 from qwenstudio.embedded import start
 from qwenstudio.embedded.account import LAUNCH
 from qwenstudio.processes import PROGRAMS, Program, environment_of, torch_environment, usable_cores
-from qwenstudio.supervise import STATE, Console, EmbeddedServer, Supervisor, end_strays
+from qwenstudio.supervise import STATE, Backoff, Console, EmbeddedServer, Supervisor, end_strays
 
 SLEEP = "import time; print('awake', flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
@@ -98,13 +99,34 @@ def test_lines_carry_their_speaker(rig: Rig) -> None:
 
 
 def test_a_crashed_child_is_started_again_later_each_time(rig: Rig) -> None:
-    supervisor = rig.run(program("bad", "raise SystemExit(3)"), program("good", SLEEP))
+    supervisor = rig.run(program("bad", "raise SystemExit(70)"), program("good", SLEEP))
     good = supervisor.children[1].pid
     rig.turn_until(lambda: supervisor.children[0].restarts == 3)
-    assert "bad ended (exit code 3); starting it again in 0.5 s" in rig.text
+    assert "bad ended (exit code 70); starting it again in 0.5 s" in rig.text
     assert "in 1 s" in rig.text
     assert "in 2 s" in rig.text
     assert supervisor.children[1].pid == good
+
+
+def test_a_child_that_refuses_waits_longer_however_long_it_lived(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker may load for minutes before it finds the file that is broken."""
+    for name, seconds in (("FIRST_REFUSED_DELAY_S", 0.1), ("LONGEST_REFUSED_DELAY_S", 0.4)):
+        monkeypatch.setattr(supervise, name, seconds)
+    loading = Program("worker", "web", (sys.executable, "-c", "raise SystemExit(3)"), healthy_after_s=0.0)
+    supervisor = rig.run(loading)
+    rig.turn_until(lambda: supervisor.children[0].restarts == 4)
+    said = [line.partition("│ ")[2] for line in rig.text.splitlines()]
+    assert said == [
+        f"worker cannot work: its line above says why; trying it again in {seconds} s"
+        for seconds in (0.1, 0.2, 0.4, 0.4)
+    ]
+
+
+def test_a_crash_after_refusals_and_a_healthy_life_is_soon_repaired() -> None:
+    backoff = Backoff()
+    assert [backoff.lengthen_refused() for _ in range(8)] == [5, 10, 20, 40, 80, 160, 300, 300]
+    assert backoff.lengthen(healthy=False) == 30
+    assert backoff.lengthen(healthy=True) == 0.5
 
 
 def test_a_killed_child_takes_its_own_children_along(rig: Rig) -> None:
