@@ -80,9 +80,17 @@ class UserForm(UserFormBase):
         field_classes = {"email": EmailField}
 
 
+# What decides how much a person may do.
+PRIVILEGES = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
 @admin.register(User)
 class UserAdmin(UserAdminBase):
-    """People; they sign in by e-mail."""
+    """People; they sign in by e-mail.
+
+    Only a superuser gives privileges. Other staff look after people and themselves, not after each other: whoever sets
+    a colleague's password or address can sign in with that colleague's privileges.
+    """
 
     form = UserForm
     add_form = NewUserForm
@@ -101,6 +109,22 @@ class UserAdmin(UserAdminBase):
     add_fieldsets = (
         (None, {"classes": ("wide",), "fields": ("email", "name", "usable_password", "password1", "password2")}),
     )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        return self.readonly_fields if request.user.is_superuser else (*self.readonly_fields, *PRIVILEGES)
+
+    # Django asks these for the page, the password's page and each row of "delete the chosen".
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_touch(request, obj)
+
+
+def _may_touch(request: HttpRequest, person: User | None) -> bool:
+    if person is None or request.user.is_superuser or person.pk == request.user.pk:
+        return True
+    return not (person.is_staff or person.is_superuser)
 
 
 class MemberInline(MemberInlineBase):
