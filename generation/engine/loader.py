@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from generation.engine.device import DeviceInfo, describe_device, pick_device, p
 from generation.engine.errors import CheckpointError
 from generation.engine.family import Family
 from generation.engine.lora import fuse_turbo
+from generation.engine.memory import is_out_of_memory
 from generation.engine.pipelines.qwen_image import QwenImage
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,8 @@ def load_model(
     """Load `spec` onto `device` (default: CUDA where there is one). `offload` defaults to the entry's.
 
     `exact_decode` keeps the VAE as the pipeline has it instead of its faster single-frame twin (≥ 50 dB from it).
-    Raises CheckpointError naming the file, the reason and the remedy; ValueError for an unknown offload.
+    Raises CheckpointError naming the file, the reason and the remedy, memory that is too small included; ValueError for
+    an unknown offload.
     """
     started = time.perf_counter()
     target = pick_device(device)
@@ -74,11 +77,12 @@ def load_model(
     offload = _pick_offload(offload or spec.offload, target)
     folder = find_checkpoint(spec, hub_offline=hub_offline)
     verify_checkpoint(folder)
-    pipe = load_pipeline(folder, dtype=dtype)
-    if spec.turbo_lora is not None:
-        fuse_turbo(pipe, file=find_lora(spec, hub_offline=hub_offline), scale=spec.turbo_lora.scale)
-    family = _FAMILIES[spec.family](pipe=pipe, spec=spec, device=target, exact_decode=exact_decode)
-    _place(pipe, target, offload)
+    with _naming_what_does_not_fit(folder, target):
+        pipe = load_pipeline(folder, dtype=dtype)
+        if spec.turbo_lora is not None:
+            fuse_turbo(pipe, file=find_lora(spec, hub_offline=hub_offline), scale=spec.turbo_lora.scale)
+        family = _FAMILIES[spec.family](pipe=pipe, spec=spec, device=target, exact_decode=exact_decode)
+        _place(pipe, target, offload)
     loaded = LoadedModel(
         spec=spec,
         family=family,
@@ -90,6 +94,19 @@ def load_model(
     )
     logger.info("loaded %s in %.0f ms on %s, %s", spec.slug, loaded.load_ms, loaded.device.name, reason)
     return loaded
+
+
+@contextmanager
+def _naming_what_does_not_fit(folder: Path, device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error.__cause__ or error):
+            raise
+        memory = describe_device(str(device))
+        reason = f"does not fit {memory.name}: {memory.memory_free:,} of {memory.memory_total:,} bytes are free"
+        remedy = "end what else uses the memory, or set offload in the model's entry"
+        raise CheckpointError(file=folder, reason=reason, remedy=remedy) from error
 
 
 def load_pipeline(folder: Path, *, dtype: torch.dtype) -> Any:

@@ -13,6 +13,7 @@ from generation.engine.errors import BadFrame, HookFailed, OutOfMemory
 from generation.engine.family import Pass, PassShape, RowConds, RowLatents
 from generation.engine.guard import check_latents
 from generation.engine.loader import LoadedModel
+from generation.engine.memory import is_out_of_memory
 from generation.engine.outcome import Hooks, PassOutcome, RowOutcome, RowTimings
 from generation.engine.request import PassRow
 
@@ -118,7 +119,7 @@ def _draw(run: _Run, group: list[_Ready]) -> None:
         raise
     except Exception as error:
         failure: Exception = error.with_traceback(None)  # the traceback would keep the tensors alive
-    out_of_memory = _is_out_of_memory(failure)
+    out_of_memory = is_out_of_memory(failure)
     if out_of_memory and torch.cuda.is_available():
         torch.cuda.empty_cache()
     group = [ready for ready in group if ready.row.key not in run.ended]
@@ -207,13 +208,6 @@ def _call(hook: Callable[..., _T], *args: Any) -> _T:
         return hook(*args)
     except Exception as error:
         raise HookFailed(f"{getattr(hook, '__name__', 'hook')} raised {type(error).__name__}: {error}") from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)
 
 
 def _since(started: float) -> float:

@@ -46,7 +46,7 @@ class Engine(Protocol):
         """The device that models would be loaded onto."""
 
     def load(self, spec: ModelSpec) -> LoadedModel:
-        """Raises CheckpointError."""
+        """Raises CheckpointError with what the operator should know; whatever else it raises goes to the log only."""
 
     def run(self, model: LoadedModel, rows: Sequence[PassRow], hooks: Hooks) -> PassOutcome:
         """One pass."""
@@ -69,8 +69,7 @@ class TorchEngine:
     def load(self, spec: ModelSpec) -> LoadedModel:
         from generation.engine.loader import load_model  # imports torch
 
-        offload = settings.STUDIO_OFFLOAD if settings.STUDIO_OFFLOAD != "none" else None
-        return load_model(spec, offload=offload, hub_offline=settings.HF_HUB_OFFLINE)
+        return load_model(spec, offload=offload_of(spec), hub_offline=settings.HF_HUB_OFFLINE)
 
     def run(self, model: LoadedModel, rows: Sequence[PassRow], hooks: Hooks) -> PassOutcome:
         from generation.engine.run import run_pass  # imports torch
@@ -88,6 +87,11 @@ class TorchEngine:
         if torch.cuda.is_available():
             return int(torch.cuda.memory_reserved())
         return resident_bytes()
+
+
+def offload_of(spec: ModelSpec) -> str:
+    """How a model is offloaded here: the installation's word, else the entry's."""
+    return settings.STUDIO_OFFLOAD if settings.STUDIO_OFFLOAD != "none" else spec.offload
 
 
 def find_engine(path: str) -> Engine:

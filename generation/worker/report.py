@@ -39,6 +39,10 @@ class Report:
     def state(self) -> str:
         return str(self._values["state"])
 
+    @property
+    def detail(self) -> str:
+        return str(self._values.get("detail", ""))
+
     def set(self, **values: Any) -> None:
         """Change what the next `write` says; detail is cut to its column."""
         if "detail" in values:

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from django.db import connection
 
 from generation.domain.catalog import spec_of
 from generation.domain.claim import claim_pass
-from generation.engine.errors import CheckpointError
+from generation.engine.errors import CatalogError, CheckpointError
 from generation.engine.request import PassRow
 from generation.enums import WorkerState
 from generation.models import Model
@@ -25,8 +25,8 @@ from generation.queue.jobs import StudioJob
 from generation.queue.wake import pool_queue
 from generation.worker import loop
 from generation.worker.clock import Deadlines, PhaseClock, Watchdog
-from generation.worker.database import insist
-from generation.worker.engine import Engine
+from generation.worker.database import UNREACHABLE, insist
+from generation.worker.engine import Engine, offload_of
 from generation.worker.leases import LEASE_S, Leases
 from generation.worker.passes import Desk, Served, draw
 from generation.worker.publisher import Publisher
@@ -37,6 +37,7 @@ from generation.worker.wakeups import WakeUps
 
 if TYPE_CHECKING:
     from generation.engine.catalog import ModelSpec
+    from generation.engine.device import DeviceInfo
 
 logger = logging.getLogger(__name__)
 
@@ -89,15 +90,19 @@ class GpuWorker:
     # 1. Load, before anything is claimed
 
     def run(self) -> int:
-        """Load, serve, stop; 0 after a request to end, 3 when a model cannot be loaded."""
+        """Load, serve, stop; 0 after a request to end, 3 when a model cannot be loaded, whatever the reason."""
         insist(self._report.write, what="register")
         try:
             self._load()
-        except (CheckpointError, NothingToServe) as error:
+        except UNREACHABLE:
+            raise  # no model is at fault: started again, it may do
+        except (CheckpointError, CatalogError, NothingToServe) as error:
             logger.error("worker cannot serve: %s", error)
-            self._report.set(state=WorkerState.FAILED, detail=str(error))
-            insist(self._report.write, what="say why I stop")
-            return EXIT_BROKEN_MODEL
+            return self._fail(str(error))
+        except Exception as error:
+            logger.exception("worker cannot serve")
+            # What a library says may hold anything: it goes to the log, not to the admin.
+            return self._fail(f"{self._report.detail} ended with {type(error).__name__}; the worker's log says more")
         self._watchdog.start()
         self._publisher.start()
         self._say(WorkerState.IDLE)
@@ -108,15 +113,17 @@ class GpuWorker:
             self._close()
         return 0
 
+    def _fail(self, reason: str) -> int:
+        self._report.set(state=WorkerState.FAILED, detail=reason)
+        insist(self._report.write, what="say why I stop")
+        return EXIT_BROKEN_MODEL
+
     def _load(self) -> None:
         device = self._engine.describe()
         self._hardware = device.key
         self._report.set(hardware=device.key, device=device.name, memory_total=device.memory_total)
         specs = insist(self._find_specs, what="read the models").value
-        needed = sum(spec.memory_bytes for spec in specs)
-        if len(specs) > 1 and needed > device.memory_total:
-            reason = f"{len(specs)} models need {needed:,} bytes, {device.name} has {device.memory_total:,}"
-            raise NothingToServe(f"{reason}; name fewer with --models")
+        _check_memory(specs, device)
         for spec in specs:
             self._say(WorkerState.LOADING, f"loading {spec.slug}")
             model = self._engine.load(spec)
@@ -255,6 +262,16 @@ class GpuWorker:
         logging.shutdown()
         sys.stderr.flush()
         os._exit(EXIT_STUCK)
+
+
+def _check_memory(specs: Sequence[ModelSpec], device: DeviceInfo) -> None:
+    """Raises NothingToServe when the models that declare their memory, and stay in it, cannot fit together."""
+    needed = sum(spec.memory_bytes for spec in specs if offload_of(spec) == "none" or device.kind == "cpu")
+    if needed <= device.memory_total:
+        return
+    names = ", ".join(spec.slug for spec in specs)
+    remedy = "name fewer with --models" if len(specs) > 1 else "set offload in its entry, or serve it elsewhere"
+    raise NothingToServe(f"{names}: {needed:,} bytes needed, {device.name} has {device.memory_total:,}; {remedy}")
 
 
 _current: GpuWorker | None = None

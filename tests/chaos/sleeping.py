@@ -37,6 +37,7 @@ class Faults:
     step_s: float = float(os.environ.get("SLEEPING_STEP_S", "0.0125"))
     decode_s: float = float(os.environ.get("SLEEPING_DECODE_S", "0"))
     broken_checkpoint: bool = os.environ.get("SLEEPING_BROKEN", "") == "1"
+    load_raises: str = os.environ.get("SLEEPING_LOAD_RAISES", "")  # the words of a RuntimeError
     # A file that exists means: it happened once already.
     kill_before_finish: str = os.environ.get("SLEEPING_KILL_BEFORE_FINISH", "")
     freeze_before_finish: str = os.environ.get("SLEEPING_FREEZE_BEFORE_FINISH", "")
@@ -150,6 +151,8 @@ class Sleeping:
     def load(self, spec: ModelSpec) -> Any:
         if self.faults.broken_checkpoint:
             raise CheckpointError(file="sleeping", reason="is broken on purpose", remedy="unset SLEEPING_BROKEN")
+        if self.faults.load_raises:
+            raise RuntimeError(self.faults.load_raises)
         return Loaded(spec=spec, device=self.describe())
 
     def run(self, model: Any, rows: Sequence[PassRow], hooks: Any) -> Any:

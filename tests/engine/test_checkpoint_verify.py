@@ -12,6 +12,7 @@ import torch
 from engine_tiny import make_spec
 from safetensors.torch import load_file, save_file
 
+from generation.engine import loader
 from generation.engine.checkpoint import verify_checkpoint, verify_safetensors
 from generation.engine.errors import CheckpointError
 from generation.engine.loader import load_model
@@ -148,3 +149,17 @@ def test_header_that_lies(tmp_path: Path) -> None:
     file.write_bytes((2**62).to_bytes(8, "little") + b"{}")
     with pytest.raises(CheckpointError, match="cut short"):
         verify_safetensors(file)
+
+
+@pytest.mark.parametrize("where", ["_place", "_load_weights"])
+def test_a_model_that_does_not_fit_says_how_much_is_free(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(loader, where, fail)
+    with pytest.raises(CheckpointError, match=r"does not fit .*: [\d,]+ of [\d,]+ bytes are free; .*offload") as caught:
+        load_model(make_spec(checkpoint), device="cpu")
+    assert caught.value.file == str(checkpoint)
+    assert "Tried to allocate" not in str(caught.value)

@@ -11,9 +11,12 @@ import time
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
-from tests.chaos.rig import ROOT, Rig, Submit, row_of, wait_for, wait_until
+from generation.models import Model
+from tests.chaos.rig import ROOT, Rig, Submit, make_entry, row_of, wait_for, wait_until
 from tests.chaos.sleeping import Latents, draw
 from tests.factories import Person
 
@@ -163,6 +166,30 @@ def test_broken_checkpoint_ends_the_worker_with_its_reason(rig: Rig, alice: Pers
     assert "is broken on purpose" in rig.log("worker")
     wanted = submit(alice)  # still accepted
     assert row_of(rig, wanted, "status") == ("queued",)
+
+
+def test_any_failed_load_ends_the_worker_with_its_reason(rig: Rig, alice: Person) -> None:
+    child = rig.start_worker(SLEEPING_LOAD_RAISES="CUDA out of memory: a red house, token=abc")
+    assert child.wait(60) == 3
+    expected = "loading demo ended with RuntimeError; the worker's log says more"
+    assert rig.ask("SELECT state, detail FROM generation_worker") == [("failed", expected)]
+    assert "a red house" in rig.log("worker")
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"memory_bytes": 2 * 10**9}, "demo: 2,000,000,000 bytes needed, sleeping engine has 1,000,000,000; set off"),
+        ({"memory_bytes": 2 * 10**9, "offload": "model"}, "demo: 2,000,000,000 bytes needed"),  # no effect on a CPU
+        ({"family": "unheard-of"}, "database: model demo: family"),
+    ],
+)
+def test_model_that_cannot_be_served_is_named(rig: Rig, alice: Person, spec: dict[str, object], reason: str) -> None:
+    Model.objects.filter(slug="demo").update(spec=make_entry() | spec)
+    assert rig.start_worker().wait(60) == 3
+    ((state, detail),) = rig.ask("SELECT state, detail FROM generation_worker")
+    assert state == "failed"
+    assert str(detail).startswith(reason)
 
 
 def test_hanging_step_ends_the_process(rig: Rig, alice: Person, submit: Submit) -> None:
