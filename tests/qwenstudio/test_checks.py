@@ -51,7 +51,7 @@ def urls(db: None, services: Services, admin_sql: SQL) -> Iterator[dict[str, str
 def connect_as(url: str) -> DatabaseWrapper:
     """Django's wrapper for this role, not connected yet. Without the pool, whose connections are another role's."""
     values = copy.deepcopy(connection.settings_dict) | database_from_url("URL", url)
-    values["OPTIONS"].pop("pool")
+    values["OPTIONS"].pop("pool", None)
     return DatabaseWrapper(values)
 
 
