@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
+from qwenstudio.databases import VARIABLES, database_from_url, read_urls, role_of
 from qwenstudio.env import Env, EnvError
 from qwenstudio.release import release_name
 
@@ -18,27 +19,6 @@ env = Env()
 
 # Which part of the studio this process is; `manage.py` and the supervisor set it. It decides the database role.
 PROCESSES = ("web", "stream", "worker", "errands", "ticker", "owner")
-
-
-def database_from_url(name: str, url: str) -> dict[str, Any]:
-    """`postgresql://user:password@host:port/name` (host may be a percent-encoded socket folder) as Django's dict."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("postgres", "postgresql"):
-        raise EnvError(f"{name} must start with postgresql://, not {parts.scheme or 'nothing'}")
-    if not parts.path.strip("/"):
-        raise EnvError(f"{name} names no database: postgresql://user:password@host:port/NAME")
-    try:
-        port = parts.port
-    except ValueError:
-        raise EnvError(f"{name} has a port that is no number") from None
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": unquote(parts.path.strip("/")),
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": unquote(parts.hostname or ""),
-        "PORT": str(port or ""),
-    }
 
 
 def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -76,19 +56,14 @@ try:
     # Newest first: the first encrypts, all of them decrypt.
     STUDIO_ENCRYPTION_KEYS = env.secret("STUDIO_ENCRYPTION_KEYS").replace(",", " ").split()
     REDIS_URL = env.secret("REDIS_URL")
-    _web_url = env.secret("DATABASE_URL")
-    # Small letters: Django's settings, which a debug page may show, do not have it.
-    database_urls = {
-        "web": _web_url,
-        "owner": env.secret("DATABASE_OWNER_URL", _web_url),
-        "worker": env.secret("DATABASE_WORKER_URL", _web_url),
-    }
-    _role = {"owner": "owner", "worker": "worker", "errands": "worker", "ticker": "worker"}.get(PROCESS, "web")
-    _database_url = database_urls[_role]
-    _variable = {"owner": "DATABASE_OWNER_URL", "worker": "DATABASE_WORKER_URL"}.get(_role, "DATABASE_URL")
+    # Small letters: Django's settings, which a debug page may show, do not have them.
+    database_urls, missing_urls = read_urls(env)
+    _role = role_of(PROCESS)
+    if _role in missing_urls:
+        raise EnvError(missing_urls[_role])
     _database: dict[str, Any] = (
-        database_from_url(_variable, _database_url)
-        if _database_url
+        database_from_url(VARIABLES[_role], database_urls[_role])
+        if database_urls[_role]
         # No services yet (`up` before it starts them, `makemigrations`, type checks): the first query says so.
         else {"ENGINE": "qwenstudio.nodb", "NAME": "missing"}
     )
@@ -166,6 +141,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         "OPTIONS": {
             "application_name": f"qwenstudio-{PROCESS}-{STUDIO_LANE}",
             "connect_timeout": 5,
+            **_database.get("OPTIONS", {}),
             **(
                 {"pool": {"min_size": 1, "max_size": DB_POOL, "timeout": 30, "max_idle": 60}}
                 if PROCESS == "web"

@@ -19,11 +19,13 @@ import psycopg
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from qwenstudio.databases import role_of
 from qwenstudio.embedded import AlreadyRunning, EmbeddedError, Services, StateLock, start
 from qwenstudio.embedded.account import LAUNCH
 from qwenstudio.embedded.files import read_json, write_json
 from qwenstudio.embedded.ports import is_free
 from qwenstudio.processes import PROGRAMS, ROOT, manage
+from qwenstudio.settings import database_urls, missing_urls
 from qwenstudio.supervise import STATE, Console, Supervisor, end_strays
 
 READY_TIMEOUT_S = 60.0
@@ -46,6 +48,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Take the lock, start, watch, stop."""
+        refuse_missing_urls(options["only"])
         lock = StateLock(settings.STUDIO_VAR)
         try:
             lock.acquire(address=settings.STUDIO_URL)
@@ -205,7 +208,7 @@ class Studio:
             return True
         url = self.services.urls.get("web") if self.services else None
         try:
-            with psycopg.connect(url or os.environ["DATABASE_URL"], connect_timeout=2) as connection:
+            with psycopg.connect(url or database_urls["web"], connect_timeout=2) as connection:
                 row = connection.execute(
                     "SELECT state FROM generation_worker WHERE pid = %s ORDER BY started_at DESC LIMIT 1", (child.pid,)
                 ).fetchone()
@@ -253,6 +256,16 @@ class Studio:
 def stop_early(number: int, frame: FrameType | None) -> None:
     """A signal before the children run: unwind."""
     raise StopAsked
+
+
+def refuse_missing_urls(names: list[str]) -> None:
+    """Before anything starts: each role's URL is named, or none is and the database is ours."""
+    for variable in ("DATABASE_OWNER_URL", "DATABASE_WORKER_URL"):
+        if wants(variable) and not wants("DATABASE_URL"):
+            raise CommandError(f"{variable} is set, DATABASE_URL is not: set both, or neither to get an own PostgreSQL")
+    needed = {"owner"} | {role_of(program.role) for program in PROGRAMS if program.name in names}  # `owner` migrates
+    if reasons := [reason for role, reason in missing_urls.items() if role in needed]:
+        raise CommandError("\n".join(reasons))
 
 
 def wants(name: str) -> bool:

@@ -1,0 +1,123 @@
+"""The settings that follow from the environment: database URLs and roles, and what stops a process at its start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qwenstudio import doctor
+from qwenstudio.databases import database_from_url, read_urls
+from qwenstudio.embedded import Services
+from qwenstudio.env import Env, EnvError
+
+ROOT = Path(__file__).resolve().parents[2]
+WITH_PASSWORD = "postgresql://studio_web:s3cret@db:5432/studio?sslmode=require"
+SHOW_ROLE = "from django.conf import settings; print(settings.DATABASES['default']['USER'])"
+
+
+def run(*line: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """One Python process with these variables and none of the tests'."""
+    foreign = ("DATABASE_", "REDIS_", "STUDIO_", "SECRET_KEY")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return subprocess.run([sys.executable, *line], cwd=ROOT, env=clean | variables, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("web", "worker"),
+    [
+        ("postgresql://studio_web@db:5432/studio?sslmode=require", "postgresql://studio_worker@db:5432/studio?sslmode=require"),
+        ("postgresql://studio_web@%2FRun%2Fpg/studio", "postgresql://studio_worker@%2FRun%2Fpg/studio"),
+        ("postgresql://studio_web@/studio?host=/run/pg", "postgresql://studio_worker@/studio?host=/run/pg"),
+    ],
+)  # fmt: skip
+def test_other_roles_follow_from_a_url_without_a_password(web: str, worker: str) -> None:
+    urls, missing = read_urls(Env({"DATABASE_URL": web}))
+    assert (urls["web"], urls["worker"], missing) == (web, worker, {})
+    assert urls["owner"] == worker.replace("studio_worker", "studio_owner")
+
+
+@pytest.mark.parametrize(
+    "web", [WITH_PASSWORD, "postgresql://me@db/studio", "postgresql:///studio", "postgresql://studio_web@/s?password=x"]
+)
+def test_a_password_or_another_name_says_nothing_of_the_other_roles(web: str) -> None:
+    urls, missing = read_urls(Env({"DATABASE_URL": web, "DATABASE_OWNER_URL": "postgresql://boss@db/studio"}))
+    assert urls["owner"] == "postgresql://boss@db/studio"
+    assert list(missing) == ["worker"]
+    assert "DATABASE_WORKER_URL is not set" in missing["worker"]
+    assert urls["worker"].startswith("postgresql://studio_worker@")
+    assert "s3cret" not in urls["worker"] + missing["worker"]
+
+
+def test_without_any_url_nothing_is_missing() -> None:
+    assert read_urls(Env({})) == ({"web": "", "owner": "", "worker": ""}, {})
+    worker = "postgresql://studio_worker:x@db/studio"
+    assert read_urls(Env({"DATABASE_WORKER_URL": worker}))[0]["worker"] == worker
+
+
+def test_only_processes_of_the_role_that_is_missing_refuse() -> None:
+    for process in ("web", "stream"):
+        assert run("-c", SHOW_ROLE, DATABASE_URL=WITH_PASSWORD, STUDIO_PROCESS=process).stdout == "studio_web\n"
+    for process, variable in (("worker", "WORKER"), ("errands", "WORKER"), ("ticker", "WORKER"), ("owner", "OWNER")):
+        refused = run("-c", SHOW_ROLE, DATABASE_URL=WITH_PASSWORD, STUDIO_PROCESS=process)
+        assert refused.returncode == 1
+        assert f"DATABASE_{variable}_URL is not set" in refused.stderr
+        assert "s3cret" not in refused.stderr
+    peer = run("-c", SHOW_ROLE, DATABASE_URL="postgresql://studio_web@%2Frun/studio", STUDIO_PROCESS="ticker")
+    assert peer.stdout == "studio_worker\n", peer.stderr
+
+
+def test_up_names_what_is_missing_before_it_starts_anything(tmp_path: Path) -> None:
+    var = tmp_path / "var"
+    refused = run("manage.py", "up", "--only", "web", DATABASE_URL=WITH_PASSWORD, STUDIO_VAR=str(var))
+    assert "DATABASE_OWNER_URL is not set" in refused.stderr
+    assert "DATABASE_WORKER_URL" not in refused.stderr, "web alone has no use for it"
+    refused = run("manage.py", "up", DATABASE_WORKER_URL=WITH_PASSWORD, STUDIO_VAR=str(var))
+    assert "DATABASE_WORKER_URL is set, DATABASE_URL is not" in refused.stderr
+    assert not var.exists()
+
+
+@pytest.mark.django_db
+def test_doctor_names_the_variable_that_is_missing(monkeypatch: pytest.MonkeyPatch, services: Services) -> None:
+    urls, _ = read_urls(Env({"DATABASE_URL": services.urls["web"]}))
+    monkeypatch.setattr(doctor, "database_urls", urls)
+    failed = {found.name: found.remedy for found in doctor.check_database() if found.level == "fail"}
+    assert set(failed) == {"database, owner", "database, worker"}
+    assert "DATABASE_OWNER_URL" in failed["database, owner"]
+    assert "DATABASE_WORKER_URL" in failed["database, worker"]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://u:p%40ss@h:5/n", ("u", "p@ss", "h", "5", "n", {})),
+        ("postgres://u@%2FTmp%2Fa%20b/n", ("u", "", "/Tmp/a b", "", "n", {})),
+        ("postgresql://u@/n?host=/run/pg&sslmode=disable", ("u", "", "/run/pg", "", "n", {"sslmode": "disable"})),
+        ("postgresql://u@[::1]:5/n", ("u", "", "::1", "5", "n", {})),
+        ("postgresql:///n", ("", "", "", "", "n", {})),
+    ],
+)
+def test_a_url_means_what_libpq_reads_in_it(url: str, expected: tuple[object, ...]) -> None:
+    found = database_from_url("DATABASE_URL", url)
+    assert tuple(found[name] for name in ("USER", "PASSWORD", "HOST", "PORT", "NAME", "OPTIONS")) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("mysql://u:s3cret@h/n", "must start with postgresql://, not mysql"),
+        ("u:s3cret", "must start with postgresql://, not nothing"),
+        ("postgresql://u:s3cret@h:5432", "names no database"),
+        ("postgresql://u:s3cret@h:x/n", "a port that is no number"),
+        ("postgresql://u:s3cret %zz@h/n", "is no URL of a database"),
+        ("postgresql://u:s3cret@h/n?sslmod=require", "is no URL of a database"),
+    ],
+)
+def test_a_broken_url_is_named_and_not_shown(url: str, reason: str) -> None:
+    with pytest.raises(EnvError, match=r"^DATABASE_URL ") as caught:
+        database_from_url("DATABASE_URL", url)
+    assert reason in str(caught.value)
+    assert "s3cret" not in str(caught.value)
