@@ -19,7 +19,7 @@ from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_running
 from generation.domain.claim import ClaimedRow
 from generation.domain.finish import StoredImage, fail_row, finish_slice, release_row
-from generation.domain.storage import delete_files, image_paths, write_atomic
+from generation.domain.storage import ImagePaths, delete_files, image_paths, write_atomic
 from generation.engine.errors import BadFrame, OutOfMemory, RowRefused
 from generation.worker.database import insist
 from generation.worker.leases import Leases
@@ -49,6 +49,10 @@ class Slice:
             self.error = self.error or result.error
             del self.outcomes[index]
         return len(self.pictures) == len(self.outcomes)
+
+    def paths(self, index: int) -> ImagePaths:
+        """Where a picture goes under this claim's fence."""
+        return image_paths(row=self.row, index=index, fmt=self.pictures[index].file.format)
 
     @property
     def run_ms(self) -> float:
@@ -104,7 +108,7 @@ class Settler:
             return self.refuse(row, done.error)
         with self._handling(row):
             try:
-                images = [self._write(done, index, model) for index in sorted(done.pictures)]
+                images = self._store(done, model)
             except OSError as error:  # disk full, media folder gone: nobody's row is at fault
                 logger.error("pictures cannot be stored, row given back: %s", error)
                 self.pause(f"pictures cannot be stored: {error.strerror or error}")
@@ -127,11 +131,18 @@ class Settler:
             logger.warning("row may be finished or lost: its files are left to the janitor")
         else:
             logger.warning("row was lost to another worker, our files are deleted")
-            delete_files([path for image in images for path in (image.file, image.thumbnail)])
+            _discard(done)
+
+    def _store(self, done: Slice, model: LoadedModel) -> list[StoredImage]:
+        """Write the pictures. Raises OSError; then none is left, or a full disk would get fuller with every try."""
+        try:
+            return [self._write(done, index, model) for index in sorted(done.pictures)]
+        except BaseException:
+            _discard(done)
+            raise
 
     def _write(self, done: Slice, index: int, model: LoadedModel) -> StoredImage:
-        row, picture = done.row, done.pictures[index]
-        paths = image_paths(row=row, index=index, fmt=picture.file.format)
+        row, picture, paths = done.row, done.pictures[index], done.paths(index)
         write_atomic(paths.file, picture.file.data)
         write_atomic(paths.thumbnail, picture.thumbnail.data)
         return StoredImage(
@@ -153,6 +164,16 @@ class Settler:
         # Letting go is outermost: entering a scope may talk to the database, and so fail.
         with self.leases.letting_go(row), in_tenant(row.tenant), bind_log(tenant=row.tenant, generation=row.id):
             yield
+
+
+def _discard(done: Slice) -> None:
+    """Delete what was written of a slice under this fence; what resists is left to the janitor."""
+    try:
+        for index in done.pictures:
+            paths = done.paths(index)
+            delete_files([paths.file, paths.thumbnail])
+    except OSError as error:
+        logger.warning("files are left to the janitor: %s", error)
 
 
 def explain(error: Exception) -> tuple[str, str, bool]:

@@ -7,6 +7,7 @@ the product's own worker. What it should do wrong comes from the environment (se
 from __future__ import annotations
 
 import colorsys
+import errno
 import hashlib
 import logging
 import os
@@ -38,6 +39,8 @@ class Faults:
     decode_s: float = float(os.environ.get("SLEEPING_DECODE_S", "0"))
     broken_checkpoint: bool = os.environ.get("SLEEPING_BROKEN", "") == "1"
     load_raises: str = os.environ.get("SLEEPING_LOAD_RAISES", "")  # the words of a RuntimeError
+    # While this file exists a picture's second image cannot be written: the disk is full.
+    disk_full: str = os.environ.get("SLEEPING_DISK_FULL", "")
     # A file that exists means: it happened once already.
     kill_before_finish: str = os.environ.get("SLEEPING_KILL_BEFORE_FINISH", "")
     freeze_before_finish: str = os.environ.get("SLEEPING_FREEZE_BEFORE_FINISH", "")
@@ -141,6 +144,8 @@ class Sleeping:
 
     def __init__(self) -> None:
         self.faults = Faults()
+        if self.faults.disk_full:
+            _fill_disk(self.faults.disk_full)
         _plant(self.faults)
 
     def describe(self) -> DeviceInfo:
@@ -265,6 +270,20 @@ def draw(latents: Latents, fmt: Any = "png") -> Picture:
     picture = Image.new("RGB", (latents.width, latents.height), colour)
     file = encode_picture(picture, fmt=fmt)
     return Picture(file=file, thumbnail=encode_thumbnail(picture), sha256=hashlib.sha256(file.data).hexdigest())
+
+
+def _fill_disk(marker: str) -> None:
+    """Writing fails after the thumbnail of the first image, once its file has its name."""
+    from generation.worker import settle
+
+    real = settle.write_atomic
+
+    def faulty(path: str, data: bytes) -> None:
+        real(path, data)
+        if Path(marker).exists() and "-1-" in Path(path).name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    settle.write_atomic = faulty
 
 
 def _plant(faults: Faults) -> None:

@@ -238,6 +238,21 @@ def test_frozen_worker_wakes_up_too_late(rig: Rig, alice: Person, submit: Submit
     wait_for(rig, after, "succeeded")
 
 
+def test_full_disk_is_not_filled_any_further(
+    rig: Rig, alice: Person, submit: Submit, media: Path, tmp_path: Path
+) -> None:
+    (full := tmp_path / "full").touch()
+    wanted = submit(alice, n=2)
+    rig.start_worker(SLEEPING_DISK_FULL=str(full))
+    wait_until(lambda: "row given back" in rig.log("worker"), seconds=60, what=rig.log("worker"))
+    wait_for(rig, wanted, "queued")
+    assert files_in(media) == []
+    full.unlink()
+    wait_for(rig, wanted, "succeeded", seconds=30)
+    assert row_of(rig, wanted, "attempt", "lost") == (0, 0)
+    assert len(files_in(media)) == 4
+
+
 def test_importing_the_worker_loads_no_torch() -> None:
     program = (
         "import sys, django; django.setup()\n"
