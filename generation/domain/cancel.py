@@ -1,13 +1,14 @@
-"""Cancelling: what waits ends now, what runs ends at its next step."""
+"""Cancelling: what waits ends now, what runs ends at the step after its worker has noticed (see docs/worker.md)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
-from accounts.domain.sql import fetch_one
+from accounts.domain.sql import fetch_all, fetch_one
 from generation.domain.claim import ClaimedRow
 from generation.domain.clocks import move_clock
 from generation.domain.finish import LEFT_COLUMNS, charge_ending, leave_run, scope_of, tell_change
@@ -34,6 +35,11 @@ UPDATE generation_generation g
  WHERE g.id = %(id)s AND g.tenant_id = %(tenant)s AND g.fence = %(fence)s AND g.status = 'running'
 RETURNING {LEFT_COLUMNS}
 """  # noqa: S608
+
+# One look-up by primary key for all of them: a worker asks every second.
+_WANTED_SQL = """
+SELECT id FROM generation_generation WHERE id = ANY(%(ids)s::uuid[]) AND cancel_requested_at IS NOT NULL
+"""
 
 
 def cancel_generation(id: UUID) -> str:
@@ -65,6 +71,11 @@ def cancel_generation(id: UUID) -> str:
             )
             tell_change(changed)
     return str(changed["status"])
+
+
+def find_cancelled(running: Sequence[UUID]) -> frozenset[UUID]:
+    """Which of these rows somebody wants cancelled. Runs under the worker's role, which sees all tenants."""
+    return frozenset(row["id"] for row in fetch_all(_WANTED_SQL, ids=list(running)))
 
 
 def cancel_running(*, row: ClaimedRow, run_ms: float) -> bool:

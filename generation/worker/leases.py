@@ -16,12 +16,14 @@ from uuid import UUID
 
 from django.db import connection
 
+from generation.domain.cancel import find_cancelled
 from generation.domain.claim import ClaimedRow, renew_claims
 
 logger = logging.getLogger(__name__)
 
 LEASE_S = 30
-RENEWALS = 6  # within one lease: five of them may fail
+RENEWALS = 6  # within one lease
+LOOK_S = 1.0  # between two looks for rows that somebody wants cancelled
 
 
 @dataclass(slots=True)
@@ -36,7 +38,8 @@ class _Held:
 class Leases:
     """Renews what is held, six times within each lease, over a connection of its own thread.
 
-    `beat` is called in the same thread and rhythm, held rows or not: it writes the worker's own row.
+    Between two renewals it looks every second for rows that somebody wants cancelled. `beat` is called in the same
+    thread and rhythm as renewals, held rows or not: it writes the worker's own row.
     """
 
     def __init__(self, *, beat: Callable[[], None], lease_s: int = LEASE_S) -> None:
@@ -149,14 +152,32 @@ class Leases:
                     logger.warning("lease of %s was lost, its pictures are thrown away", row)
                 entry.cancelled = entry.cancelled or row in renewal.cancelled
 
+    def notice_cancelled(self) -> None:
+        """Look which of the held rows somebody wants cancelled."""
+        with self._lock:
+            held = [row for row, entry in self._held.items() if not entry.lost and not entry.cancelled]
+        if not held:
+            return
+        cancelled = find_cancelled(held)
+        with self._lock:
+            for row in cancelled:
+                if row in self._held:
+                    self._held[row].cancelled = True
+
     def _keep(self) -> None:
-        due = 0.0
-        while not self._ended.wait(max(0.0, due - time.monotonic())):
-            due = time.monotonic() + self._renew_s
+        renew_at = look_at = 0.0
+        while not self._ended.wait(max(0.0, look_at - time.monotonic())):
+            now = time.monotonic()
+            look_at = now + min(LOOK_S, self._renew_s)
             try:
+                if now < renew_at:
+                    self.notice_cancelled()
+                    continue
+                renew_at = now + self._renew_s
                 self.renew()
                 self._beat()
             except Exception as error:  # the database may come back before the lease ends; the fence guards the rest
-                logger.warning("renewal failed, again in %.0f s: %s", self._renew_s, error)
+                logger.warning("renewal failed, again in %.0f s: %s", min(LOOK_S, self._renew_s), error)
                 connection.close()
+                renew_at = 0.0
         connection.close()
