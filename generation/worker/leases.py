@@ -18,6 +18,7 @@ from django.db import connection
 
 from generation.domain.cancel import find_cancelled
 from generation.domain.claim import ClaimedRow, renew_claims
+from generation.worker.clock import PhaseClock
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +40,13 @@ class Leases:
     """Renews what is held, six times within each lease, over a connection of its own thread.
 
     Between two renewals it looks every second for rows that somebody wants cancelled. `beat` is called in the same
-    thread and rhythm as renewals, held rows or not: it writes the worker's own row.
+    thread and rhythm as renewals, held rows or not: it writes the worker's own row. A database that does not answer for
+    longer than a lease is past the clock's deadline.
     """
 
-    def __init__(self, *, beat: Callable[[], None], lease_s: int = LEASE_S) -> None:
+    def __init__(self, *, beat: Callable[[], None], clock: PhaseClock, lease_s: int = LEASE_S) -> None:
         self._beat = beat
+        self._clock = clock
         self._lease_s = lease_s
         self._renew_s = lease_s / RENEWALS
         self._lock = threading.Lock()
@@ -169,6 +172,7 @@ class Leases:
         while not self._ended.wait(max(0.0, look_at - time.monotonic())):
             now = time.monotonic()
             look_at = now + min(LOOK_S, self._renew_s)
+            self._clock.enter("leases", "renewal", None, allow_s=self._lease_s)
             try:
                 if now < renew_at:
                     self.notice_cancelled()
@@ -180,4 +184,6 @@ class Leases:
                 logger.warning("renewal failed, again in %.0f s: %s", min(LOOK_S, self._renew_s), error)
                 connection.close()
                 renew_at = 0.0
+            finally:
+                self._clock.leave("leases")
         connection.close()

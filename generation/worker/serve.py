@@ -72,7 +72,7 @@ class GpuWorker:
         self._report = Report(lane=plan.lane, pool=plan.pool)
         self._clock = PhaseClock(deadlines)
         self._watchdog = Watchdog(self._clock, expired=self._end_stuck)
-        self._leases = Leases(beat=self._beat, lease_s=plan.lease_s)
+        self._leases = Leases(beat=self._beat, clock=self._clock, lease_s=plan.lease_s)
         self._publisher = Publisher()
         self._served: dict[str, Served] = {}
         self._hardware = ""

@@ -12,6 +12,8 @@ from django.db import OperationalError, connection, transaction
 
 from accounts.domain.sql import fetch_one
 from accounts.tenancy import across_tenants, in_tenant
+from generation.worker.serve import EXIT_STUCK
+from qwenstudio.embedded import Services
 from tests.chaos.rig import Rig, Submit, row_of, wait_for, wait_until
 from tests.factories import Person, make_tenant
 
@@ -79,3 +81,13 @@ def test_waiting_for_the_database_is_no_hanging_store(rig: Rig, alice: Person, s
     wait_for(rig, wanted, "succeeded", seconds=15)
     assert row_of(rig, wanted, "attempt", "lost") == (0, 0)
     assert rig.end("worker") == 0
+
+
+def test_renewal_that_hangs_ends_the_process(rig: Rig, alice: Person, services: Services) -> None:
+    """A silent network, a frozen server: here a lock that nobody gives back."""
+    child = rig.start_worker(lease=5)
+    rig.wait_for_worker()
+    with psycopg.connect(services.superuser_url) as holder:
+        holder.execute("LOCK TABLE generation_worker IN ACCESS EXCLUSIVE MODE")
+        assert child.wait(20) == EXIT_STUCK
+    assert "leases: renewal has not ended after" in rig.log("worker")

@@ -9,6 +9,7 @@ import pytest
 
 from accounts.ids import uuid7
 from generation.domain.claim import ClaimedRow
+from generation.worker.clock import PhaseClock
 from generation.worker.leases import Leases
 
 
@@ -23,7 +24,7 @@ def make_claimed(*, fence: int = 1, id: UUID | None = None) -> ClaimedRow:
 
 @pytest.fixture
 def leases() -> Leases:
-    return Leases(beat=lambda: None)
+    return Leases(beat=lambda: None, clock=PhaseClock())
 
 
 def test_block_lets_go_of_what_was_neither_ended_nor_handed_over(leases: Leases) -> None:
