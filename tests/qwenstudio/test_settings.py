@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from qwenstudio import doctor
 from qwenstudio.databases import database_from_url, read_urls
-from qwenstudio.embedded import Services
+from qwenstudio.embedded import Services, start
+from qwenstudio.embedded import postgres as postgres_module
 from qwenstudio.env import Env, EnvError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,3 +126,41 @@ def test_a_broken_url_is_named_and_not_shown(url: str, reason: str) -> None:
         database_from_url("DATABASE_URL", url)
     assert reason in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the options have other names")
+def test_a_database_that_vanished_is_noticed_in_seconds() -> None:
+    connection.ensure_connection()
+    assert connection.connection is not None
+    with socket.socket(fileno=os.dup(connection.connection.pgconn.socket)) as ours:
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        assert [ours.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [5, 2, 3, 10_000]
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+@pytest.fixture
+def sockets() -> Iterator[str]:
+    """A folder that the database's account can write to; its name is short, as a socket's must be."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o777)
+        yield folder
+
+
+def test_a_socket_is_reached_by_both_forms_of_its_url(
+    tmp_path: Path, sockets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres_module.SETTINGS, "unix_socket_directories", sockets)
+    services = start(tmp_path / "var", log=lambda text: None, valkey=False, durable=False, tie=True)
+    try:
+        sign_in = f"postgresql://studio_web:{services.secrets.web}"
+        port = services.ours[0].port
+        query = "from django.db import connection as c; c.ensure_connection(); print(c.connection.info.host)"
+        for url in (
+            f"{sign_in}@{sockets.replace('/', '%2F')}:{port}/studio",
+            f"{sign_in}@/studio?host={sockets}&port={port}",
+        ):
+            done = run("-c", f"import django; django.setup(); {query}", DATABASE_URL=url, SECRET_KEY="x" * 50)
+            assert done.stdout.strip() == sockets, done.stderr
+    finally:
+        services.stop()
