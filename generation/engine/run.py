@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from generation.engine.errors import BadFrame, HookFailed, OutOfMemory
+from generation.engine.errors import BadFrame, HookFailed
 from generation.engine.family import Pass, PassShape, RowConds, RowLatents
 from generation.engine.guard import check_latents
 from generation.engine.loader import LoadedModel
-from generation.engine.memory import is_out_of_memory
+from generation.engine.memory import is_out_of_memory, name_failure
 from generation.engine.outcome import Hooks, PassOutcome, RowOutcome, RowTimings
 from generation.engine.request import PassRow
 
@@ -103,7 +103,7 @@ def _encode(run: _Run, row: PassRow) -> _Ready | None:
         conds = family.encode(row)
         return _Ready(row, conds, family.plan(row, conds), _since(started))
     except Exception as error:  # whatever one prompt does, its neighbours are drawn
-        run.ended[row.key] = RowOutcome(key=row.key, status="failed", error=error)
+        run.ended[row.key] = RowOutcome(key=row.key, status="failed", error=name_failure(error))
         return None
 
 
@@ -124,9 +124,7 @@ def _draw(run: _Run, group: list[_Ready]) -> None:
         torch.cuda.empty_cache()
     group = [ready for ready in group if ready.row.key not in run.ended]
     if len(group) == 1:
-        if out_of_memory:
-            failure = OutOfMemory(f"one picture of this size does not fit the memory: {failure}")
-        _end(run, group[0], status="failed", error=failure)
+        _end(run, group[0], status="failed", error=name_failure(failure))
     elif out_of_memory:
         run.halved += 1
         _draw(run, group[: len(group) // 2])

@@ -23,6 +23,7 @@ from generation.engine.family import Decoder, RowLatents
 from generation.engine.files import Format, PictureFile, encode_picture, encode_thumbnail
 from generation.engine.guard import check_frame
 from generation.engine.loader import LoadedModel
+from generation.engine.memory import name_failure
 from generation.engine.outcome import Phase
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class Tail:
             self._tell("store", order)
             return TailResult(key=key, picture=picture)
         except Exception as error:  # every failure is this picture's, and its callback is told
-            return TailResult(key=key, error=error)
+            return TailResult(key=key, error=name_failure(error))
 
     def _make_picture(self, order: _Order) -> TailPicture:
         started = time.perf_counter()

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import connection
 
 from generation.domain.claim import Claim, ClaimedRow
+from generation.engine.errors import RowRefused
 from generation.engine.request import PassRow
 from generation.worker.clock import PhaseClock
 from generation.worker.database import PATIENCE_S
@@ -87,20 +88,24 @@ def make_key(row: ClaimedRow, index: int) -> str:
 
 
 def make_pictures(row: ClaimedRow) -> list[PassRow]:
-    """One engine row per image to draw. Raises ValueError when the row asks for what no engine can hold."""
-    return [
-        PassRow(
-            key=make_key(row, index),
-            prompt=row.prompt,
-            negative_prompt=row.negative_prompt,
-            width=row.width,
-            height=row.height,
-            num_inference_steps=row.steps,
-            seed=seed,
-            true_cfg_scale=float(row.params.get("true_cfg_scale", 1.0)),
-        )
-        for index, seed in row.seeds
-    ]
+    """One engine row per image to draw. Raises RowRefused when the row asks for what no engine can hold."""
+    scale = float(row.params.get("true_cfg_scale", 1.0))
+    try:
+        return [
+            PassRow(
+                key=make_key(row, index),
+                prompt=row.prompt,
+                negative_prompt=row.negative_prompt,
+                width=row.width,
+                height=row.height,
+                num_inference_steps=row.steps,
+                seed=seed,
+                true_cfg_scale=scale,
+            )
+            for index, seed in row.seeds
+        ]
+    except ValueError as error:  # our own words, about this row's values
+        raise RowRefused(str(error)) from error
 
 
 def _prepare(claim: Claim, desk: Desk) -> tuple[list[ClaimedRow], list[PassRow]]:
@@ -109,7 +114,7 @@ def _prepare(claim: Claim, desk: Desk) -> tuple[list[ClaimedRow], list[PassRow]]
     for row in claim.rows:
         try:
             made = make_pictures(row)
-        except ValueError as error:
+        except Exception as error:  # whatever one row holds, its neighbours are drawn
             desk.settler.refuse(row, error)
             continue
         rows.append(row)

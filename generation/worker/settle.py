@@ -73,7 +73,7 @@ class Settler:
         """The row failed by itself; what may be different next time is tried again (three times in all)."""
         code, message, retry = explain(error)
         with self._handling(row):
-            logger.warning("row failed: %s: %s", code, message, exc_info=error if code == "engine_error" else None)
+            logger.warning("row failed: %s: %s", code, message, exc_info=error if retry else None)
             insist(lambda: fail_row(row=row, code=code, message=message, retry=retry), what="fail a row")
 
     def give_back(self, row: ClaimedRow) -> None:
@@ -182,7 +182,7 @@ def explain(error: Exception) -> tuple[str, str, bool]:
         return "bad_frame", error.reason, False
     if isinstance(error, OutOfMemory):
         return "out_of_memory", str(error), True
-    if isinstance(error, (RowRefused, ValueError)):
+    if isinstance(error, RowRefused):
         return "refused", str(error)[:500], False
     # What a library says may hold paths and prompts: it goes to the log, not to the person.
     return "engine_error", f"the model failed while drawing ({type(error).__name__})", True

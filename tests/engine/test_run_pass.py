@@ -184,6 +184,17 @@ def test_a_picture_that_does_not_fit_says_so(model: Any) -> None:
 
     outcome = run_pass(wrap(model, begin=begin), [make_row("a"), make_row("b")], Silent())
     assert all(isinstance(r.error, OutOfMemory) for r in outcome.rows)
+    # torch's words are for the log, not for the person.
+    assert "DefaultCPUAllocator" not in str(outcome.rows[0].error)
+    assert "DefaultCPUAllocator" in str(outcome.rows[0].error.__cause__)
+
+
+def test_a_prompt_that_does_not_fit_says_so_too(model: Any) -> None:
+    def encode(row: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    outcome = run_pass(wrap(model, encode=encode), [make_row()], Silent())
+    assert isinstance(outcome.rows[0].error, OutOfMemory)
 
 
 def test_cancelled_rows_stay_cancelled_through_a_repeat(model: Any) -> None:

@@ -14,7 +14,7 @@ import torch
 from engine_tiny import Silent, make_row, make_rows, make_spec
 from PIL import Image
 
-from generation.engine.errors import BadFrame, TailClosed
+from generation.engine.errors import BadFrame, OutOfMemory, TailClosed
 from generation.engine.family import RowLatents
 from generation.engine.guard import check_frame
 from generation.engine.loader import load_model
@@ -107,6 +107,19 @@ def test_a_store_that_raises_is_counted_and_logged(model: Any, tail: Tail, caplo
     assert tail.drain(60)
     assert tail.store_failures == 1 and len(results) == 1
     assert "storing picture a failed" in caplog.text and "disk full" in caplog.text
+
+
+def test_a_picture_that_cannot_be_decoded_for_want_of_memory_says_so(model: Any) -> None:
+    class Small:
+        def decode(self, latents: RowLatents) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    results: list[TailResult] = []
+    tail = Tail(model)
+    tail._decoder = Small()
+    tail.submit(latents_of(model), results.append)
+    assert tail.close(60)
+    assert isinstance(results[0].error, OutOfMemory) and "Tried" not in str(results[0].error)
 
 
 def test_a_phase_hook_that_raises_costs_no_callback(model: Any) -> None:
