@@ -298,7 +298,10 @@ class Supervisor:
             for child in self.children
             if child.process is not None and child.process.poll() is None
         }
-        write_json(self.state_file, read_json(self.state_file) | {"children": running})
+        try:
+            write_json(self.state_file, read_json(self.state_file) | {"children": running})
+        except OSError as error:  # a full disk is no reason to end the studio
+            self.console.say(f"{self.state_file} cannot be written: {error}")
 
 
 def kill_group(leader: int, number: signal.Signals, *, leader_only: bool = False) -> None:

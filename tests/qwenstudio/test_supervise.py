@@ -173,6 +173,13 @@ def answers(client: redis_client.Redis) -> bool:
         return False
 
 
+def test_a_disk_that_takes_nothing_ends_no_studio(rig: Rig, tmp_path: Path) -> None:
+    supervisor = rig.run(program("bad", "raise SystemExit(1)"))
+    supervisor.state_file = tmp_path / "gone" / STATE
+    rig.turn_until(lambda: "cannot be written" in rig.text)
+    rig.turn_until(lambda: supervisor.children[0].restarts == 2)
+
+
 def test_stop_is_clean_and_stubborn_children_are_killed(rig: Rig) -> None:
     supervisor = rig.run(program("polite", POLITE), program("stubborn", STUBBORN, stop_s=1.0))
     pids = [child.pid for child in supervisor.children]
