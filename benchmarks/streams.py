@@ -2,8 +2,9 @@
 
     python benchmarks/streams.py --pid <process of the server> [--streams 500] [--env var/demo.env]
 
-Opens the streams of all the caller's work, submits one generation, publishes progress for it as a worker would, and
-notes when each client has it. Needs REDIS_URL of the same studio.
+Start the studio with STUDIO_STREAMS=<streams>: one caller may otherwise hold 40. Opens the streams of all the caller's
+work, submits one generation, publishes progress for it as a worker would, and notes when each client has it. Needs
+REDIS_URL of the same studio.
 """
 
 from __future__ import annotations

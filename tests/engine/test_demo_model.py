@@ -62,7 +62,6 @@ def test_other_sizes_draw(pipe: QwenImagePipeline, width: int, height: int) -> N
     assert np.asarray(picture).std() > 20
 
 
-@pytest.mark.xfail(reason="too little training to draw objects well: see docs/demo-model.md", strict=True)
 def test_held_out_combinations_are_drawn_right() -> None:
     result = evaluate(CHECKPOINT, count=24, seed=5)
     assert result["share_right"] >= 0.85, result["wrong"]

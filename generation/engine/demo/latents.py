@@ -1,4 +1,4 @@
-"""The cache of stage 2: drawings of training specs as latents, so that the transformer pays for neither again."""
+"""The cache of stage 3: drawings of training specs as latents, so that the transformer pays for neither again."""
 
 import random
 from dataclasses import dataclass

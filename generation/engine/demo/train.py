@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKLQwenImage
 
-from generation.engine.demo.model import save_checkpoint
+from generation.engine.demo.model import build_vae, save_checkpoint
 from generation.engine.demo.tokenizer import check_template, train_tokenizer
 from generation.engine.demo.train_text import TextRecipe, train_text
 from generation.engine.demo.train_transformer import TransformerRecipe, train_transformer
@@ -29,7 +29,9 @@ def main() -> None:
     tokenizer = train_tokenizer()
     check_template(tokenizer)
     if args.vae:
-        vae = AutoencoderKLQwenImage.from_pretrained(args.vae, subfolder="vae", torch_dtype=torch.float32)
+        good = AutoencoderKLQwenImage.from_pretrained(args.vae, subfolder="vae", torch_dtype=torch.float32)
+        vae = build_vae()  # whose config names no folder
+        vae.load_state_dict(good.state_dict())
     else:
         vae = train_vae(VaeRecipe(steps=args.vae_steps), work=args.work, device=device)
     recipe = TransformerRecipe(steps=args.transformer_steps, pool=args.pool)
