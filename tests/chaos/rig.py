@@ -110,7 +110,7 @@ class Rig:
         return self.start("web", *line, role="web")
 
     def start_impatient(
-        self, name: str = "worker", *, lease: int, floor_s: float = 2.0, first_s: float = 20.0, **environment: str
+        self, name: str = "worker", *, lease: int, floor_s: float = 3.0, first_s: float = 20.0, **environment: str
     ) -> subprocess.Popen[bytes]:
         """A worker with short deadlines: `floor_s` for phases that were measured, `first_s` for others."""
         program = (
