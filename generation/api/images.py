@@ -89,7 +89,7 @@ class CancelView(GenerationView):
 
     @extend_schema(**describe.CANCEL)
     def post(self, request: Request, generation: UUID) -> Response:
-        """A waiting one ends now, a running one at its next step."""
+        """A waiting one ends now, a running one within a second and a step."""
         cancel_generation(generation)
         return Response(get_generation(generation))
 
