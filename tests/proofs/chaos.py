@@ -89,8 +89,10 @@ def disturb(*, rig: Rig, keeper: Keeper, seed: int, done: dict[str, int]) -> Non
             done["freezes"] += 1
 
 
-def run_seed(*, seed: int, services: Services, folder: Path, media: Path, port: int) -> dict[str, Any]:
-    """One run; returns its raw counts."""
+def run_seed(
+    *, seed: int, services: Services, folder: Path, media: Path, port: int, before: list[str]
+) -> dict[str, Any]:
+    """One run; returns its raw counts and adds its tenants to those of the runs `before`."""
     from tests.factories import make_key, make_plan, make_tenant
 
     since = time.strftime("%Y-%m-%d %H:%M:%S+00", time.gmtime())
@@ -139,7 +141,8 @@ def run_seed(*, seed: int, services: Services, folder: Path, media: Path, port: 
         keeper.stop()
         code = rig.end("worker")
         clean_orphans(rig)
-        result: Audit = audit(log=log_file, url=services.superuser_url, media=media, since=since)
+        result: Audit = audit(log=log_file, url=services.superuser_url, media=media, since=since, before=before)
+        before += [tenant for tenant, _ in secrets]
         return {
             "seed": seed, **result.as_json(), **done, "restarts": keeper.restarts, "worker_exit": code,
             "seconds": round(took, 1), "slowest_submit_ms": slowest(log_file),
@@ -191,7 +194,11 @@ def main(seeds: list[int]) -> int:
 
         django.setup()
         offer_sleeping_model()
-        runs = [run_seed(seed=seed, services=services, folder=folder, media=media, port=port) for seed in seeds]
+        before: list[str] = []
+        runs = [
+            run_seed(seed=seed, services=services, folder=folder, media=media, port=port, before=before)
+            for seed in seeds
+        ]
     finally:
         services.stop()
     good = all(is_good(run) for run in runs)
