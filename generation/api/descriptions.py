@@ -126,7 +126,7 @@ REMOVE: dict[str, Any] = {
 CANCEL: dict[str, Any] = {
     "operation_id": "cancel_image",
     "summary": "Cancel a generation",
-    "description": "Waiting: ends now, and is refunded. Running: ends within a second and a step, and is charged for what ran.",
+    "description": "Waiting: ends now, is refunded. Running: ends within a second and a step, charged for what ran.",
     "parameters": [RETRY_AFTER],
     "request": None,
     "responses": {200: shapes.Generation, **refusals(404, 409)},
