@@ -69,7 +69,7 @@ def test_heavy_rows_make_short_pages_and_none_is_lost(events: list[str], alice: 
         while pages[-1].next:
             pages.append(page(pages[-1].next))
         assert [name for found in pages for name in found.results] == events
-        assert {len(found.results) for found in pages} == {3, 4, 6}  # names of two digits, mixed, of one digit
+        assert all(3 <= sum(len(name) for name in found.results) <= 6 for found in pages[:-1])
         back = [pages[-1]]
         while back[-1].previous:
             back.append(page(back[-1].previous))
