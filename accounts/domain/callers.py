@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from uuid import UUID
 
-from accounts.domain.keys import key_is_wellformed
+import orjson
+
+from accounts.domain.keys import LIMIT_NAMES, KeyLimits, key_is_wellformed
 from accounts.domain.sql import execute, fetch_one
 from accounts.enums import ROLE_SCOPES
 from accounts.errors import InvalidKey, NotAllowed
@@ -55,13 +57,14 @@ class Caller:
     plan: PlanLimits
     tenant_name: str
     networks: tuple[str, ...] = ()
+    key_limits: KeyLimits = field(default_factory=KeyLimits)
 
     def may(self, scope: str) -> bool:
         """Whether the caller holds a scope."""
         return scope in self.scopes
 
 
-_PLAN_COLUMNS = ", ".join(f"p.{field.name} AS plan_{field.name}" for field in fields(PlanLimits))
+_PLAN_COLUMNS = ", ".join(f"p.{column.name} AS plan_{column.name}" for column in fields(PlanLimits))
 
 # Parameters: sha256. Runs without a tenant in scope.
 KEY_DIRECTORY_SQL = "SELECT tenant_id FROM accounts_keydirectory WHERE sha256 = %(sha256)s"
@@ -70,7 +73,7 @@ KEY_DIRECTORY_SQL = "SELECT tenant_id FROM accounts_keydirectory WHERE sha256 = 
 # give no row at all.
 KEY_CALLER_SQL = f"""
 SELECT t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS suspended,
-       k.id AS key_id, k.user_id, k.scopes, k.networks, m.role,
+       k.id AS key_id, k.user_id, k.scopes, k.networks, k.limits, m.role,
        k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS touch,
        {_PLAN_COLUMNS}
   FROM accounts_keysecret s
@@ -88,7 +91,8 @@ SELECT t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS s
 # Parameters: tenant, user. Runs in the tenant's scope.
 MEMBER_CALLER_SQL = f"""
 SELECT t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS suspended,
-       NULL::uuid AS key_id, m.user_id, NULL::varchar[] AS scopes, NULL::varchar[] AS networks, m.role,
+       NULL::uuid AS key_id, m.user_id, NULL::varchar[] AS scopes, NULL::varchar[] AS networks,
+       NULL::jsonb AS limits, m.role,
        false AS touch, {_PLAN_COLUMNS}
   FROM accounts_membership m
   JOIN accounts_tenant t ON t.id = m.tenant_id
@@ -145,21 +149,41 @@ def caller_of_member(*, user_id: UUID, tenant_id: UUID) -> Caller:
 def caller_from_row(row: Mapping[str, Any]) -> Caller:
     """A row of `KEY_CALLER_SQL` or `MEMBER_CALLER_SQL` as a caller; raises `NotAllowed` for a suspended tenant.
 
-    A key's scopes end where its member's role ends, so a key never outlives a demotion.
+    A key's scopes end where its member's role ends, so a key never outlives a demotion. What its own limits lower holds
+    for it as if its plan said so.
     """
     if row["suspended"]:
         raise NotAllowed("this tenant is suspended; ask the operators of this studio")
     by_role = ROLE_SCOPES[row["role"]]
+    limits = _read_limits(row["limits"])
+    plan = PlanLimits(**{column.name: row[f"plan_{column.name}"] for column in fields(PlanLimits)})
     return Caller(
         tenant=row["tenant_id"],
         user=row["user_id"],
         role=row["role"],
         scopes=by_role if row["key_id"] is None else by_role & frozenset(row["scopes"]),
         key=row["key_id"],
-        plan=PlanLimits(**{field.name: row[f"plan_{field.name}"] for field in fields(PlanLimits)}),
+        plan=_lower(plan, limits),
         tenant_name=row["tenant_name"],
         networks=tuple(row["networks"] or ()),
+        key_limits=limits,
     )
+
+
+def _read_limits(stored: str | Mapping[str, Any] | None) -> KeyLimits:
+    """`ApiKey.limits`, which Django's connections give as text; what this release does not know is passed over."""
+    limits = orjson.loads(stored) if isinstance(stored, str) else stored or {}
+    return KeyLimits(**{name: value for name, value in limits.items() if name in LIMIT_NAMES})
+
+
+def _lower(plan: PlanLimits, limits: KeyLimits) -> PlanLimits:
+    """The plan as it holds for a key; not `images_per_day`, for which a key has a counter of its own."""
+    lowered = {
+        name: min(value, getattr(plan, name))
+        for name in ("requests_per_minute", "max_pixels", "max_steps")
+        if (value := getattr(limits, name)) is not None
+    }
+    return replace(plan, **lowered) if lowered else plan
 
 
 def check_network(caller: Caller, *, address: str | None) -> None:

@@ -6,7 +6,8 @@ import ipaddress
 import re
 import secrets
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -32,6 +33,22 @@ SHOWN_CHARS = 14  # of a key, in lists: enough to tell keys apart, useless to gu
 _SHAPE = re.compile(rf"{PREFIX}[0-9A-Za-z]{{30,64}}[0-9A-Za-z]{{{CHECKSUM_CHARS}}}")
 
 
+MAX_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What a key may at most, beside all that holds for its tenant; `None`: as much as the tenant."""
+
+    requests_per_minute: int | None = None
+    images_per_day: int | None = None
+    max_pixels: int | None = None
+    max_steps: int | None = None
+
+
+LIMIT_NAMES = tuple(field.name for field in fields(KeyLimits))
+
+
 def key_is_wellformed(secret: str) -> bool:
     """Whether a string can be one of our keys at all: its shape and checksum. No look-up is made for others."""
     return bool(_SHAPE.fullmatch(secret)) and secret[-CHECKSUM_CHARS:] == _checksum(secret[:-CHECKSUM_CHARS])
@@ -50,11 +67,13 @@ def make_key(
     scopes: Collection[str],
     expires_at: datetime | None = None,
     networks: Collection[str] = (),
+    limits: Mapping[str, int] | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key that acts for the caller; its secret is returned once and never stored.
 
     Runs in the caller's tenant scope. Raises `NotAllowed` when the caller may not make keys or asks for a scope that is
-    not their own, `InvalidField` for an unknown scope, a network that is none, or an end that has passed.
+    not their own, `InvalidField` for an unknown scope, a network that is none, an end that has passed, or a limit that
+    is unknown or no positive number.
     """
     if not by.may(Scope.KEYS_WRITE) or by.user is None:
         raise NotAllowed("your role may not make api keys; ask an admin of your tenant")
@@ -65,6 +84,7 @@ def make_key(
         raise InvalidField("expires_at must lie in the future", field="expires_at")
     for network in networks:
         _check_network(network)
+    _check_limits(limits or {})
     secret = new_secret()
     with transaction.atomic():
         key: ApiKey = ApiKey.objects.create(
@@ -74,12 +94,15 @@ def make_key(
             prefix=secret[:SHOWN_CHARS],
             scopes=sorted(scopes),
             networks=list(networks),
+            limits=dict(limits or {}),
             expires_at=expires_at,
         )
         hashed = sha256(secret.encode()).hexdigest()
         KeySecret.objects.create(tenant_id=by.tenant, key=key, sha256=hashed)
         KeyDirectory.objects.create(sha256=hashed, tenant_id=by.tenant)
-        record("key.made", target=f"key:{key.id}", detail={"name": key.name, "scopes": key.scopes})
+        record(
+            "key.made", target=f"key:{key.id}", detail={"name": key.name, "scopes": key.scopes, "limits": key.limits}
+        )
     return key, secret
 
 
@@ -133,3 +156,11 @@ def _check_network(network: str) -> None:
         raise InvalidField(
             f"{network[:60]!r} is no IP network; write 192.0.2.0/24 or 2001:db8::/32", field="networks"
         ) from None
+
+
+def _check_limits(limits: Mapping[str, int]) -> None:
+    for name, value in limits.items():
+        if name not in LIMIT_NAMES:
+            raise InvalidField(f"unknown limit {name[:40]!r}; use some of {', '.join(LIMIT_NAMES)}", field="limits")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_LIMIT:
+            raise InvalidField(f"{name} must be a whole number from 1 to {MAX_LIMIT}", field="limits")

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from accounts.domain.callers import Caller, PlanLimits
+from accounts.domain.keys import KeyLimits
 from accounts.domain.sql import execute, fetch_all
 from accounts.enums import CounterScope, EntryKind, Metric, Period
 from accounts.errors import AlreadySettled, QuotaExceeded
@@ -48,7 +49,7 @@ granted AS (
              AND w.metric = excluded.metric AND w.period = excluded.period)
   RETURNING c.scope, c.scope_id, c.metric, c.period
 )
-SELECT w.metric, w.period, w.ceiling, g.scope IS NOT NULL AS fits, clock.today,
+SELECT w.scope, w.metric, w.period, w.ceiling, g.scope IS NOT NULL AS fits, clock.today,
        ceil(extract(epoch FROM (w.starts_on + ('1 ' || w.period)::interval) AT TIME ZONE 'UTC' - now()))::int
          AS resets_in_s
   FROM clock, wanted w LEFT JOIN granted g USING (scope, scope_id, metric, period)
@@ -116,6 +117,7 @@ def reserve(
     key: UUID | None,
     plan: PlanLimits,
     amounts: Mapping[Metric, int],
+    key_limits: KeyLimits | None = None,
 ) -> date:
     """Set amounts aside for a piece of work; returns the UTC day that is charged, for `settle` and `refund`.
 
@@ -123,10 +125,8 @@ def reserve(
     this `ref` has reserved before.
     """
     counters = _counters(tenant=tenant, user=user, key=key, metrics=_checked(amounts))
-    ceilings = [
-        _ceiling(plan, metric, period) if scope == CounterScope.TENANT else None
-        for scope, _, metric, period in counters
-    ]
+    limits = {CounterScope.TENANT: plan, CounterScope.KEY: key_limits}
+    ceilings = [_ceiling(limits.get(scope), metric, period) for scope, _, metric, period in counters]
     with transaction.atomic():
         rows = fetch_all(
             _RESERVE_SQL,
@@ -368,17 +368,19 @@ def _limit_name(metric: str, period: str) -> str:
     return f"{Metric(metric).value}_per_{Period(period).value}"
 
 
-def _ceiling(plan: PlanLimits, metric: Metric, period: Period) -> int | None:
+def _ceiling(plan: PlanLimits | KeyLimits | None, metric: Metric, period: Period) -> int | None:
     # A plan has no field for every pair (no tokens per month): that one is counted and not limited.
     return cast("int | None", getattr(plan, _limit_name(metric, period), None))
 
 
 def _exceeded(row: Mapping[str, Any]) -> QuotaExceeded:
     metric, period = Metric(row["metric"]), Period(row["period"])
+    of_key = row["scope"] == CounterScope.KEY
+    whose, other = ("this key's limit", "key") if of_key else ("the limit", "plan")
     return QuotaExceeded(
-        f"the limit of {row['ceiling']} {_WORDS[metric]} a {period.value} does not allow this; it starts anew in "
-        f"{row['resets_in_s']} s, or ask an admin of your tenant for another plan",
-        limit=_limit_name(metric, period),
+        f"{whose} of {row['ceiling']} {_WORDS[metric]} a {period.value} does not allow this; it starts anew in "
+        f"{row['resets_in_s']} s, or ask an admin of your tenant for another {other}",
+        limit=("key_" if of_key else "") + _limit_name(metric, period),
         retry_after_s=max(1, row["resets_in_s"]),
         quota=row["ceiling"],
         window_s=86_400 if period == Period.DAY else 30 * 86_400,

@@ -37,7 +37,7 @@ def keys(request: StudioRequest, caller: Caller) -> HttpResponseBase:
         status = 400
         if form.is_valid():
             try:
-                _key, secret = make_key(by=caller, name=form.cleaned_data["name"], scopes=form.cleaned_data["scopes"])
+                _key, secret = make_key(by=caller, **form.wishes())
             except StudioError as error:
                 status = 403 if isinstance(error, NotAllowed) else 400
                 form.add_error(error.field if error.field in form.fields else None, error.message)

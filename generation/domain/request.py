@@ -114,14 +114,14 @@ def resolve(request: GenerationRequest, spec: ModelSpec, plan: PlanLimits) -> Re
         elif value > most:
             errors[name] = [f"too large for this model, max {most}, got {value}"]
     if not errors and width * height > plan.max_pixels:
-        errors["width"] = [f"{width} × {height} is over your plan's {plan.max_pixels} pixels, choose a smaller size"]
+        errors["width"] = [f"{width} × {height} is over your limit of {plan.max_pixels} pixels, choose a smaller size"]
     if not spec.min_steps <= steps <= spec.max_steps:
         bounds = f"must be {spec.min_steps} to {spec.max_steps} for this model"
         errors["num_inference_steps"] = [f"{bounds}, got {steps}"]
     elif steps > plan.max_steps:
-        errors["num_inference_steps"] = [f"over your plan's {plan.max_steps} steps, got {steps}"]
+        errors["num_inference_steps"] = [f"over your limit of {plan.max_steps} steps, got {steps}"]
     if request.n > plan.max_images:
-        errors["n"] = [f"over your plan's {plan.max_images} images per request, got {request.n}"]
+        errors["n"] = [f"over your limit of {plan.max_images} images per request, got {request.n}"]
     if request.loras:
         errors["loras"] = [f"no LoRA named {request.loras[0].name!r} is on offer for this model"]
     if request.webhook is not None:

@@ -155,6 +155,7 @@ def _insert(caller: Caller, generation: Generation) -> None:
         user=caller.user,
         key=caller.key,
         plan=caller.plan,
+        key_limits=caller.key_limits,
         amounts=reserved_amounts(estimate_ms=generation.estimate_ms, n=generation.n),
     )
     enter_queue(

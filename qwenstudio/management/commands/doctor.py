@@ -32,8 +32,8 @@ class Command(BaseCommand):
 
     def _line(self, finding: Finding) -> str:
         style = {"ok": self.style.SUCCESS, "warn": self.style.WARNING, "fail": self.style.ERROR}[finding.level]
-        remedy = f"\n{'':22}→ {finding.remedy}" if finding.remedy else ""
-        return f"{style(f'{finding.level:4}')}  {finding.name:<16}{finding.text}{remedy}"
+        remedy = f"\n{'':26}→ {finding.remedy}" if finding.remedy else ""
+        return f"{style(f'{finding.level:4}')}  {finding.name:<18}  {finding.text}{remedy}"
 
 
 def as_json(findings: list[Finding]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
@@ -13,13 +14,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.domain.callers import caller_of_key, caller_of_member
-from accounts.domain.keys import key_is_wellformed, make_key, new_secret, revoke_key
+from accounts.domain.keys import KeyLimits, key_is_wellformed, make_key, new_secret, revoke_key
 from accounts.domain.tenants import restore_tenant, suspend_tenant
 from accounts.enums import Role, Scope
 from accounts.errors import InvalidField, InvalidKey, NotAllowed, NotFound
 from accounts.models import ApiKey, AuditEvent, KeyDirectory, KeySecret, Membership
 from accounts.tenancy import in_tenant
 from tests.factories import Person, make_member
+from tests.factories import make_key as make_test_key
 
 
 def test_new_keys_have_the_promised_shape() -> None:
@@ -210,6 +212,11 @@ def test_viewers_make_no_keys(alice: Person) -> None:
         ("scopes", {"scopes": ["images:all"]}),
         ("networks", {"networks": ["10.0.0.0/99"]}),
         ("expires_at", {"expires_at": timezone.now() - timedelta(days=1)}),
+        ("limits", {"limits": {"max_images": 4}}),
+        ("limits", {"limits": {"max_steps": 0}}),
+        ("limits", {"limits": {"max_steps": 2**31}}),
+        ("limits", {"limits": {"images_per_day": True}}),
+        ("limits", {"limits": {"images_per_day": "4"}}),
     ],
 )
 def test_bad_values_name_their_field(field: str, values: dict[str, object], alice: Person) -> None:
@@ -219,6 +226,22 @@ def test_bad_values_name_their_field(field: str, values: dict[str, object], alic
             make_key(**({"by": alice.caller, "name": "k", "scopes": ["images:read"]} | values))  # type: ignore[arg-type]
         assert list(refused.value.fields) == [field]
         assert ApiKey.objects.count() == before
+
+
+def test_limits_lower_what_the_plan_allows_and_never_raise_it(alice: Person) -> None:
+    limits = {"max_steps": 3, "max_pixels": 2**31 - 1, "requests_per_minute": 5, "images_per_day": 2}
+    _, secret = make_test_key(alice.tenant, alice.user, limits=limits)
+    caller = caller_of_key(secret, address=None)
+    plan = alice.caller.plan
+    assert caller.plan == replace(plan, max_steps=3, requests_per_minute=5)
+    assert plan.images_per_day != 2 and caller.key_limits == KeyLimits(**limits)
+    assert alice.key_caller.key_limits == KeyLimits() and alice.key_caller.plan == plan
+
+
+def test_limits_of_a_later_release_are_passed_over(alice: Person) -> None:
+    with in_tenant(alice.tenant.pk):
+        ApiKey.objects.filter(pk=alice.key.pk).update(limits={"max_steps": 3, "chat_tokens_per_day": 9})
+    assert caller_of_key(alice.secret, address=None).key_limits == KeyLimits(max_steps=3)
 
 
 def test_revoking_is_audited_and_may_repeat(alice: Person) -> None:

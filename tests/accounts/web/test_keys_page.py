@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from accounts.models import ApiKey
 from accounts.tenancy import in_tenant
 from tests.factories import Person
@@ -46,3 +48,27 @@ def test_members_see_their_own_owners_see_all(alice: Person, bob: Person, mallor
     assert bob.client.post(f"/keys/{alice.key.pk}/revoke/").status_code == 404
     with in_tenant(alice.tenant.pk):
         assert not ApiKey.objects.exclude(revoked_at=None).exists()
+
+
+def test_key_with_limits(alice: Person) -> None:
+    form = {"name": "ci", "scopes": ["images:read"], "images_per_day": "20", "networks": "192.0.2.0/24, 2001:db8::/32"}
+    answer = alice.client.post("/keys/", {**form, "expires_on": "2999-12-31"})
+    assert answer.status_code == 201
+    with in_tenant(alice.tenant.pk):
+        key = ApiKey.objects.get(name="ci")
+    assert (key.limits, key.networks) == ({"images_per_day": 20}, ["192.0.2.0/24", "2001:db8::/32"])
+    assert key.expires_at.isoformat().startswith("2999-12-31T23:59:59")
+    assert "images_per_day ≤ 20" in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("images_per_day", "0"), ("max_steps", "many"), ("expires_on", "soon"), ("networks", "here")]
+)
+def test_wrong_limit_is_refused_and_the_form_kept_open(alice: Person, field: str, value: str) -> None:
+    answer = alice.client.post("/keys/", {"name": "ci", "scopes": ["images:read"], field: value})
+    assert answer.status_code == 400
+    page = answer.content.decode()
+    assert "field-error" in page or "notice-error" in page
+    assert '<details class="more" open>' in page
+    with in_tenant(alice.tenant.pk):
+        assert not ApiKey.objects.filter(name="ci").exists()

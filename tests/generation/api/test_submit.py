@@ -185,3 +185,24 @@ def test_nobody_is_counted_while_valkey_is_away(monkeypatch: pytest.MonkeyPatch)
         connection.redis_client.cache_clear()
         connection.breaker.reset()
     assert len(rows(person)) == 3
+
+
+def test_key_has_limits_of_its_own(alice: Person) -> None:
+    limits = {"images_per_day": 2, "max_steps": 3, "max_pixels": 128 * 128}
+    _, secret = make_key(alice.tenant, alice.user, limits=limits)
+    client = Client(headers={"Authorization": f"Bearer {secret}"})
+
+    def ask(**values: Any) -> Any:
+        body = BODY | {"num_inference_steps": 3} | values
+        return client.post(IMAGES, body, content_type="application/json")
+
+    assert ask(num_inference_steps=4).json()["errors"] == {"num_inference_steps": ["over your limit of 3 steps, got 4"]}
+    assert "over your limit of 16384 pixels" in str(ask(width=256, height=128).json()["errors"]["width"])
+    assert ask(n=2).status_code == 202
+    refused = ask()
+    assert refused.status_code == 429
+    assert refused.json()["code"] == "quota_exceeded"
+    assert "this key's limit of 2 images a day" in refused.json()["detail"]
+    assert int(refused["Retry-After"]) > 0
+    assert "key_images_per_day" in refused["RateLimit-Policy"]
+    assert submit(alice).status_code == 202  # another key of the same person is not held up
