@@ -12,12 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import psycopg
 
 from qwenstudio.embedded import Services
@@ -139,9 +140,12 @@ class Rig:
         return child.wait(seconds)
 
     def close(self) -> None:
-        """Kill whatever still runs."""
+        """Kill whatever still runs, with the processes that it has started: Granian's worker would outlive it."""
         for child in self.children.values():
             if child.poll() is None:
+                for process in psutil.Process(child.pid).children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
                 child.send_signal(signal.SIGCONT)
                 child.kill()
             child.wait(10)
