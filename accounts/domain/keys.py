@@ -71,12 +71,14 @@ def make_key(
 ) -> tuple[ApiKey, str]:
     """Make a key that acts for the caller; its secret is returned once and never stored.
 
-    Runs in the caller's tenant scope. Raises `NotAllowed` when the caller may not make keys or asks for a scope that is
-    not their own, `InvalidField` for an unknown scope, a network that is none, an end that has passed, or a limit that
-    is unknown or no positive number.
+    Runs in the caller's tenant scope. Raises `NotAllowed` when the caller may not make keys, is a key that is itself
+    limited, or asks for a scope that is not their own; `InvalidField` for an unknown scope, a network that is none, an
+    end that has passed, or a limit that is unknown or no positive number.
     """
     if not by.may(Scope.KEYS_WRITE) or by.user is None:
         raise NotAllowed("your role may not make api keys; ask an admin of your tenant")
+    if by.networks or by.key_limits != KeyLimits():
+        raise NotAllowed("a key with limits or networks of its own cannot make keys without them; sign in to make one")
     _check_scopes(scopes, own=by.scopes)
     if not name.strip() or len(name) > 80:
         raise InvalidField("name must have 1 to 80 characters", field="name")

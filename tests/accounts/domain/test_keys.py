@@ -6,6 +6,7 @@ import hashlib
 import re
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -236,6 +237,14 @@ def test_limits_lower_what_the_plan_allows_and_never_raise_it(alice: Person) -> 
     assert caller.plan == replace(plan, max_steps=3, requests_per_minute=5)
     assert plan.images_per_day != 2 and caller.key_limits == KeyLimits(**limits)
     assert alice.key_caller.key_limits == KeyLimits() and alice.key_caller.plan == plan
+
+
+@pytest.mark.parametrize("narrow", [{"limits": {"images_per_day": 2}}, {"networks": ["192.0.2.0/24"]}])
+def test_limited_key_makes_no_keys_that_are_not(alice: Person, narrow: dict[str, Any]) -> None:
+    _, secret = make_test_key(alice.tenant, alice.user, scopes=["images:read", "keys:write"], **narrow)
+    caller = caller_of_key(secret, address="192.0.2.7")
+    with in_tenant(alice.tenant.pk), pytest.raises(NotAllowed, match="limits or networks"):
+        make_key(by=caller, name="more", scopes=["images:read"])
 
 
 def test_limits_of_a_later_release_are_passed_over(alice: Person) -> None:
