@@ -27,7 +27,8 @@ from generation.engine.checkpoint import verify_checkpoint
 from generation.engine.errors import CatalogError, CheckpointError
 from qwenstudio import health
 from qwenstudio.checks import REMEDY, find_fault
-from qwenstudio.settings import SECRET_KEY, database_urls
+from qwenstudio.databases import VARIABLES
+from qwenstudio.settings import SECRET_KEY, database_urls, missing_urls
 
 Level = Literal["ok", "warn", "fail"]
 TIMEOUT_S = 5
@@ -101,9 +102,8 @@ def _check_role(role: str, url: str) -> Iterator[Finding]:
             ).fetchone()
             fault = find_fault(database, web=role == "web")
     except psycopg.Error as error:
-        variable = "DATABASE_URL" if role == "web" else f"DATABASE_{role.upper()}_URL"
-        text = str(error).strip().splitlines()[0]
-        yield Finding("fail", name, text, f"start PostgreSQL, or correct {variable} (deploy/postgres/roles.sql)")
+        remedy = f"start PostgreSQL, or correct {VARIABLES[role]} (deploy/postgres/roles.sql)"
+        yield Finding("fail", name, missing_urls.get(role) or str(error).strip().splitlines()[0], remedy)
         return
     assert row is not None  # noqa: S101  (it reads no table)
     user, version, ahead = row
