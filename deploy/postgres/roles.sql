@@ -55,7 +55,10 @@ END $$;
 
 -- No page and no call of the API needs so long; a search through a million prompts must not hold the others' connections.
 ALTER ROLE studio_web SET statement_timeout = '20s';
-ALTER ROLE studio_web SET idle_in_transaction_session_timeout = '60s';
+-- A process that is frozen in a transaction (a debugger, a paused machine, SIGSTOP) keeps its locks, and a claim's is the
+-- lock of its whole pool. Transactions here are milliseconds: whoever says nothing in one for so long loses its session.
+ALTER ROLE studio_web SET idle_in_transaction_session_timeout = '10s';
+ALTER ROLE studio_worker SET idle_in_transaction_session_timeout = '10s';
 
 -- PostgreSQL 14 lets everybody create tables in "public".
 REVOKE ALL ON SCHEMA public FROM PUBLIC;

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
 
 logger = logging.getLogger(__name__)
 
-# Out of reach, restarting, or the connection broke: another try may do.
-UNREACHABLE = (OperationalError, InterfaceError)
+# Out of reach, restarting, or the connection broke: another try may do. InternalError is what psycopg makes of "session
+# ended: idle in a transaction" (25P03), which a process hears that was frozen and wakes up.
+UNREACHABLE = (OperationalError, InterfaceError, InternalError)
 PATIENCE_S = 120.0
 
 T = TypeVar("T")

@@ -19,10 +19,11 @@ logger = logging.getLogger(__name__)
 EVERY_S = 5.0
 CLEAN_EVERY_S = 3600.0
 LOCK = 0x71735F7469636B65  # "qs_ticke": the advisory lock's key, the same in every lane
+SILENT_S = 15  # a holder that says nothing for so long (three ticks) is frozen: its session ends, and with it the lock
 
 
 def tick(*, stop: StopFlag, every_s: float = EVERY_S) -> None:
-    """Sweep until asked to end. The lock belongs to the connection, so a dead holder frees it by dying."""
+    """Sweep until asked to end. The lock is its session's: a dead holder frees it by dying, a frozen one by silence."""
     holder, cleaned_at = False, time.monotonic()
     while not stop.asked:
         started = time.monotonic()
@@ -64,6 +65,7 @@ def clean_files() -> None:
 def _hold_lock() -> bool:
     """Whether this connection holds the ticker's lock, taking it where it is free."""
     with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('idle_session_timeout', %s, false)", (f"{SILENT_S}s",))
         # Session locks count: asking again for a held one would add to it, so look first.
         cursor.execute(
             "SELECT CASE WHEN EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"

@@ -44,6 +44,7 @@ class Faults:
     # A file that exists means: it happened once already.
     kill_before_finish: str = os.environ.get("SLEEPING_KILL_BEFORE_FINISH", "")
     freeze_before_finish: str = os.environ.get("SLEEPING_FREEZE_BEFORE_FINISH", "")
+    freeze_in_claim: str = os.environ.get("SLEEPING_FREEZE_IN_CLAIM", "")
 
 
 @dataclass(frozen=True)
@@ -287,22 +288,31 @@ def _fill_disk(marker: str) -> None:
 
 
 def _plant(faults: Faults) -> None:
-    """Kill or freeze this process once, between the files' rename and the transaction that would own them."""
-    if not faults.kill_before_finish and not faults.freeze_before_finish:
-        return
+    """Kill or freeze this process once.
+
+    Either between the files' rename and the transaction that would own them, or in the transaction of a claim, with the
+    pool's lock in hand.
+    """
+    from generation.domain import claim
     from generation.worker import settle
 
-    real = settle.finish_slice
+    for module, name, marker, number in (
+        (settle, "finish_slice", faults.kill_before_finish, signal.SIGKILL),
+        (settle, "finish_slice", faults.freeze_before_finish, signal.SIGSTOP),
+        (claim, "_take_rows", faults.freeze_in_claim, signal.SIGSTOP),
+    ):
+        if marker:
+            setattr(module, name, _signal_once(getattr(module, name), Path(marker), number))
 
-    def faulty(**kwargs: Any) -> Any:
-        for marker, name in (
-            (faults.kill_before_finish, signal.SIGKILL),
-            (faults.freeze_before_finish, signal.SIGSTOP),
-        ):
-            if marker and not Path(marker).exists():
-                Path(marker).write_text(str(os.getpid()), encoding="ascii")
-                os.kill(os.getpid(), name)
-                time.sleep(0.2)  # a stop signal reaches the other threads a moment later
-        return real(**kwargs)
 
-    settle.finish_slice = faulty
+def _signal_once(real: Callable[..., Any], marker: Path, number: signal.Signals) -> Callable[..., Any]:
+    """`real`, but its first call in any process sends this one a signal before it; the marker says that it happened."""
+
+    def faulty(*args: Any, **kwargs: Any) -> Any:
+        if not marker.exists():
+            marker.write_text(str(os.getpid()), encoding="ascii")
+            os.kill(os.getpid(), number)
+            time.sleep(0.2)  # a stop signal reaches the other threads a moment later
+        return real(*args, **kwargs)
+
+    return faulty

@@ -242,6 +242,33 @@ def test_frozen_worker_wakes_up_too_late(rig: Rig, alice: Person, submit: Submit
     wait_for(rig, after, "succeeded")
 
 
+def test_worker_frozen_in_its_claim_stops_nobody_else(rig: Rig, alice: Person, submit: Submit, tmp_path: Path) -> None:
+    """It holds the lock of its pool, which every other claim waits for, and would for as long as it is frozen."""
+    wanted = submit(alice)
+    frozen = rig.start_worker(lease=5, SLEEPING_FREEZE_IN_CLAIM=str(tmp_path / "frozen"))
+    wait_until((tmp_path / "frozen").exists, seconds=60, what=f"the freeze\n{rig.log('worker')}")
+    rig.start_worker("second", lease=5)
+    wait_for(rig, wanted, "succeeded")
+    assert row_of(rig, wanted, "attempt", "lost") == (0, 0)  # the claim was never committed
+    rig.end("second")
+    frozen.send_signal(signal.SIGCONT)
+    wait_until(lambda: "database out of reach" in rig.log("worker"), seconds=20, what=rig.log("worker"))
+    after = submit(alice, prompt="next")
+    wait_for(rig, after, "succeeded")
+    assert frozen.poll() is None
+
+
+def test_frozen_ticker_hands_its_lock_on(rig: Rig) -> None:
+    frozen = rig.start_ticker("first")
+    wait_until(lambda: "holds the lock" in rig.log("first"), seconds=60, what=rig.log("first"))
+    frozen.send_signal(signal.SIGSTOP)
+    rig.start_ticker("second")
+    wait_until(lambda: "holds the lock" in rig.log("second"), seconds=60, what=rig.log("second"))
+    frozen.send_signal(signal.SIGCONT)
+    wait_until(lambda: "database out of reach" in rig.log("first"), seconds=20, what=rig.log("first"))
+    assert frozen.poll() is None  # it waits for its turn again
+
+
 def test_full_disk_is_not_filled_any_further(
     rig: Rig, alice: Person, submit: Submit, media: Path, tmp_path: Path
 ) -> None:
