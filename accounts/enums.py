@@ -27,18 +27,6 @@ class Scope(models.TextChoices):
     ADMIN = "admin", "admin"
 
 
-_READ = frozenset({Scope.IMAGES_READ.value, Scope.USAGE_READ.value})
-_WORK = _READ | {Scope.IMAGES_WRITE.value, Scope.CHAT.value, Scope.SENTIMENT.value}
-_ALL = frozenset(scope.value for scope in Scope)
-
-ROLE_SCOPES: dict[str, frozenset[str]] = {
-    Role.OWNER: _ALL,
-    Role.ADMIN: _ALL,
-    Role.MEMBER: _WORK | {Scope.KEYS_WRITE.value},
-    Role.VIEWER: _READ,
-}
-
-
 class Metric(models.TextChoices):
     """What the ledger counts; the unit is in the name."""
 
@@ -75,9 +63,24 @@ class TokenPurpose(models.TextChoices):
     """What a one-time token is good for."""
 
     SIGN_IN = "sign_in", _("sign in")
+    INVITATION = "invitation", _("join a tenant")
 
 
 class ErrandKind(models.TextChoices):
     """Durable pieces of other work; each has one handler (`accounts/domain/errands.py`)."""
 
     DELETE_FILES = "delete_files", _("delete files")
+    SEND_MAIL = "send_mail", _("send an e-mail")
+    EXPORT = "export", _("export a tenant")
+    DELETE_TENANT = "delete_tenant", _("delete a tenant")
+    DELETE_PICTURES = "delete_pictures", _("delete a person's pictures")
+
+
+class ExportStatus(models.TextChoices):
+    """Where an export is."""
+
+    WAITING = "waiting", _("waiting")
+    RUNNING = "running", _("running")
+    READY = "ready", _("ready")
+    FAILED = "failed", _("failed")
+    EXPIRED = "expired", _("expired")

@@ -50,6 +50,8 @@ try:
     # Where nginx serves STUDIO_MEDIA internally (`X-Accel-Redirect`); empty: the studio sends files itself.
     STUDIO_ACCEL_PREFIX = env.text("STUDIO_ACCEL_PREFIX", "")
     STUDIO_TRUSTED_PROXIES = networks("STUDIO_TRUSTED_PROXIES")
+    # Callers may come from these only; empty: from anywhere.
+    STUDIO_NETWORKS = networks("STUDIO_NETWORKS")
     HF_HUB_OFFLINE = env.choice("HF_HUB_OFFLINE", default="1", choices=("0", "1")) == "1"
     LOG_FORMAT = env.choice("STUDIO_LOG", default="json", choices=("json", "console"))
     SECRET_KEY = env.secret("SECRET_KEY")
@@ -86,6 +88,10 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django_htmx",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "django_rq",
     "rest_framework",
     "drf_spectacular",
@@ -103,6 +109,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.web.middleware.TenantMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 

@@ -9,40 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import orjson
+from django.conf import settings
 
-from accounts.domain.keys import LIMIT_NAMES, KeyLimits, key_is_wellformed
+from accounts.domain.keys import key_is_wellformed
+from accounts.domain.limits import (
+    PLAN_COLUMNS,
+    Budget,
+    KeyLimits,
+    PlanLimits,
+    lower_plan,
+    read_budget,
+    read_key_limits,
+    read_plan,
+)
+from accounts.domain.roles import ROLE_SCOPES, Right
 from accounts.domain.sql import execute, fetch_one
-from accounts.enums import ROLE_SCOPES
 from accounts.errors import InvalidKey, NotAllowed
 from accounts.tenancy import in_tenant
-
-
-@dataclass(frozen=True, slots=True)
-class PlanLimits:
-    """A frozen copy of a tenant's plan (`accounts.models.Plan`); `None` means: no limit."""
-
-    slug: str
-    weight: int
-    gpu_ms_per_day: int | None
-    gpu_ms_per_month: int | None
-    images_per_day: int | None
-    images_per_month: int | None
-    tokens_per_day: int | None
-    concurrent_generations: int
-    queue_length: int
-    max_pixels: int
-    max_steps: int
-    max_images: int
-    requests_per_minute: int
-    chat_requests_per_minute: int
-    storage_bytes: int | None
-    retention_days: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +44,31 @@ class Caller:
     key: UUID | None
     plan: PlanLimits
     tenant_name: str
-    networks: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()  # of the key
+    tenant_networks: tuple[str, ...] = ()
     key_limits: KeyLimits = field(default_factory=KeyLimits)
+    budget: Budget = field(default_factory=Budget)  # of the member
+    stored_bytes: int = 0
 
     def may(self, scope: str) -> bool:
         """Whether the caller holds a scope."""
         return scope in self.scopes
 
+    def has(self, right: Right) -> bool:
+        """Whether the caller's role holds a right, and a key its scope too."""
+        return right.is_held_by(self.role) and right.scope.value in self.scopes
 
-_PLAN_COLUMNS = ", ".join(f"p.{column.name} AS plan_{column.name}" for column in fields(PlanLimits))
+    def require(self, right: Right) -> None:
+        """Raise `NotAllowed` unless the caller has a right."""
+        if not self.has(right):
+            whose = "key" if self.key and right.is_held_by(self.role) else "role"
+            raise NotAllowed(f"your {whose} may not {right.title}; ask an {right.weakest.value} of your tenant")
+
+
+_PLAN_COLUMNS = ", ".join(f"p.{name} AS plan_{name}" for name in PLAN_COLUMNS)
+_TENANT_COLUMNS = """t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS suspended, t.delete_after,
+       t.networks AS tenant_networks, t.limits AS tenant_limits, t.stored_bytes, b.limits AS member_limits"""
+_BUDGET_JOIN = "LEFT JOIN accounts_memberbudget b ON b.tenant_id = t.id AND b.user_id = m.user_id"
 
 # Parameters: sha256. Runs without a tenant in scope.
 KEY_DIRECTORY_SQL = "SELECT tenant_id FROM accounts_keydirectory WHERE sha256 = %(sha256)s"
@@ -72,8 +76,7 @@ KEY_DIRECTORY_SQL = "SELECT tenant_id FROM accounts_keydirectory WHERE sha256 = 
 # Parameters: tenant, sha256. Runs in the tenant's scope. Expired and revoked keys, and those of people who have left,
 # give no row at all.
 KEY_CALLER_SQL = f"""
-SELECT t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS suspended,
-       k.id AS key_id, k.user_id, k.scopes, k.networks, k.limits, m.role,
+SELECT {_TENANT_COLUMNS}, k.id AS key_id, k.user_id, k.scopes, k.networks, k.limits, m.role,
        k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS touch,
        {_PLAN_COLUMNS}
   FROM accounts_keysecret s
@@ -82,6 +85,7 @@ SELECT t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS s
   JOIN accounts_plan p ON p.id = t.plan_id
   JOIN accounts_membership m ON m.tenant_id = t.id AND m.user_id = k.user_id
   JOIN accounts_user u ON u.id = k.user_id AND u.is_active
+  {_BUDGET_JOIN}
  WHERE s.tenant_id = %(tenant)s AND s.sha256 = %(sha256)s
    AND (s.expires_at IS NULL OR s.expires_at > now())
    AND (k.expires_at IS NULL OR k.expires_at > now())
@@ -90,14 +94,14 @@ SELECT t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS s
 
 # Parameters: tenant, user. Runs in the tenant's scope.
 MEMBER_CALLER_SQL = f"""
-SELECT t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS suspended,
-       NULL::uuid AS key_id, m.user_id, NULL::varchar[] AS scopes, NULL::varchar[] AS networks,
+SELECT {_TENANT_COLUMNS}, NULL::uuid AS key_id, m.user_id, NULL::varchar[] AS scopes, NULL::varchar[] AS networks,
        NULL::jsonb AS limits, m.role,
        false AS touch, {_PLAN_COLUMNS}
   FROM accounts_membership m
   JOIN accounts_tenant t ON t.id = m.tenant_id
   JOIN accounts_plan p ON p.id = t.plan_id
   JOIN accounts_user u ON u.id = m.user_id AND u.is_active
+  {_BUDGET_JOIN}
  WHERE m.tenant_id = %(tenant)s AND m.user_id = %(user)s
 """  # noqa: S608  (as above)
 
@@ -138,7 +142,10 @@ def caller_of_key(secret: str, *, address: str | None) -> Caller:
 
 
 def caller_of_member(*, user_id: UUID, tenant_id: UUID) -> Caller:
-    """The caller for a signed-in person in one of their tenants; raises `NotAllowed` when it is not theirs."""
+    """The caller for a signed-in person in one of their tenants; raises `NotAllowed` when it is not theirs.
+
+    Whoever lets people in checks their address with `check_network`.
+    """
     with in_tenant(tenant_id):
         row = fetch_one(MEMBER_CALLER_SQL, tenant=tenant_id, user=user_id)
     if row is None:
@@ -147,51 +154,49 @@ def caller_of_member(*, user_id: UUID, tenant_id: UUID) -> Caller:
 
 
 def caller_from_row(row: Mapping[str, Any]) -> Caller:
-    """A row of `KEY_CALLER_SQL` or `MEMBER_CALLER_SQL` as a caller; raises `NotAllowed` for a suspended tenant.
+    """A row of `KEY_CALLER_SQL` or `MEMBER_CALLER_SQL` as a caller; raises `NotAllowed` for a tenant that is closed.
 
     A key's scopes end where its member's role ends, so a key never outlives a demotion. What its own limits lower holds
     for it as if its plan said so.
     """
     if row["suspended"]:
         raise NotAllowed("this tenant is suspended; ask the operators of this studio")
+    if row["delete_after"] is not None:
+        raise NotAllowed(
+            f"this tenant will be deleted after {row['delete_after']:%Y-%m-%d}; its owners can still keep it"
+        )
     by_role = ROLE_SCOPES[row["role"]]
-    limits = _read_limits(row["limits"])
-    plan = PlanLimits(**{column.name: row[f"plan_{column.name}"] for column in fields(PlanLimits)})
+    limits = read_key_limits(row["limits"])
     return Caller(
         tenant=row["tenant_id"],
         user=row["user_id"],
         role=row["role"],
         scopes=by_role if row["key_id"] is None else by_role & frozenset(row["scopes"]),
         key=row["key_id"],
-        plan=_lower(plan, limits),
+        plan=lower_plan(read_plan(row), limits),
         tenant_name=row["tenant_name"],
         networks=tuple(row["networks"] or ()),
+        tenant_networks=tuple(row["tenant_networks"] or ()),
         key_limits=limits,
+        budget=read_budget(row["member_limits"]),
+        stored_bytes=row["stored_bytes"],
     )
 
 
-def _read_limits(stored: str | Mapping[str, Any] | None) -> KeyLimits:
-    """`ApiKey.limits`, which Django's connections give as text; what this release does not know is passed over."""
-    limits = orjson.loads(stored) if isinstance(stored, str) else stored or {}
-    return KeyLimits(**{name: value for name, value in limits.items() if name in LIMIT_NAMES})
-
-
-def _lower(plan: PlanLimits, limits: KeyLimits) -> PlanLimits:
-    """The plan as it holds for a key; not `images_per_day`, for which a key has a counter of its own."""
-    lowered = {
-        name: min(value, getattr(plan, name))
-        for name in ("requests_per_minute", "max_pixels", "max_steps")
-        if (value := getattr(limits, name)) is not None
-    }
-    return replace(plan, **lowered) if lowered else plan
-
-
 def check_network(caller: Caller, *, address: str | None) -> None:
-    """Raise `NotAllowed` when a key is tied to networks and the client's address is in none of them."""
-    if not caller.networks:
-        return
-    if address is not None:
-        found = ipaddress.ip_address(address)
-        if any(found in ipaddress.ip_network(network, strict=False) for network in caller.networks):
-            return
-    raise NotAllowed("this api key may not be used from your address")
+    """Raise `NotAllowed` when the client's address is in none of the networks of the key, the tenant or the studio."""
+    if not _is_in(address, caller.networks):
+        raise NotAllowed("this api key may not be used from your address")
+    if not _is_in(address, caller.tenant_networks):
+        raise NotAllowed("your organisation does not let your address in; ask one of its admins")
+    if not _is_in(address, settings.STUDIO_NETWORKS):
+        raise NotAllowed("this studio does not let your address in; ask its operators")
+
+
+def _is_in(address: str | None, networks: Sequence[str | ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    if not networks:
+        return True
+    if address is None:
+        return False
+    found = ipaddress.ip_address(address)
+    return any(found in ipaddress.ip_network(network, strict=False) for network in networks)

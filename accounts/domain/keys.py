@@ -7,7 +7,6 @@ import re
 import secrets
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.domain.audit import record
+from accounts.domain.limits import KEY_LIMITS, KeyLimits, check_limits
 from accounts.enums import Scope
 from accounts.errors import InvalidField, NotAllowed, NotFound
 from accounts.models import ApiKey, KeyDirectory, KeySecret
@@ -31,22 +31,6 @@ CHECKSUM_CHARS = 6  # 62 ** 6 > 2 ** 32: a CRC-32 fits
 SHOWN_CHARS = 14  # of a key, in lists: enough to tell keys apart, useless to guess one
 
 _SHAPE = re.compile(rf"{PREFIX}[0-9A-Za-z]{{30,64}}[0-9A-Za-z]{{{CHECKSUM_CHARS}}}")
-
-
-MAX_LIMIT = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class KeyLimits:
-    """What a key may at most, beside all that holds for its tenant; `None`: as much as the tenant."""
-
-    requests_per_minute: int | None = None
-    images_per_day: int | None = None
-    max_pixels: int | None = None
-    max_steps: int | None = None
-
-
-LIMIT_NAMES = tuple(field.name for field in fields(KeyLimits))
 
 
 def key_is_wellformed(secret: str) -> bool:
@@ -86,7 +70,7 @@ def make_key(
         raise InvalidField("expires_at must lie in the future", field="expires_at")
     for network in networks:
         _check_network(network)
-    _check_limits(limits or {})
+    check_limits(limits or {}, allowed=KEY_LIMITS)
     secret = new_secret()
     with transaction.atomic():
         key: ApiKey = ApiKey.objects.create(
@@ -158,11 +142,3 @@ def _check_network(network: str) -> None:
         raise InvalidField(
             f"{network[:60]!r} is no IP network; write 192.0.2.0/24 or 2001:db8::/32", field="networks"
         ) from None
-
-
-def _check_limits(limits: Mapping[str, int]) -> None:
-    for name, value in limits.items():
-        if name not in LIMIT_NAMES:
-            raise InvalidField(f"unknown limit {name[:40]!r}; use some of {', '.join(LIMIT_NAMES)}", field="limits")
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_LIMIT:
-            raise InvalidField(f"{name} must be a whole number from 1 to {MAX_LIMIT}", field="limits")

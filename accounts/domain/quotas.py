@@ -15,14 +15,20 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from accounts.domain.callers import Caller, PlanLimits
-from accounts.domain.keys import KeyLimits
+from accounts.domain.callers import Caller
+from accounts.domain.limits import Budget, KeyLimits, PlanLimits
 from accounts.domain.sql import execute, fetch_all
 from accounts.enums import CounterScope, EntryKind, Metric, Period
 from accounts.errors import AlreadySettled, QuotaExceeded
 from accounts.ids import uuid7
 from accounts.models import Counter
 
+# How a refusal names a counter's limit: its prefix, whose it is, and what to ask an admin for.
+_WHOSE = {
+    CounterScope.TENANT: ("", "the limit", "plan"),
+    CounterScope.MEMBER: ("member_", "your budget", "budget"),
+    CounterScope.KEY: ("key_", "this key's limit", "key"),
+}
 _WORDS = {Metric.GPU_MS: "GPU milliseconds", Metric.IMAGES: "images", Metric.TOKENS: "tokens"}
 
 _COUNTER_COLUMNS = "id, tenant_id, scope, scope_id, metric, period, starts_on, used, reserved"
@@ -118,6 +124,7 @@ def reserve(
     plan: PlanLimits,
     amounts: Mapping[Metric, int],
     key_limits: KeyLimits | None = None,
+    budget: Budget | None = None,
 ) -> date:
     """Set amounts aside for a piece of work; returns the UTC day that is charged, for `settle` and `refund`.
 
@@ -125,7 +132,7 @@ def reserve(
     this `ref` has reserved before.
     """
     counters = _counters(tenant=tenant, user=user, key=key, metrics=_checked(amounts))
-    limits = {CounterScope.TENANT: plan, CounterScope.KEY: key_limits}
+    limits = {CounterScope.TENANT: plan, CounterScope.MEMBER: budget, CounterScope.KEY: key_limits}
     ceilings = [_ceiling(limits.get(scope), metric, period) for scope, _, metric, period in counters]
     with transaction.atomic():
         rows = fetch_all(
@@ -368,19 +375,18 @@ def _limit_name(metric: str, period: str) -> str:
     return f"{Metric(metric).value}_per_{Period(period).value}"
 
 
-def _ceiling(plan: PlanLimits | KeyLimits | None, metric: Metric, period: Period) -> int | None:
+def _ceiling(plan: PlanLimits | Budget | None, metric: Metric, period: Period) -> int | None:
     # A plan has no field for every pair (no tokens per month): that one is counted and not limited.
     return cast("int | None", getattr(plan, _limit_name(metric, period), None))
 
 
 def _exceeded(row: Mapping[str, Any]) -> QuotaExceeded:
     metric, period = Metric(row["metric"]), Period(row["period"])
-    of_key = row["scope"] == CounterScope.KEY
-    whose, other = ("this key's limit", "key") if of_key else ("the limit", "plan")
+    prefix, whose, other = _WHOSE[row["scope"]]
     return QuotaExceeded(
         f"{whose} of {row['ceiling']} {_WORDS[metric]} a {period.value} does not allow this; it starts anew in "
         f"{row['resets_in_s']} s, or ask an admin of your tenant for another {other}",
-        limit=("key_" if of_key else "") + _limit_name(metric, period),
+        limit=prefix + _limit_name(metric, period),
         retry_after_s=max(1, row["resets_in_s"]),
         quota=row["ceiling"],
         window_s=86_400 if period == Period.DAY else 30 * 86_400,

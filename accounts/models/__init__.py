@@ -3,8 +3,8 @@
 from accounts.models.audit import AuditEvent
 from accounts.models.errand import Errand
 from accounts.models.key import ApiKey, KeyDirectory, KeySecret, TokenDirectory
-from accounts.models.ledger import Counter, LedgerEntry
-from accounts.models.tenant import Membership, Plan, Tenant
+from accounts.models.ledger import Counter, LedgerEntry, LimitNotice
+from accounts.models.tenant import Export, Invitation, MemberBudget, Membership, Plan, Tenant
 from accounts.models.user import User
 
 __all__ = [
@@ -12,9 +12,13 @@ __all__ = [
     "AuditEvent",
     "Counter",
     "Errand",
+    "Export",
+    "Invitation",
     "KeyDirectory",
     "KeySecret",
     "LedgerEntry",
+    "LimitNotice",
+    "MemberBudget",
     "Membership",
     "Plan",
     "Tenant",

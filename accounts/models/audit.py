@@ -32,4 +32,9 @@ class AuditEvent(models.Model):
     class Meta:
         verbose_name = _("audit event")
         verbose_name_plural = _("audit log")
-        indexes = [models.Index(fields=["tenant", "-created_at"], name="accounts_audit_time")]
+        indexes = [
+            models.Index(fields=["tenant", "-created_at"], name="accounts_audit_time"),
+            # staff's list and search
+            models.Index(fields=["-created_at", "-id"], name="accounts_audit_all"),
+            models.Index(fields=["request_id"], name="accounts_audit_request", condition=~models.Q(request_id="")),
+        ]

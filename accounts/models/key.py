@@ -30,7 +30,10 @@ class ApiKey(TenantModel):
         abstract = False
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
-        indexes = [models.Index(fields=["tenant", "user"], name="accounts_apikey_owner")]
+        indexes = [
+            models.Index(fields=["tenant", "user"], name="accounts_apikey_owner"),
+            models.Index(fields=["prefix"], name="accounts_apikey_prefix"),  # staff's search
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
@@ -57,11 +60,13 @@ class KeyDirectory(models.Model):
 
 
 class TokenDirectory(models.Model):
-    """A one-time token by its hash: whom it signs in."""
+    """A one-time token by its hash: whom it signs in, or which invitation of which tenant it is."""
 
     sha256 = models.CharField(max_length=64, primary_key=True)
     purpose = models.CharField(max_length=20, choices=TokenPurpose.choices)
     user = models.ForeignKey("accounts.User", on_delete=models.CASCADE, related_name="+", null=True)
+    tenant = models.ForeignKey("accounts.Tenant", on_delete=models.CASCADE, related_name="+", null=True)
+    ref = models.UUIDField(null=True)
     next_path = models.CharField(max_length=200, blank=True)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True)

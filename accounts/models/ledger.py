@@ -36,6 +36,7 @@ class LedgerEntry(TenantModel):
         indexes = [
             models.Index(fields=["tenant", "ref"], name="accounts_ledger_ref"),
             models.Index(fields=["tenant", "charged_on"], name="accounts_ledger_day"),
+            models.Index(fields=["-created_at", "-id"], name="accounts_ledger_all"),  # staff's list
         ]
 
 
@@ -58,4 +59,19 @@ class Counter(TenantModel):
             models.UniqueConstraint(
                 "tenant", "scope", "scope_id", "metric", "period", "starts_on", name="accounts_counter_unique"
             )
+        ]
+
+
+class LimitNotice(TenantModel):
+    """That somebody was told how much of a limit is used; the unique row is what makes it once per period."""
+
+    limit = models.CharField(max_length=90)  # "images_per_day", or "member:<id>:images_per_day"
+    starts_on = models.DateField()
+    percent = models.PositiveSmallIntegerField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantModel.Meta):
+        abstract = False
+        constraints = [
+            models.UniqueConstraint("tenant", "limit", "starts_on", "percent", name="accounts_limitnotice_unique")
         ]

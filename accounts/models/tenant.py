@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts.enums import Role
+from accounts.enums import ExportStatus, Role
 from accounts.ids import uuid7
+from accounts.models.base import TenantModel
 from accounts.tenancy import TenantManager
 
 
@@ -54,8 +56,25 @@ class Tenant(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(_("name"), max_length=120)
     plan = models.ForeignKey(Plan, verbose_name=_("plan"), on_delete=models.PROTECT, related_name="+")
+    limits = models.JSONField(
+        _("limits of its own"),
+        default=dict,
+        blank=True,
+        help_text=_("What differs from the plan, by the plan's field names; null means no limit."),
+    )
+    networks = ArrayField(
+        models.CharField(max_length=50),
+        verbose_name=_("networks"),
+        default=list,
+        blank=True,
+        help_text=_("Keys and members may come from these only; empty means from anywhere."),
+    )
+    logo = models.CharField(max_length=200, blank=True, editable=False)  # a path under STUDIO_MEDIA
+    # What its stored pictures and thumbnails take; moved in the transactions that add and remove them.
+    stored_bytes = models.BigIntegerField(_("bytes stored"), default=0, editable=False)
     note = models.TextField(_("note for staff"), blank=True)
     suspended_at = models.DateTimeField(_("suspended"), null=True, blank=True)
+    delete_after = models.DateTimeField(_("to be deleted"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects: ClassVar[TenantManager[Self]] = TenantManager()
@@ -86,3 +105,54 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} ({self.role})"
+
+
+class MemberBudget(TenantModel):
+    """What one member may use at most, beside all that holds for the tenant (`accounts.domain.limits.Budget`)."""
+
+    user = models.ForeignKey("accounts.User", verbose_name=_("member"), on_delete=models.CASCADE, related_name="+")
+    limits = models.JSONField(_("limits"), default=dict)
+
+    class Meta(TenantModel.Meta):
+        abstract = False
+        constraints = [models.UniqueConstraint("tenant", "user", name="accounts_memberbudget_unique")]
+
+
+class Invitation(TenantModel):
+    """Asks a person to join with a role. The secret in its link is in `TokenDirectory`, by its hash."""
+
+    email = models.EmailField(_("e-mail"), max_length=254)
+    role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.MEMBER)
+    invited_by = models.UUIDField(_("invited by"), null=True)
+    created_at = models.DateTimeField(_("made"), default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(_("expires"))
+    accepted_at = models.DateTimeField(_("accepted"), null=True)
+    accepted_by = models.UUIDField(null=True)
+    revoked_at = models.DateTimeField(_("revoked"), null=True)
+
+    class Meta(TenantModel.Meta):
+        abstract = False
+        verbose_name = _("invitation")
+        verbose_name_plural = _("invitations")
+        indexes = [models.Index(fields=["tenant", "-created_at"], name="accounts_invitation_time")]
+
+
+class Export(TenantModel):
+    """Everything that a tenant has, as one file that waits for some days to be fetched."""
+
+    requested_by = models.UUIDField(_("asked for by"), null=True)
+    status = models.CharField(_("status"), max_length=10, choices=ExportStatus.choices, default=ExportStatus.WAITING)
+    done = models.PositiveIntegerField(default=0)  # of `total` images
+    total = models.PositiveIntegerField(default=0)
+    file = models.CharField(max_length=200, blank=True)  # a path under STUDIO_MEDIA
+    bytes = models.BigIntegerField(default=0)
+    error = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(_("made"), default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(_("expires"), null=True)
+
+    class Meta(TenantModel.Meta):
+        abstract = False
+        verbose_name = _("export")
+        verbose_name_plural = _("exports")
+        indexes = [models.Index(fields=["tenant", "-created_at"], name="accounts_export_time")]

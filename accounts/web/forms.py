@@ -9,7 +9,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from accounts.domain.callers import Caller
-from accounts.domain.keys import LIMIT_NAMES, MAX_LIMIT
+from accounts.domain.limits import KEY_LIMITS, MAX_LIMIT
 from accounts.enums import Scope
 
 
@@ -67,7 +67,7 @@ class KeyForm(forms.Form):
         return {
             "name": data["name"],
             "scopes": data["scopes"],
-            "limits": {name: data[name] for name in LIMIT_NAMES if data[name] is not None},
+            "limits": {name: data[name] for name in KEY_LIMITS if data.get(name) is not None},
             "networks": data["networks"].replace(",", " ").split(),
             # To the end of that day, as a person means it.
             "expires_at": datetime.combine(end, time.max, tzinfo=UTC) if end else None,

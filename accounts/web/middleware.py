@@ -17,7 +17,7 @@ from accounts.api.credentials import key_of
 from accounts.api.problems import problem_response
 from accounts.domain.addresses import client_address
 from accounts.domain.audit import Actor, acting
-from accounts.domain.callers import Caller, caller_of_key, caller_of_member
+from accounts.domain.callers import Caller, caller_of_key, caller_of_member, check_network
 from accounts.domain.members import first_tenant_of
 from accounts.domain.passes import PASS_COOKIE, PASS_SECONDS, RENEW_AFTER_SECONDS, Pass, issue_pass, read_pass
 from accounts.errors import NotAllowed, StudioError, Unavailable
@@ -78,12 +78,18 @@ def _caller_of_session(request: StudioRequest, user_id: UUID) -> Caller | None:
     chosen = request.session.get(SESSION_TENANT)
     if chosen is not None:
         try:
-            return caller_of_member(user_id=user_id, tenant_id=UUID(chosen))
+            return _enter_tenant(request, user_id, UUID(chosen))
         except (NotAllowed, ValueError):
             # No longer a member there, or suspended: fall back to another tenant of theirs, if there is one.
             del request.session[SESSION_TENANT]
     tenant = first_tenant_of(user_id)
-    return None if tenant is None else caller_of_member(user_id=user_id, tenant_id=tenant)
+    return None if tenant is None else _enter_tenant(request, user_id, tenant)
+
+
+def _enter_tenant(request: StudioRequest, user_id: UUID, tenant: UUID) -> Caller:
+    caller = caller_of_member(user_id=user_id, tenant_id=tenant)
+    check_network(caller, address=request.client_address)
+    return caller
 
 
 @contextmanager

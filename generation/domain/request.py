@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from uuid import UUID
 
-from accounts.domain.callers import PlanLimits
+from accounts.domain.limits import PlanLimits
 from generation.engine.catalog import ModelSpec
 from generation.engine.request import MAX_CFG, MAX_LORA_SCALE, MAX_PROMPT_CHARS, MAX_SEED, MAX_SIDE, MAX_STEPS
 from generation.enums import OutputFormat, Task

@@ -19,6 +19,7 @@ from accounts.domain.quotas import reserve
 from accounts.domain.sql import fetch_one
 from accounts.enums import Metric
 from accounts.ids import uuid7
+from accounts.logcontext import log_fields
 from accounts.tenancy import current_scope, in_tenant
 from generation.domain.catalog import find_model, spec_of
 from generation.domain.clocks import enter_queue
@@ -99,6 +100,7 @@ def submit_generation(
             params=resolved.params,
             batch_key=resolved.batch_key,
             retry_of=retry_of,
+            request_id=log_fields().get("request_id", "")[:40],
             estimate_ms=image_ms * resolved.n,
             created_at=Now(),  # the database's clock: rows of several web machines stand in one order
             queued_at=Now(),
@@ -156,6 +158,7 @@ def _insert(caller: Caller, generation: Generation) -> None:
         key=caller.key,
         plan=caller.plan,
         key_limits=caller.key_limits,
+        budget=caller.budget,
         amounts=reserved_amounts(estimate_ms=generation.estimate_ms, n=generation.n),
     )
     enter_queue(

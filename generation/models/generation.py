@@ -36,6 +36,7 @@ class Generation(TenantModel):
     schema_version = models.PositiveSmallIntegerField(default=SCHEMA_VERSION)
     batch_key = models.CharField(max_length=64)
     retry_of = models.UUIDField(null=True)
+    request_id = models.CharField(_("request"), max_length=40, blank=True)  # of the submit, as the log lines have it
     starred = models.BooleanField(_("starred"), default=False)
 
     # Where it is
@@ -84,6 +85,10 @@ class Generation(TenantModel):
             models.Index(fields=["lease_until"], name="generation_lease", condition=Q(status="running")),
             # the gallery
             models.Index(fields=["tenant", "-created_at", "-id"], name="generation_history"),
+            # staff's list and search
+            models.Index(fields=["-created_at", "-id"], name="generation_all"),
+            models.Index(fields=["request_id"], name="generation_request", condition=~Q(request_id="")),
+            models.Index(fields=["-finished_at"], name="generation_failed", condition=Q(status="failed")),
         ]
 
 
@@ -104,3 +109,23 @@ class Idempotency(TenantModel):
             models.UniqueConstraint("tenant", "caller", "idempotency_key", name="generation_idempotency_unique")
         ]
         indexes = [models.Index(fields=["created_at"], name="generation_idempotency_age")]
+
+
+class Failure(TenantModel):
+    """What a worker logged about a row that failed in its hands: for staff, kept for 30 days, no prompts in it."""
+
+    generation = models.ForeignKey(Generation, on_delete=models.CASCADE, related_name="+", db_constraint=False)
+    worker = models.UUIDField(null=True)
+    worker_name = models.CharField(max_length=120, blank=True)
+    code = models.CharField(max_length=40)
+    lines = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantModel.Meta):
+        abstract = False
+        verbose_name = _("failure")
+        verbose_name_plural = _("failures")
+        indexes = [
+            models.Index(fields=["tenant", "generation"], name="generation_failure_row"),
+            models.Index(fields=["-created_at"], name="generation_failure_time"),
+        ]

@@ -96,6 +96,7 @@ class Worker(models.Model):
     dtype = models.CharField(_("precision"), max_length=20, blank=True)
     memory_total = models.BigIntegerField(_("memory in bytes"), default=0)
     memory_used = models.BigIntegerField(_("memory used in bytes"), default=0)
+    drain_requested_at = models.DateTimeField(_("asked to finish and end"), null=True)
     release = models.CharField(_("release"), max_length=40, blank=True)
     passes = models.BigIntegerField(_("passes"), default=0)
     started_at = models.DateTimeField(_("started"), default=timezone.now)

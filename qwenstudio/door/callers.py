@@ -75,7 +75,13 @@ async def find_credential(pages: Bridge, request: Request) -> Credential:
     found = read_pass(request.cookie(PASS_COOKIE)) or await ask_pages(pages, request)
     if found is None:
         raise NotSignedIn("send an api key (Authorization: Bearer qs_…) or sign in")
-    return Credential(kind="member", user=found.user, tenant=found.tenant, expires_at=found.expires_at)
+    return Credential(
+        kind="member",
+        user=found.user,
+        tenant=found.tenant,
+        address=request.address,
+        expires_at=found.expires_at,
+    )
 
 
 async def ask_pages(pages: Bridge, request: Request) -> Pass | None:

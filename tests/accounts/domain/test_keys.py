@@ -15,7 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.domain.callers import caller_of_key, caller_of_member
-from accounts.domain.keys import KeyLimits, key_is_wellformed, make_key, new_secret, revoke_key
+from accounts.domain.keys import key_is_wellformed, make_key, new_secret, revoke_key
+from accounts.domain.limits import KeyLimits
 from accounts.domain.tenants import restore_tenant, suspend_tenant
 from accounts.enums import Role, Scope
 from accounts.errors import InvalidField, InvalidKey, NotAllowed, NotFound
