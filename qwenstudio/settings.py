@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from qwenstudio.databases import VARIABLES, database_from_url, read_urls, role_of
 from qwenstudio.env import Env, EnvError
+from qwenstudio.mail import email_settings
 from qwenstudio.release import release_name
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -53,6 +54,9 @@ try:
     # Callers may come from these only; empty: from anywhere.
     STUDIO_NETWORKS = networks("STUDIO_NETWORKS")
     HF_HUB_OFFLINE = env.choice("HF_HUB_OFFLINE", default="1", choices=("0", "1")) == "1"
+    EMAIL = email_settings(env.secret("EMAIL_URL"), outbox=STUDIO_VAR / "mail")
+    EMAIL_DOMAIN = urlsplit(STUDIO_URL).hostname or "localhost"
+    DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"QwenStudio <studio@{EMAIL_DOMAIN}>")
     LOG_FORMAT = env.choice("STUDIO_LOG", default="json", choices=("json", "console"))
     SECRET_KEY = env.secret("SECRET_KEY")
     # Newest first: the first encrypts, all of them decrypt.
@@ -73,6 +77,7 @@ try:
 except EnvError as error:
     raise ImproperlyConfigured(str(error)) from None
 
+globals().update(EMAIL)
 RELEASE = release_name(BASE_DIR)
 STAFF_ROLE = "studio_staff"
 

@@ -44,7 +44,8 @@ def messages() -> dict[Message, set[str]]:
 def _files() -> Iterator[Path]:
     for app in APPS:
         yield from (path for path in (ROOT / app).rglob("*.py") if "migrations" not in path.parts)
-    yield from (ROOT / "qwenstudio" / "templates").rglob("*.html")
+    for ending in ("*.html", "*.txt"):
+        yield from (ROOT / "qwenstudio" / "templates").rglob(ending)
 
 
 def _of_python(text: str) -> Iterator[Message]:

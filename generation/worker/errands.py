@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 
+from accounts.domain import mail  # noqa: F401  (registers the handler that sends e-mails)
 from accounts.domain.errands import claim_errand, run_errand
 from accounts.logcontext import bind_log
 from generation.domain import remove  # noqa: F401  (registers the handler that deletes files)
