@@ -38,6 +38,22 @@ FREE_LOW = 10 * 1024**3
 """Bytes: some thousand pictures of 2,048 x 2,048 with their thumbnails."""
 OLDEST_POSTGRES = 140_000
 OLDEST_REDIS = (6, 2)
+FAILED_DAYS = 1  # a worker that could not serve stays on the report for so long
+WORKERS_SQL = """
+SELECT name, pool, state, detail, serves FROM generation_worker
+ WHERE (state NOT IN ('stopped', 'failed') AND seen_at > now() - %s * interval '1 second')
+    OR (state = 'failed' AND seen_at > now() - %s * interval '1 day'
+        AND NOT EXISTS (SELECT FROM generation_worker later WHERE later.pool = generation_worker.pool
+                          AND later.lane = generation_worker.lane AND later.started_at > generation_worker.started_at))
+ ORDER BY name
+"""
+MODELS_SQL = """
+SELECT m.slug, m.pool, m.enabled, coalesce(q.rows, 0), coalesce(q.oldest_s, 0)::float8
+  FROM generation_model m
+  LEFT JOIN (SELECT model_id, count(*) AS rows, extract(epoch FROM now() - min(created_at)) AS oldest_s
+               FROM generation_generation WHERE status = 'queued' GROUP BY model_id) q ON q.model_id = m.slug
+ WHERE m.enabled OR q.rows > 0 ORDER BY m.position, m.slug
+"""
 DEVICE_PROGRAM = """
 import dataclasses, json
 from generation.engine.device import describe_device, pick_device, pick_dtype
@@ -172,7 +188,8 @@ def _check_model(spec: ModelSpec) -> Finding:
     name = f"model {spec.slug}"
     if spec.folder is None:
         if settings.HF_HUB_OFFLINE:
-            return Finding("ok", name, f"{spec.path} from the hub's cache: downloads are off (HF_HUB_OFFLINE=1)")
+            remedy = "its worker stops unless it was downloaded before; to allow that: HF_HUB_OFFLINE=0"
+            return Finding("warn", name, f"{spec.path} comes from the hub, and downloads are off", remedy)
         return Finding("ok", name, f"{spec.path} from the hub")
     try:
         verify_checkpoint(spec.folder)
@@ -201,31 +218,34 @@ def check_device() -> Iterator[Finding]:
 
 
 def check_workers() -> Iterator[Finding]:
-    """Somebody takes the work that waits."""
+    """Every model on offer has a worker that serves it, none has failed, and what waits is being drawn."""
     if not database_urls["worker"]:
         return
     try:
         with psycopg.connect(database_urls["worker"], connect_timeout=TIMEOUT_S) as database:
-            workers = database.execute(
-                "SELECT name, pool, state, detail, serves FROM generation_worker WHERE state <> 'stopped'"
-                " AND seen_at > now() - %s * interval '1 second' ORDER BY name",
-                [WORKER_SILENT_S],
-            ).fetchall()
-            row = database.execute(
-                "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)"
-                " FROM generation_generation WHERE status = 'queued'"
-            ).fetchone()
+            workers = database.execute(WORKERS_SQL, [WORKER_SILENT_S, FAILED_DAYS]).fetchall()
+            models = database.execute(MODELS_SQL).fetchall()
     except psycopg.Error:
         return  # the database's own check has said so
-    waiting, oldest_s = row or (0, 0)
+    served = {slug for _, _, state, _, serves in workers if state != "failed" for slug in serves}
     for name, pool, state, detail, serves in workers:
         level: Level = "fail" if state == "failed" else "ok"
-        yield Finding(level, f"worker {name}", f"{state}, pool {pool}, serves {', '.join(serves)}", detail)
-    if not workers:
-        level = "fail" if waiting else "warn"
-        yield Finding(level, "workers", "none runs", "manage.py gpuworker --pool demo, or start all: make run")
-    since = f", the first for {float(oldest_s):,.0f} s" if waiting else ""
-    yield Finding("ok", "queue", f"{waiting} waiting{since}")
+        yield Finding(level, f"worker {name}", f"{state}, pool {pool}, serves {', '.join(serves) or 'nothing'}", detail)
+    for slug, pool, enabled, waiting, oldest_s in models:
+        yield _check_service(slug, pool, enabled=enabled, waiting=waiting, oldest_s=oldest_s, served=slug in served)
+
+
+def _check_service(slug: str, pool: str, *, enabled: bool, waiting: int, oldest_s: float, served: bool) -> Finding:
+    """One model that is on offer, or that somebody waits for."""
+    name = f"queue of {slug}"
+    text = f"{waiting} waiting, the first for {oldest_s:,.0f} s" if waiting else "nothing waits"
+    if served:
+        return Finding("ok", name, text)
+    if not enabled:
+        remedy = "cancel what waits, or switch it on again and start a worker (admin)"
+        return Finding("fail", name, f"{text}; the model is switched off and nobody serves it", remedy)
+    start = f"manage.py gpuworker --pool {pool}" + ("" if pool != "demo" else ", or start all: make run")
+    return Finding("fail" if waiting else "warn", name, f"{text}; no worker serves it", start)
 
 
 CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {

@@ -7,7 +7,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from accounts.api.views import NoSuchRoute
 from accounts.web.signin import admin_sign_in
-from generation.web.files import serve_file, serve_thumbnail
+from generation.web.files import serve_file, serve_receipt, serve_thumbnail
 from qwenstudio.apidocs import docs_page, schema
 from qwenstudio.health import healthz, readyz
 
@@ -20,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^api/", NoSuchRoute.as_view()),
     path("files/<uuid:image>", serve_file, name="file"),
     path("files/<uuid:image>/thumbnail", serve_thumbnail, name="thumbnail"),
+    path("files/<uuid:image>/receipt", serve_receipt, name="receipt"),
     path("", include("accounts.web.urls")),
     path("", include("generation.web.urls")),
     path("admin/login/", admin_sign_in),  # before the admin's own

@@ -97,7 +97,7 @@ def admin_sign_in(request: HttpRequest) -> HttpResponseBase:
     if person is None:
         return redirect_to_login(next_path)
     # Only staff go back: anybody else would be led here again.
-    return redirect(next_path) if person.is_staff else render(request, "403.html", status=403)
+    return redirect(next_path) if person.is_staff else render(request, "403.html", {"staff_only": True}, status=403)
 
 
 @require_POST

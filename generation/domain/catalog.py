@@ -19,18 +19,19 @@ from generation.models import Model, ModelGrant, Pool
 class CatalogDiff:
     """What a models file says that the database does not: slugs, and for changed ones the keys that differ.
 
-    `missing` are in the database only; they stay.
+    `missing` are in the database only; they stay, and those in `disabled` were switched off.
     """
 
     added: tuple[str, ...]
     changed: dict[str, tuple[str, ...]]
     unchanged: tuple[str, ...]
     missing: tuple[str, ...]
+    disabled: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not self.added and not self.changed
+        return not self.added and not self.changed and not self.disabled
 
 
 def visible_models(caller: Caller) -> list[Model]:
@@ -56,8 +57,10 @@ def spec_of(model: Model) -> ModelSpec:
     return ModelSpec.from_table(model.slug, model.spec, source_name="database")
 
 
-def load_models(path: str | Path, *, apply: bool) -> CatalogDiff:
+def load_models(path: str | Path, *, apply: bool, disable_missing: bool = False) -> CatalogDiff:
     """Compare a models file with the database and, with `apply`, write it there. Never deletes.
+
+    With `disable_missing` the models that the file does not name are switched off.
 
     Raises `CatalogError` naming file, model and key; then nothing is written. Whether a model is switched on follows
     the file only where the file's own word has changed: a switch in the admin outlives the next load.
@@ -66,14 +69,18 @@ def load_models(path: str | Path, *, apply: bool) -> CatalogDiff:
     with transaction.atomic():
         rows = {row.slug: row for row in Model.objects.select_for_update()}
         changed = {spec.slug: _changed_keys(rows[spec.slug], spec) for spec in specs if spec.slug in rows}
+        missing = tuple(sorted(set(rows) - {spec.slug for spec in specs}))
+        disabled = tuple(slug for slug in missing if disable_missing and rows[slug].enabled)
         if apply:
             for position, spec in enumerate(specs):
                 _write(rows.get(spec.slug), spec, position=position)
+            Model.objects.filter(slug__in=disabled).update(enabled=False)
     return CatalogDiff(
         added=tuple(spec.slug for spec in specs if spec.slug not in rows),
         changed={slug: keys for slug, keys in changed.items() if keys},
         unchanged=tuple(slug for slug, keys in changed.items() if not keys),
-        missing=tuple(sorted(set(rows) - {spec.slug for spec in specs})),
+        missing=missing,
+        disabled=disabled,
     )
 
 

@@ -29,6 +29,7 @@ def estimate(request: GenerationRequest, *, caller: Caller) -> dict[str, Any]:
         NEW_PLACE_SQL,
         lane=settings.STUDIO_LANE,
         pool=resolved.pool,
+        model=resolved.model,
         tenant=caller.tenant,
         weight=caller.plan.weight,
         ms=gpu_ms,

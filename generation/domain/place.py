@@ -13,9 +13,10 @@ from generation.domain.clocks import REMAINING_MS
 
 WORKER_SILENT_S = 60  # a worker that has not been seen for so long is gone
 
-ReasonCode = Literal["paused", "no_worker", "loading", "own_limit"]
+ReasonCode = Literal["paused", "model_off", "no_worker", "loading", "own_limit"]
 REASONS: dict[ReasonCode, str] = {
     "paused": "the queue is paused",
+    "model_off": "staff have switched this model off, and no worker serves it any more",
     "no_worker": "no GPU worker is running for this model at the moment",
     "loading": "the GPU worker is loading the model",
     "own_limit": "as many of your generations are being drawn at once as your plan allows",
@@ -34,19 +35,21 @@ class QueuePlace:
     detail: str = ""
 
 
-# What a pool is like for somebody who waits in it. Uses: lane, pool, vtime (the waiting row's start on its tenant's
-# clock) and tenant of the relation `w`.
+# What a pool is like for somebody who waits in it. Uses: lane, pool, model, vtime (the waiting row's start on its
+# tenant's clock) and tenant of the relation `w`. A worker counts that serves the model; while it loads nobody knows.
 #   Rows of another tenant begin before that start at its own clock's pace; they are taken as equally long. Tenants at
 #   their own limit are not left out: they come as their pictures end, and the place would jump.
 _POOL_COLUMNS = f"""
        coalesce(o.rows, 0)::int AS others, coalesce(o.ms, 0)::float8 AS others_ms,
        coalesce(o.running_ms, 0)::float8 AS running_ms,
        (SELECT count(*) FROM generation_worker k
-         WHERE k.lane = w.lane AND k.pool = w.pool AND k.state IN ('idle', 'busy')
+         WHERE k.lane = w.lane AND k.pool = w.pool AND k.state IN ('idle', 'busy') AND k.serves ? w.model
+           AND k.drain_requested_at IS NULL
            AND k.seen_at > now() - interval '{WORKER_SILENT_S} seconds')::int AS workers,
        EXISTS (SELECT FROM generation_worker k
                 WHERE k.lane = w.lane AND k.pool = w.pool AND k.state = 'loading'
                   AND k.seen_at > now() - interval '15 minutes') AS loading,
+       EXISTS (SELECT FROM generation_model o WHERE o.slug = w.model AND NOT o.enabled) AS model_off,
        p.paused_at IS NOT NULL AS paused, coalesce(p.paused_reason, '') AS paused_reason,
        (SELECT coalesce(sum(r.running), 0) FROM generation_fairclock r WHERE r.tenant = w.tenant)::int AS running,
        (SELECT l.concurrent_generations FROM accounts_tenant t JOIN accounts_plan l ON l.id = t.plan_id
@@ -67,7 +70,7 @@ _POOL_JOINS = """
 # Parameter: ids. One row for each of them that waits. Runs in a tenant's scope.
 PLACE_SQL = f"""
 WITH w AS (
-  SELECT g.id, g.lane, g.pool, g.tenant_id AS tenant, a.rows AS own, a.ms AS own_ms,
+  SELECT g.id, g.lane, g.pool, g.model_id AS model, g.tenant_id AS tenant, a.rows AS own, a.ms AS own_ms,
          {REMAINING_MS.format(row="g")} AS own_row_ms,
          coalesce(c.vtime, 0) + a.ms / coalesce(c.weight, 1) AS vtime
     FROM generation_generation g
@@ -83,13 +86,13 @@ SELECT w.id, w.own, w.own_ms, w.own_row_ms, {_POOL_COLUMNS}
   FROM w {_POOL_JOINS}
 """  # noqa: S608  (only constants of this package are put in, here and below)
 
-# Parameters: lane, pool, tenant, weight, ms. The place that a new row of the tenant would get.
+# Parameters: lane, pool, model, tenant, weight, ms. The place that a new row of the tenant would get.
 NEW_PLACE_SQL = f"""
 WITH w AS (
   SELECT n.*, coalesce(c.queued, 0) AS own, coalesce(c.queued_ms, 0)::float8 AS own_ms,
          CASE WHEN coalesce(c.queued, 0) = 0 THEN greatest(coalesce(c.vtime, 0), coalesce(q.vtime, 0)) ELSE c.vtime END
            + coalesce(c.queued_ms, 0)::float8 / n.weight AS vtime
-    FROM (SELECT %(lane)s::text AS lane, %(pool)s::text AS pool, %(tenant)s::uuid AS tenant,
+    FROM (SELECT %(lane)s::text AS lane, %(pool)s::text AS pool, %(model)s::text AS model, %(tenant)s::uuid AS tenant,
                  %(weight)s::int AS weight, %(ms)s::bigint AS own_row_ms) n
     LEFT JOIN generation_fairclock c ON c.lane = n.lane AND c.pool = n.pool AND c.tenant = n.tenant
     LEFT JOIN generation_pool q ON q.lane = n.lane AND q.name = n.pool
@@ -118,7 +121,7 @@ def _find_reason(row: Mapping[str, Any]) -> tuple[ReasonCode | None, str]:
     if row["paused"]:
         code = "paused"
     elif not row["workers"]:
-        code = "loading" if row["loading"] else "no_worker"
+        code = "model_off" if row["model_off"] else "loading" if row["loading"] else "no_worker"
     elif row["slots"] is not None and row["running"] >= row["slots"]:
         code = "own_limit"
     if code is None:

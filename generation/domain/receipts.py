@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.utils.crypto import constant_time_compare, salted_hmac
+
+from generation.errors import FileNotFound
+from generation.models import Receipt
 
 _SALT = "generation.receipt"
 
@@ -15,6 +19,14 @@ _SALT = "generation.receipt"
 def sign_receipt(body: Mapping[str, Any]) -> str:
     """HMAC-SHA-256 in hexadecimal over the body as canonical JSON (sorted keys, no blanks)."""
     return _sign(body, settings.SECRET_KEY)
+
+
+def find_receipt(image: UUID) -> dict[str, Any]:
+    """`{receipt, signature}` of an image; raises `FileNotFound`. Runs in the tenant's scope."""
+    row = Receipt.objects.filter(image_id=image).values("body", "signature").first()
+    if row is None:
+        raise FileNotFound
+    return {"receipt": row["body"], "signature": row["signature"]}
 
 
 def receipt_is_ours(body: Mapping[str, Any], signature: str) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from django.conf import settings
-from django.http import FileResponse, HttpResponse
+from django.http import FileResponse, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
@@ -24,6 +24,7 @@ from accounts.api.problems import problem_response
 from accounts.enums import Scope
 from accounts.web.requests import StudioRequest
 from generation.domain.gallery import find_image
+from generation.domain.receipts import find_receipt
 from generation.errors import FileNotFound
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 # A file never changes under its id. `private`: no proxy may keep it for somebody else.
 CACHING = "private, max-age=31536000, immutable"
+VARY = "Cookie, Authorization, X-Api-Key"
 
 
 @require_safe
@@ -43,6 +45,19 @@ def serve_file(request: StudioRequest, image: UUID) -> HttpResponseBase:
 def serve_thumbnail(request: StudioRequest, image: UUID) -> HttpResponseBase:
     """Its WebP thumbnail."""
     return _serve(request, image, thumbnail=True)
+
+
+@require_safe
+def serve_receipt(request: StudioRequest, image: UUID) -> HttpResponseBase:
+    """How it was made: the receipt, and the signature that this installation put under it."""
+    try:
+        _find(request, image)
+        receipt = find_receipt(image)
+    except FileNotFound as error:
+        return problem_response(error, path=request.path)
+    return JsonResponse(
+        receipt, headers={"Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization, X-Api-Key"}
+    )
 
 
 def _serve(request: StudioRequest, image: UUID, *, thumbnail: bool) -> HttpResponseBase:
@@ -61,7 +76,7 @@ def _serve(request: StudioRequest, image: UUID, *, thumbnail: bool) -> HttpRespo
     response.headers["ETag"] = etag
     response.headers["Cache-Control"] = CACHING
     response.headers["Last-Modified"] = format_datetime(row["created_at"], usegmt=True)
-    response.headers["Vary"] = "Cookie, Authorization, X-Api-Key"
+    response.headers["Vary"] = VARY
     return response
 
 

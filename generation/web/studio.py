@@ -40,7 +40,10 @@ def home(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @member_page
 def studio(request: StudioRequest, caller: Caller) -> HttpResponseBase:
-    """The page; `?again=<id>` opens it with the settings of an earlier generation, `&seed=1` with its seed too."""
+    """The page; `?again=<id>` opens it with the settings of an earlier generation.
+
+    `&image=<index>` takes the seed of one of its images too, and asks for that one alone.
+    """
     models = [_choice(model, caller) for model in visible_models(caller)]
     context = {
         "models": models,
@@ -111,7 +114,10 @@ def _draft(request: StudioRequest) -> dict[str, Any] | None:
     except (ValueError, GenerationNotFound):
         return None
     draft = {name: found[name] for name in DRAFT_FIELDS}
-    return draft | {"seed": found["seed"]} if request.GET.get("seed") == "1" else draft
+    image = request.GET.get("image", "")
+    if not (image.isascii() and image.isdigit() and len(image) <= 2 and int(image) < found["n"]):
+        return draft
+    return draft | {"seed": found["seed"] + int(image), "n": 1}
 
 
 def _snapshot(caller: Caller) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -126,12 +127,14 @@ class GpuWorker:
         _check_memory(specs, device)
         for spec in specs:
             self._say(WorkerState.LOADING, f"loading {spec.slug}")
-            model = self._engine.load(spec)
+            with _naming(spec, alone=len(specs) == 1):
+                model = self._engine.load(spec)
             tail = self._engine.tail(model, self._tail_phase(spec.slug))
             self._served[spec.slug] = Served(model=model, tail=tail)
             self._report.set(dtype=model.dtype)
             self._say(WorkerState.LOADING, f"warming up {spec.slug}")
-            self._warm_up(self._served[spec.slug])
+            with _naming(spec, alone=len(specs) == 1):
+                self._warm_up(self._served[spec.slug])
         self._report.set(serves=list(self._served), memory_used=self._engine.memory_used())
 
     def _find_specs(self) -> list[ModelSpec]:
@@ -262,6 +265,16 @@ class GpuWorker:
         logging.shutdown()
         sys.stderr.flush()
         os._exit(EXIT_STUCK)
+
+
+@contextmanager
+def _naming(spec: ModelSpec, *, alone: bool) -> Iterator[None]:
+    """Say which model a broken checkpoint belongs to, and how the others of the pool can be served without it."""
+    try:
+        yield
+    except CheckpointError as error:
+        others = "" if alone else "; or serve the others: switch it off in the admin, or name them with --models"
+        raise NothingToServe(f"model {spec.slug}: {error}{others}") from error
 
 
 def _check_memory(specs: Sequence[ModelSpec], device: DeviceInfo) -> None:

@@ -107,7 +107,15 @@ def test_cancel_errors_and_keys(rig: Rig, visitor: Visitor, alice_with_password:
     refused, visitor.complaints[:] = list(visitor.complaints), []
     assert all("400" in complaint for complaint in refused)  # the browser notes the refused call itself
 
-    # 4. A key is shown once
+    # 4. The card of one's own model opens within its column, on a phone too
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 860})
+        page.locator(".own").evaluate("card => card.open = true")
+        wide = page.evaluate("[document.documentElement.scrollWidth, document.querySelector('.side').scrollWidth]")
+        assert wide[0] <= width and wide[1] <= page.evaluate("document.querySelector('.side').offsetWidth"), wide
+    page.set_viewport_size({"width": 1280, "height": 860})
+
+    # 5. A key is shown once
     page.goto(f"{visitor.url}/keys/")
     page.fill("[name=name]", "ci")
     page.click("form .button-main")
@@ -117,7 +125,7 @@ def test_cancel_errors_and_keys(rig: Rig, visitor: Visitor, alice_with_password:
     page.goto(f"{visitor.url}/keys/")
     assert secret not in page.content()
 
-    # 5. Chinese, dark, and out
+    # 6. Chinese, dark, and out
     page.click(".look button")
     expect(page.locator("h1")).to_have_text("API 密钥")
     page.click("[data-theme-toggle]")

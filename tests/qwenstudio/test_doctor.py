@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis
 
-from generation.models import Worker
+from generation.models import Model, Worker
 from qwenstudio import doctor
 from qwenstudio.doctor import Finding
 from qwenstudio.embedded import Services
@@ -137,15 +138,32 @@ def test_device_is_looked_at_in_another_process(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.django_db
 def test_work_without_a_worker_fails_and_a_worker_is_shown(alice: Person) -> None:
     offer_sleeping_model()
-    assert only("warn", run("workers")).text == "none runs"
+    assert only("warn", run("workers")).text == "nothing waits; no worker serves it"
     submitted(alice)
-    findings = run("workers")
-    assert only("fail", findings).text == "none runs"
-    assert only("ok", findings).text.startswith("1 waiting, the first for")
-    Worker.objects.create(name="gpu-0", pid=1, lane="blue", pool="demo", serves=["demo"], state="idle")
+    found = only("fail", run("workers"))
+    assert found.name == "queue of demo" and found.text.startswith("1 waiting, the first for")
+    Worker.objects.create(name="gpu-0", pid=1, lane="blue", pool="demo", serves=["other"], state="idle")
+    assert only("fail", run("workers")).text.endswith("no worker serves it")
+    Worker.objects.update(serves=["demo"])
+    assert [finding.level for finding in run("workers")] == ["ok", "ok"]
     assert "idle, pool demo, serves demo" in run("workers")[0].text
-    Worker.objects.update(state="failed", detail="vae is cut short", seen_at=timezone.now())
-    assert only("fail", run("workers")).remedy == "vae is cut short"
+
+
+@pytest.mark.django_db
+def test_switched_off_models_and_failed_workers_are_named(alice: Person) -> None:
+    offer_sleeping_model()
+    submitted(alice)
+    Model.objects.update(enabled=False)
+    assert "switched off and nobody serves it" in only("fail", run("workers")).text
+    hour_ago = timezone.now() - timedelta(hours=1)
+    place = {"lane": "blue", "pool": "demo", "pid": 1}
+    Worker.objects.create(
+        name="gpu-0", state="failed", detail="vae is cut short", seen_at=hour_ago, started_at=hour_ago, **place
+    )
+    assert next(finding for finding in run("workers") if finding.name == "worker gpu-0").remedy == "vae is cut short"
+    # A later one took its place.
+    Worker.objects.create(name="gpu-1", state="idle", serves=["demo"], **place)
+    assert [finding.name for finding in run("workers")] == ["worker gpu-1", "queue of demo"]
 
 
 def test_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

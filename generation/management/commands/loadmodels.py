@@ -21,10 +21,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="show what would change, write nothing")
+        parser.add_argument(
+            "--disable-missing", action="store_true", help="switch off the models that the file does not name"
+        )
 
-    def handle(self, *, dry_run: bool = False, **options: Any) -> None:
+    def handle(self, *, dry_run: bool = False, disable_missing: bool = False, **options: Any) -> None:
         try:
-            diff = load_models(settings.STUDIO_MODELS, apply=not dry_run)
+            diff = load_models(settings.STUDIO_MODELS, apply=not dry_run, disable_missing=disable_missing)
         except CatalogError as error:
             raise CommandError(str(error)) from error
         for line in describe(diff):
@@ -36,9 +39,12 @@ class Command(BaseCommand):
 
 
 def describe(diff: CatalogDiff) -> list[str]:
-    """One line per model: `+` new, `~` changed with its keys, `=` as it was, `?` in the database only."""
+    """One line per model: `+` new, `~` changed with its keys, `=` as it was, `?` in the database only, `-` off."""
     lines = [f"+ {slug}" for slug in diff.added]
     lines += [f"~ {slug}: {', '.join(keys)}" for slug, keys in sorted(diff.changed.items())]
     lines += [f"= {slug}" for slug in diff.unchanged]
-    lines += [f"? {slug}: not in the file, stays; switch it off in the admin" for slug in diff.missing]
+    off = set(diff.disabled)
+    lines += [f"- {slug}: not in the file, switched off" for slug in diff.disabled]
+    stays = "not in the file, stays; switch it off in the admin, or with --disable-missing"
+    lines += [f"? {slug}: {stays}" for slug in diff.missing if slug not in off]
     return lines

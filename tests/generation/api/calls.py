@@ -11,8 +11,9 @@ from PIL import Image as Picture
 from accounts.ids import uuid7
 from accounts.models import LedgerEntry
 from accounts.tenancy import in_tenant
+from generation.domain.receipts import sign_receipt
 from generation.enums import Status
-from generation.models import Generation, Image
+from generation.models import Generation, Image, Receipt
 from tests.factories import Person
 
 IMAGES = "/api/v1/images"
@@ -68,4 +69,6 @@ def finish(person: Person, generation: UUID, media: Path) -> Image:
             started_at=row.created_at,
             finished_at=image.created_at,
         )
+        receipt = {"seed": image.seed, "model": row.model_id}
+        Receipt.objects.create(image=image, body=receipt, signature=sign_receipt(receipt))
     return image

@@ -10,7 +10,8 @@ from django.test import Client
 
 from accounts.ids import uuid7
 from accounts.tenancy import in_tenant
-from generation.models import Image
+from generation.domain.receipts import receipt_is_ours
+from generation.models import Image, Receipt
 from tests.factories import Person, make_key
 from tests.generation.api.calls import finish, submitted
 
@@ -54,7 +55,19 @@ def test_known_picture_is_not_sent_again(alice: Person, image: Image) -> None:
     assert alice.client.get(f"/files/{image.pk}/thumbnail", headers={"If-None-Match": etag}).status_code == 200
 
 
-@pytest.mark.parametrize("suffix", ["", "/thumbnail"])
+def test_receipt_says_how_it_was_made(alice: Person, bob: Person, image: Image) -> None:
+    answer = bob.api.get(f"/files/{image.pk}/receipt")
+    assert answer.status_code == 200
+    found = answer.json()
+    assert found["receipt"]["seed"] == image.seed
+    assert receipt_is_ours(found["receipt"], found["signature"])
+    assert not receipt_is_ours(found["receipt"] | {"seed": image.seed + 1}, found["signature"])
+    with in_tenant(alice.tenant.pk):
+        Receipt.objects.all().delete()
+    assert alice.api.get(f"/files/{image.pk}/receipt").status_code == 404
+
+
+@pytest.mark.parametrize("suffix", ["", "/thumbnail", "/receipt"])
 def test_everybody_else_gets_the_answer_of_a_file_that_is_not_there(
     alice: Person, mallory: Person, image: Image, suffix: str
 ) -> None:

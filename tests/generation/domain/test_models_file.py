@@ -48,6 +48,18 @@ def test_a_switch_in_the_admin_outlives_the_file(tmp_path: Path) -> None:
     assert Model.objects.get(slug="one").enabled, "the file itself has changed its word"
 
 
+def test_what_left_the_file_is_switched_off_on_demand(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(TEXT)
+    load_models(file, apply=True)
+    file.write_text(TEXT.replace("[two]", "[three]"))
+    assert load_models(file, apply=True).disabled == () and Model.objects.get(slug="two").enabled
+    diff = load_models(file, apply=True, disable_missing=True)
+    assert diff.disabled == ("demo", "two") and not diff.is_empty
+    assert not Model.objects.get(slug="two").enabled and Model.objects.get(slug="one").enabled
+    assert load_models(file, apply=True, disable_missing=True).is_empty
+
+
 def test_a_broken_file_writes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "models.toml"
     file.write_text(TEXT + '\n[three]\nfamily = "nope"\npath = "x"\n')

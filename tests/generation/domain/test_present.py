@@ -35,7 +35,8 @@ KEYS = {
 def show_worker(look: Look, state: str = "idle") -> None:
     look("INSERT INTO generation_worker (id, name, pid, lane, pool, serves, state, detail, hardware, device, dtype,"
          " memory_total, memory_used, release, passes, started_at, seen_at) VALUES (gen_random_uuid(), 'w', 1, 'blue',"
-         " 'demo', '[]', %s, '', '', '', '', 0, 0, '', 0, now(), now()) RETURNING 1", state)  # fmt: skip
+         " 'demo', %s, %s, '', '', '', '', 0, 0, '', 0, now(), now()) RETURNING 1",
+         "[]" if state == "loading" else '["demo"]', state)  # fmt: skip
 
 
 def see(person: Person, id: UUID) -> dict[str, object]:
@@ -123,6 +124,15 @@ def test_why_nobody_can_say(alice: Person, look: Look) -> None:
     assert see(alice, id)["queue"]["reason"]["code"] == "loading"  # type: ignore[index]
     show_worker(look)
     assert see(alice, id)["queue"]["reason"] is None  # type: ignore[index]
+    # A worker of the pool that serves something else helps nobody here; a model that is off gets none at all.
+    look("UPDATE generation_worker SET serves = '[\"other\"]' RETURNING 1")
+    assert see(alice, id)["queue"]["reason"]["code"] == "loading"  # type: ignore[index]
+    look("DELETE FROM generation_worker WHERE state = 'loading' RETURNING 1")
+    assert see(alice, id)["queue"]["reason"]["code"] == "no_worker"  # type: ignore[index]
+    look("UPDATE generation_model SET enabled = false RETURNING 1")
+    assert see(alice, id)["queue"]["reason"]["code"] == "model_off"  # type: ignore[index]
+    look("UPDATE generation_model SET enabled = true RETURNING 1")
+    look("UPDATE generation_worker SET serves = '[\"demo\"]' RETURNING 1")
     look("INSERT INTO generation_pool (lane, name, paused_at, paused_reason, vtime) VALUES "
          "('blue', 'demo', now(), 'new cards', 0) RETURNING 1")  # fmt: skip
     assert see(alice, id)["queue"]["reason"] == {"code": "paused", "detail": "new cards"}  # type: ignore[index]

@@ -88,7 +88,9 @@ def test_again_fills_the_form_with_ones_own_tenants_work(alice: Person, mallory:
 
     assert draft(alice, f"again={generation}")["prompt"] == "a blue square"
     assert "seed" not in draft(alice, f"again={generation}")
-    assert draft(alice, f"again={generation}&seed=1")["seed"] == 2**62
+    assert draft(alice, f"again={generation}&image=0")["seed"] == 2**62
+    assert "seed" not in draft(alice, f"again={generation}&image=1")  # it has but one
+    assert "seed" not in draft(alice, f"again={generation}&image=x")
     assert draft(mallory, f"again={generation}") is None
     assert draft(alice, "again=nonsense") is None
 

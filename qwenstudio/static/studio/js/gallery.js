@@ -27,6 +27,9 @@ function show() {
   const frame = document.getElementById("frame");
   frame.src = link.dataset.url;
   document.getElementById("download").href = `${link.dataset.url}?download=1`;
+  document.getElementById("receipt").href = `${link.dataset.url}/receipt`;
+  const same = document.getElementById("same"); // a viewer has none
+  if (same) same.search = new URLSearchParams({ again: new URLSearchParams(same.search).get("again"), image: link.dataset.index });
   for (const cell of document.querySelectorAll("[data-fact]")) cell.textContent = link.dataset[cell.dataset.fact];
 }
 

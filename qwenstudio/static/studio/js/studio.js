@@ -8,6 +8,7 @@ import { say } from "./words.js";
 import { FINAL, Work } from "./work.js";
 
 const SHOWN = 30;
+const FEW = 6; // so many may be all there is
 const studio = document.getElementById("studio");
 const { api, stream, state, estimates, page } = studio.dataset;
 const feed = document.getElementById("feed");
@@ -48,7 +49,7 @@ function firstOlder({ created_at: born }) {
 
 function refreshEnds() {
   document.getElementById("empty").hidden = works.size > 0;
-  document.getElementById("feed-end").hidden = works.size === 0;
+  document.getElementById("feed-end").hidden = works.size < FEW;
 }
 
 async function cancel(work) {
