@@ -117,6 +117,65 @@ class AlreadyMember(StudioError):
     code = "already_member"
 
 
+class AlreadyInvited(StudioError):
+    """An address has one open invitation to a tenant at most."""
+
+    kind = "conflict"
+    code = "already_invited"
+
+
+class InvitationNotFound(StudioError):
+    """A link that is none of ours, or that a newer one has replaced."""
+
+    kind = "missing"
+    code = "invitation_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("this invitation is not known here; if you were sent another one later, use that")
+
+
+class InvitationUsed(StudioError):
+    kind = "conflict"
+    code = "invitation_used"
+
+    def __init__(self) -> None:
+        super().__init__("this invitation has been accepted already; sign in to get to the organisation")
+
+
+class InvitationRevoked(StudioError):
+    kind = "conflict"
+    code = "invitation_revoked"
+
+    def __init__(self) -> None:
+        super().__init__("this invitation was taken back; ask an admin of the organisation")
+
+
+class InvitationExpired(StudioError):
+    kind = "conflict"
+    code = "invitation_expired"
+
+    def __init__(self) -> None:
+        super().__init__("this invitation has expired; ask an admin of the organisation to send it again")
+
+
+class InvitationClosed(StudioError):
+    """The tenant is suspended or about to be deleted: it takes nobody in."""
+
+    kind = "conflict"
+    code = "invitation_closed"
+
+    def __init__(self) -> None:
+        super().__init__("this organisation takes nobody in at present; ask one of its owners")
+
+
+class InvitationForAnother(StudioError):
+    kind = "denied"
+    code = "invitation_for_another"
+
+    def __init__(self, email: str) -> None:
+        super().__init__(f"this invitation is for {email}; sign in with that address to accept it")
+
+
 class AlreadySettled(StudioError):
     """A piece of work was settled or refunded before: each is charged once."""
 

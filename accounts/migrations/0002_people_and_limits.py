@@ -242,6 +242,14 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["tenant", "-created_at"], name="accounts_invitation_time"),
         ),
         migrations.AddConstraint(
+            model_name="invitation",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("accepted_at", None), ("revoked_at", None)),
+                fields=("tenant", "email"),
+                name="accounts_invitation_open",
+            ),
+        ),
+        migrations.AddConstraint(
             model_name="limitnotice",
             constraint=models.UniqueConstraint(
                 models.F("tenant"),

@@ -135,6 +135,13 @@ class Invitation(TenantModel):
         verbose_name = _("invitation")
         verbose_name_plural = _("invitations")
         indexes = [models.Index(fields=["tenant", "-created_at"], name="accounts_invitation_time")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "email"],
+                condition=models.Q(accepted_at=None, revoked_at=None),
+                name="accounts_invitation_open",
+            )
+        ]
 
 
 class Export(TenantModel):
