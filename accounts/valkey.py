@@ -1,6 +1,7 @@
 """The one place where Redis clients are made. They carry ids and events; nothing that would be missed is kept there.
 
-Keys of the studio in Redis: `rq:*` (RQ's own, wake-ups only), `qs:bus` (`progress.py`), `qs:rate:*` (`generation/api`).
+Keys of the studio in Redis: `rq:*` (RQ's own, wake-ups only), `qs:bus` (`generation/queue/progress.py`), `qs:rate:*`
+(`accounts/api/rates.py`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from accounts.domain.callers import Caller
 from accounts.errors import QuotaExceeded
-from generation.queue.connection import breaker, redis_client
+from accounts.valkey import breaker, redis_client
 
 WINDOW_S = 60
 LIMIT_NAME = "requests_per_minute"
