@@ -85,6 +85,13 @@ class InvalidField(StudioError):
     code = "invalid_field"
 
 
+class InvalidRequest(StudioError):
+    """A request that cannot be read, or asks for a value out of range; the message names the field and the bound."""
+
+    kind = "invalid"
+    code = "invalid_request"
+
+
 class NotFound(StudioError):
     """Absent, or another tenant's: the two answers are the same."""
 

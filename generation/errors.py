@@ -5,13 +5,6 @@ from __future__ import annotations
 from accounts.errors import StudioError
 
 
-class InvalidRequest(StudioError):
-    """A value out of range; the message names the field and the bound."""
-
-    kind = "invalid"
-    code = "invalid_request"
-
-
 class ModelNotFound(StudioError):
     """No such model, or not one of this tenant's: the two answers are the same."""
 

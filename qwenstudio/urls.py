@@ -14,6 +14,7 @@ from qwenstudio.health import healthz, readyz
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz),
     path("readyz", readyz),
+    path("api/v1/", include("accounts.api.urls")),
     path("api/v1/", include("generation.api.urls")),
     path("api/schema/", schema, name="api-schema"),
     path("api/docs/", docs_page, name="api-docs"),

@@ -8,12 +8,13 @@ generous; what really protects a password is its hash.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from hashlib import sha256
 
 from django.core.cache import cache
+
+from accounts.domain.places import place_of
 
 WINDOW_S = 300
 PER_PERSON = 6
@@ -41,16 +42,6 @@ def forget_failures(*, email: str, address: str | None) -> None:
 
 
 def _keys(*, email: str, address: str | None) -> list[tuple[str, int]]:
-    place = _place(address)
+    place = place_of(address)
     person = sha256(f"{place} {email.strip().lower()}".encode()).hexdigest()
     return [(f"sign-in:{person}", PER_PERSON), (f"sign-in-from:{sha256(place.encode()).hexdigest()}", PER_ADDRESS)]
-
-
-def _place(address: str | None) -> str:
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return address or "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        parsed = parsed.ipv4_mapped or ipaddress.IPv6Address(int(parsed) >> 64 << 64)
-    return str(parsed)

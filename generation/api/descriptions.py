@@ -7,53 +7,15 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
+from accounts.api.described.common import BODY, PAGE, RETRY_AFTER, answer_header, header, refusals
 from generation.api import shapes
 from generation.enums import Status
-
-PROBLEM = {"$ref": "#/components/schemas/Problem"}  # accounts/api/schema.py puts it there
-REFUSALS = {
-    400: "Malformed JSON, an unknown field, or a value out of range; the message names the field and the bound.",
-    401: "No, bad, expired or revoked key.",
-    403: "Known, but not allowed: scope, role or address.",
-    404: "Absent, or another tenant's: the two answers are identical.",
-    409: "Not in this state; or the first request with this `Idempotency-Key` still runs.",
-    413: "The body is too large.",
-    415: "Not `application/json`.",
-    422: "The same `Idempotency-Key` came with another body.",
-    429: "Rate, quota or queue length, with `Retry-After`, `RateLimit` and `RateLimit-Policy`.",
-    503: "The database does not answer, with `Retry-After`. Nothing was stored.",
-}
-ALWAYS = (401, 403, 429, 503)
-BODY = (400, 413, 415)
 
 HOUSE = {
     "model": "demo",
     "prompt": "a white house on the left of a meadow at night",
     "seed": 7,
 }
-
-
-def refusals(*statuses: int) -> dict[Any, Any]:
-    """Problem answers for these statuses and for those that every operation may give."""
-    return {
-        (status, "application/problem+json"): OpenApiResponse(PROBLEM, description=REFUSALS[status])
-        for status in sorted({*statuses, *ALWAYS})
-    }
-
-
-def header(name: str, kind: Any, text: str, **more: Any) -> OpenApiParameter:
-    """A request header."""
-    return OpenApiParameter(name, kind, OpenApiParameter.HEADER, description=text, **more)
-
-
-def answer_header(name: str, text: str, statuses: list[int]) -> OpenApiParameter:
-    """An answer's header."""
-    return OpenApiParameter(
-        name, OpenApiTypes.STR, OpenApiParameter.HEADER, description=text, response=[str(status) for status in statuses]
-    )
-
-
-RETRY_AFTER = answer_header("Retry-After", "Seconds to wait before the next try.", [429, 503])
 LOCATION = answer_header("Location", "The address of the generation.", [202])
 LAST_EVENT_ID = header("Last-Event-ID", OpenApiTypes.STR, "The last event seen; the stream goes on after it.")
 
@@ -66,8 +28,7 @@ LIST: dict[str, Any] = {
         OpenApiParameter("model", OpenApiTypes.STR),
         OpenApiParameter("starred", OpenApiTypes.BOOL),
         OpenApiParameter("created_after", OpenApiTypes.DATETIME),
-        OpenApiParameter("cursor", OpenApiTypes.STR, description="From `next` or `previous`."),
-        OpenApiParameter("limit", OpenApiTypes.INT, description="1 to 100, 30 without it."),
+        *PAGE,
         RETRY_AFTER,
     ],
     "responses": {200: shapes.GenerationPage, **refusals(400)},

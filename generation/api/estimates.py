@@ -8,14 +8,14 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.views import CountedView, read_object
 from accounts.enums import Scope
 from generation.api import descriptions as describe
-from generation.api.base import GenerationView, read_object
 from generation.domain.estimate import estimate
 from generation.domain.request import parse_request
 
 
-class EstimatesView(GenerationView):
+class EstimatesView(CountedView):
     """Estimates."""
 
     required_scopes: ClassVar[dict[str, str]] = {"POST": Scope.IMAGES_READ.value}

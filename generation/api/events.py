@@ -10,14 +10,14 @@ from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
+from accounts.api.views import CountedView
 from accounts.enums import Scope
 from generation.api import descriptions as describe
-from generation.api.base import GenerationView
 from generation.api.sse import PREAMBLE, render_event, state_event
 from generation.domain.gallery import get_generation, list_active
 
 
-class GenerationEventsView(GenerationView):
+class GenerationEventsView(CountedView):
     """The stream of one generation, where the async door is not in front: the present state, and come again."""
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": Scope.IMAGES_READ.value}
@@ -28,7 +28,7 @@ class GenerationEventsView(GenerationView):
         return answer_stream([get_generation(generation)])
 
 
-class CallerEventsView(GenerationView):
+class CallerEventsView(CountedView):
     """The stream of all the caller's work, where the async door is not in front."""
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": Scope.IMAGES_READ.value}

@@ -10,10 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.pagination import page_body
+from accounts.api.views import CountedView, check_parameters, read_object
 from accounts.domain.pages import parse_limit
 from accounts.enums import Scope
 from generation.api import descriptions as describe
-from generation.api.base import GenerationView, answer_submitted, check_parameters, read_idempotency_key, read_object
+from generation.api.base import answer_submitted, read_idempotency_key
 from generation.domain.cancel import cancel_generation
 from generation.domain.gallery import get_generation, list_generations
 from generation.domain.remove import remove_generation
@@ -25,7 +26,7 @@ from generation.domain.submit import submit_generation
 READ, WRITE = Scope.IMAGES_READ.value, Scope.IMAGES_WRITE.value
 
 
-class ImagesView(GenerationView):
+class ImagesView(CountedView):
     """Submit and list."""
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": READ, "POST": WRITE}
@@ -58,7 +59,7 @@ class ImagesView(GenerationView):
         return answer_submitted(submitted.id, get_generation(submitted.id), replayed=submitted.replayed)
 
 
-class ImageView(GenerationView):
+class ImageView(CountedView):
     """One generation."""
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": READ, "PATCH": WRITE, "DELETE": WRITE}
@@ -82,7 +83,7 @@ class ImageView(GenerationView):
         return Response(status=204)
 
 
-class CancelView(GenerationView):
+class CancelView(CountedView):
     """Cancel."""
 
     required_scopes: ClassVar[dict[str, str]] = {"POST": WRITE}
@@ -94,7 +95,7 @@ class CancelView(GenerationView):
         return Response(get_generation(generation))
 
 
-class RetryView(GenerationView):
+class RetryView(CountedView):
     """Retry."""
 
     required_scopes: ClassVar[dict[str, str]] = {"POST": WRITE}

@@ -10,10 +10,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.permissions import ANYBODY_KNOWN
+from accounts.api.views import CountedView, check_parameters
 from accounts.domain.callers import Caller
 from accounts.domain.quotas import LimitLeft, usage_left
 from generation.api import descriptions as describe
-from generation.api.base import GenerationView, check_parameters
 
 # What a request may be, as a client wants to know it before it asks.
 REQUEST_LIMITS = (
@@ -26,7 +26,7 @@ REQUEST_LIMITS = (
 )
 
 
-class MeView(GenerationView):
+class MeView(CountedView):
     """The caller."""
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": ANYBODY_KNOWN}

@@ -8,14 +8,14 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.views import CountedView, check_parameters
 from accounts.enums import Scope
 from generation.api import descriptions as describe
-from generation.api.base import GenerationView, check_parameters
 from generation.domain.catalog import spec_of, visible_models
 from generation.models import Model
 
 
-class ModelsView(GenerationView):
+class ModelsView(CountedView):
     """The models on offer."""
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": Scope.IMAGES_READ.value}

@@ -6,16 +6,11 @@ nothing here runs in a request. `tests/generation/api/test_schema.py` holds real
 
 from __future__ import annotations
 
-from typing import Any
-
 from rest_framework import serializers as s
 
+from accounts.api.described.common import Shape
 from generation.domain.place import REASONS
 from generation.enums import OutputFormat, Status
-
-
-class Shape(s.Serializer[Any]):
-    """Described, never used to read or write."""
 
 
 class LoraUse(Shape):

@@ -12,10 +12,10 @@ from typing import Any
 from uuid import UUID
 
 from accounts.domain.limits import PlanLimits
+from accounts.errors import InvalidRequest
 from generation.engine.catalog import ModelSpec
 from generation.engine.request import MAX_CFG, MAX_LORA_SCALE, MAX_PROMPT_CHARS, MAX_SEED, MAX_SIDE, MAX_STEPS
 from generation.enums import OutputFormat, Task
-from generation.errors import InvalidRequest
 
 MAX_IMAGES = 10
 MAX_LORAS = 4

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from generation.errors import GenerationNotFound, InvalidRequest
+from accounts.errors import InvalidRequest
+from generation.errors import GenerationNotFound
 from generation.models import Generation
 
 

@@ -18,6 +18,7 @@ from accounts.domain.callers import Caller
 from accounts.domain.quotas import reserve
 from accounts.domain.sql import fetch_one
 from accounts.enums import Metric
+from accounts.errors import InvalidRequest
 from accounts.ids import uuid7
 from accounts.logcontext import log_fields
 from accounts.tenancy import current_scope, in_tenant
@@ -26,7 +27,7 @@ from generation.domain.clocks import enter_queue
 from generation.domain.cost import estimate_image_ms
 from generation.domain.request import GenerationRequest, hash_request, resolve
 from generation.enums import Status
-from generation.errors import InvalidRequest, KeyReused, StillRunning
+from generation.errors import KeyReused, StillRunning
 from generation.models import Generation
 from generation.queue.progress import publish
 from generation.queue.wake import wake_pool

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from generation.queue.connection import breaker, redis_client
+from accounts.valkey import breaker, redis_client
 
 STREAM = "qs:bus"
 KEPT = 4096  # entries, about

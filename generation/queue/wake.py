@@ -12,7 +12,7 @@ from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from generation.queue.connection import breaker, redis_client
+from accounts.valkey import breaker, redis_client
 from generation.queue.jobs import ERRAND_TURN, GPU_TURN, StudioJob
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import socket
 from accounts.domain import mail  # noqa: F401  (registers the handler that sends e-mails)
 from accounts.domain.errands import claim_errand, run_errand
 from accounts.logcontext import bind_log
+from accounts.valkey import blocking_connection
 from generation.domain import remove  # noqa: F401  (registers the handler that deletes files)
-from generation.queue.connection import blocking_connection
 from generation.queue.jobs import StudioJob
 from generation.queue.wake import errand_queue
 from generation.worker import loop

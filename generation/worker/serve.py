@@ -15,13 +15,13 @@ from uuid import UUID
 
 from django.db import connection
 
+from accounts.valkey import blocking_connection
 from generation.domain.catalog import spec_of
 from generation.domain.claim import claim_pass
 from generation.engine.errors import CatalogError, CheckpointError
 from generation.engine.request import PassRow
 from generation.enums import WorkerState
 from generation.models import Model
-from generation.queue.connection import blocking_connection
 from generation.queue.jobs import StudioJob
 from generation.queue.wake import pool_queue
 from generation.worker import loop

@@ -13,10 +13,9 @@ from uuid import UUID
 import orjson
 from psycopg import Error as DatabaseError
 
-from accounts.errors import StudioError
+from accounts.errors import InvalidRequest, StudioError
 from accounts.logcontext import bind_log
 from generation.enums import FINAL
-from generation.errors import InvalidRequest
 from qwenstudio.door.bridge import Answer
 from qwenstudio.door.callers import find_credential
 from qwenstudio.door.http import Receive, Request, Scope, Send

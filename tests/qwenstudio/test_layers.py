@@ -31,6 +31,7 @@ LAYERS = {
     # 1: plumbing
     "accounts.rls": 1,
     "accounts.tenancy": 1,
+    "accounts.valkey": 1,
     "generation.queue": 1,
     # 2: models
     "accounts.models": 2,

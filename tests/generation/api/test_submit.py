@@ -173,17 +173,17 @@ def test_impolite_client_is_429_and_told_when(bob: Person) -> None:
 
 
 def test_nobody_is_counted_while_valkey_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    from generation.queue import connection
+    from accounts import valkey
 
     person = limited(requests_per_minute=1)
-    monkeypatch.setattr(connection, "_NOBODY", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(valkey, "_NOBODY", "redis://127.0.0.1:1/0")
     monkeypatch.setattr("django.conf.settings.REDIS_URL", "")
-    connection.redis_client.cache_clear()
+    valkey.redis_client.cache_clear()
     try:
         assert [submit(person).status_code for _ in range(3)] == [202, 202, 202]
     finally:
-        connection.redis_client.cache_clear()
-        connection.breaker.reset()
+        valkey.redis_client.cache_clear()
+        valkey.breaker.reset()
     assert len(rows(person)) == 3
 
 

@@ -18,7 +18,7 @@ from qwenstudio.embedded import Services
 @pytest.fixture(autouse=True)
 def _clean_slate(db: None) -> Iterator[None]:
     """The sleeping model is on offer, and no test inherits another's failed Redis."""
-    from generation.queue.connection import breaker, redis_client
+    from accounts.valkey import breaker, redis_client
     from tests.chaos.rig import offer_sleeping_model
 
     offer_sleeping_model()

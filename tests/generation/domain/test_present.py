@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from accounts.errors import InvalidField
+from accounts.errors import InvalidField, InvalidRequest
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.estimate import estimate
@@ -19,7 +19,7 @@ from generation.domain.remove import remove_generation
 from generation.domain.request import GenerationRequest
 from generation.domain.retry import retry_generation
 from generation.domain.star import star_generation
-from generation.errors import AlreadyFinished, GenerationNotFound, InvalidRequest, NotFinished
+from generation.errors import AlreadyFinished, GenerationNotFound, NotFinished
 from generation.models import Receipt
 from tests.factories import Person
 from tests.generation.domain.desk import Look, check_books, claim, draw, submit

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from accounts.errors import InvalidRequest
 from generation.domain.request import GenerationRequest, guess_bucket, hash_request, parse_request
 from generation.engine.catalog import ModelSpec
-from generation.errors import InvalidRequest
 
 GOOD: dict[str, Any] = {"model": "demo", "prompt": "a red circle"}
 

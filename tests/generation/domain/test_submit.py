@@ -15,13 +15,13 @@ from django.db import connection
 from redis import Redis
 
 from accounts.domain.callers import Caller
-from accounts.errors import QuotaExceeded
+from accounts.errors import InvalidRequest, QuotaExceeded
 from accounts.tenancy import in_tenant
+from accounts.valkey import breaker, redis_client
 from generation.domain.request import GenerationRequest
 from generation.domain.submit import Submitted, submit_generation
-from generation.errors import InvalidRequest, KeyReused, ModelNotFound, QueueFull
+from generation.errors import KeyReused, ModelNotFound, QueueFull
 from generation.models import Model, ModelGrant
-from generation.queue.connection import breaker, redis_client
 from tests.factories import Person
 from tests.generation.domain.desk import Look, check_books, submit
 

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _fresh_redis() -> Iterator[None]:
-    from generation.queue.connection import breaker, redis_client
+    from accounts.valkey import breaker, redis_client
 
     breaker.reset()
     redis_client.cache_clear()

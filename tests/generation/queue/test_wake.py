@@ -14,7 +14,7 @@ from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from generation.queue.connection import breaker, redis_client
+from accounts.valkey import breaker, redis_client
 from generation.queue.jobs import GPU_TURN, ForeignJob, StudioJob
 from generation.queue.progress import publish
 from generation.queue.wake import errand_queue, pool_queue, wake_errands, wake_pool

@@ -12,21 +12,10 @@ from dataclasses import dataclass
 
 from accounts.domain.callers import Caller
 from accounts.errors import QuotaExceeded
-from generation.queue.connection import breaker, redis_client
+from accounts.valkey import count_in_window
 
 WINDOW_S = 60
 LIMIT_NAME = "requests_per_minute"
-
-# KEYS[1]: the counter. ARGV[1]: the window in milliseconds. Returns the count with this request, and the window's rest.
-COUNT_LUA = """
-local count = redis.call('INCR', KEYS[1])
-local rest = redis.call('PTTL', KEYS[1])
-if count == 1 or rest < 0 then
-  redis.call('PEXPIRE', KEYS[1], ARGV[1])
-  rest = tonumber(ARGV[1])
-end
-return {count, rest}
-"""
 
 
 class TooManyRequests(QuotaExceeded):
@@ -54,14 +43,11 @@ class Rate:
 def count_request(caller: Caller) -> Rate | None:
     """Count one request; raises `TooManyRequests`. None when nobody counts, because Valkey is away."""
     key = f"qs:rate:{'key' if caller.key else 'member'}:{caller.key or caller.user}"
-    found: list[list[int]] = []
-    if not breaker.attempt(
-        "count a request", lambda: found.append(redis_client().eval(COUNT_LUA, 1, key, WINDOW_S * 1000))
-    ):
+    found = count_in_window(key, window_s=WINDOW_S)
+    if found is None:
         return None
-    count, rest_ms = found[0]
+    count, rest_s = found
     quota = caller.plan.requests_per_minute
-    rest_s = max(1, -(-rest_ms // 1000))
     if count > quota:
         raise TooManyRequests(
             f"too many requests, max {quota} a minute: try again in {rest_s} s",

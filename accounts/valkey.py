@@ -1,6 +1,7 @@
 """The one place where Redis clients are made. They carry ids and events; nothing that would be missed is kept there.
 
-Keys of the studio in Redis: `rq:*` (RQ's own, wake-ups only), `qs:bus` (`progress.py`), `qs:rate:*` (`generation/api`).
+Keys of the studio in Redis: `rq:*` (RQ's own, wake-ups only), `qs:bus` (`generation/queue/progress.py`), `qs:rate:*`
+(`accounts/api/rates.py`), `qs:places:*` (`accounts/domain/places.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,17 @@ logger = logging.getLogger(__name__)
 
 REST_S = 5.0  # after a failure nobody here asks Redis for so long: a hanging one would cost each request a second
 _BLOCK_S = 3.0  # longer than any blocking read of a worker, short enough for a Redis that hangs
+
+# KEYS[1]: the counter. ARGV[1]: the window in milliseconds. Returns the count with this one, and the window's rest.
+COUNT_LUA = """
+local count = redis.call('INCR', KEYS[1])
+local rest = redis.call('PTTL', KEYS[1])
+if count == 1 or rest < 0 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  rest = tonumber(ARGV[1])
+end
+return {count, rest}
+"""
 
 # Nobody answers at this port: without REDIS_URL every call fails at once, as with a Redis that is down.
 _NOBODY = "redis://127.0.0.1:1/0"
@@ -88,3 +100,15 @@ class Breaker:
 
 
 breaker = Breaker()
+
+
+def count_in_window(name: str, *, window_s: int) -> tuple[int, int] | None:
+    """Count one more under a name, in a window that begins with the first: the count, and the seconds that are left.
+
+    `None` where nobody counts, because Valkey is away.
+    """
+    found: list[list[int]] = []
+    if not breaker.attempt("count", lambda: found.append(redis_client().eval(COUNT_LUA, 1, name, window_s * 1000))):
+        return None
+    count, rest_ms = found[0]
+    return count, max(1, -(-rest_ms // 1000))

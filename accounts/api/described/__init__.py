@@ -1,0 +1,1 @@
+"""What the OpenAPI description says about the operations of accounts, one file for each thing."""
