@@ -12,9 +12,9 @@ class GenerationConfig(AppConfig):
     verbose_name = _("Generation")
 
     def ready(self) -> None:
-        """Register our errands, and the wake-up for all errands (accounts knows no Redis)."""
+        """Register our errands and codes, and the wake-up for all errands (accounts knows no Redis)."""
         from accounts.domain.errands import on_errand_added  # models are loaded only now
-        from generation.domain import remove  # noqa: F401  (registers its errand)
+        from generation.domain import codes, remove  # noqa: F401  (registers its errand)
         from generation.queue.wake import wake_errands
 
         def wake() -> None:

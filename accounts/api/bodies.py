@@ -63,7 +63,7 @@ def problem_headers(error: StudioError) -> dict[str, str]:
     """The headers that a refusal carries besides its body (`RateLimit*` in the syntax of the IETF's draft 11)."""
     if error.kind == "unauthenticated":
         return {"WWW-Authenticate": 'Bearer realm="QwenStudio"'}
-    if error.kind not in ("limited", "unavailable"):
+    if error.kind not in ("limited", "unavailable") and error.retry_after_s is None:
         return {}
     retry_s = error.retry_after_s or DEFAULT_RETRY_S
     headers = {"Retry-After": str(retry_s)}

@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 
 from accounts.domain.callers import Caller
+from accounts.domain.codes import say_error
 from accounts.enums import Scope
 from accounts.web.requests import StudioRequest
 
@@ -42,4 +43,4 @@ def _turn_away(request: HttpRequest) -> HttpResponseBase:
     error = getattr(request, "caller_error", None)
     if error is None and person.is_staff:
         return redirect("admin:index")
-    return render(request, "accounts/no_tenant.html", {"reason": error.message if error else ""}, status=403)
+    return render(request, "accounts/no_tenant.html", {"reason": say_error(error) if error else ""}, status=403)

@@ -15,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.domain.callers import Caller
+from accounts.domain.codes import say_error
 from accounts.domain.keys import make_key, revoke_key
 from accounts.enums import Scope
 from accounts.errors import NotAllowed, NotFound, StudioError
@@ -40,7 +41,7 @@ def keys(request: StudioRequest, caller: Caller) -> HttpResponseBase:
                 _key, secret = make_key(by=caller, **form.wishes())
             except StudioError as error:
                 status = 403 if isinstance(error, NotAllowed) else 400
-                form.add_error(error.field if error.field in form.fields else None, error.message)
+                form.add_error(error.field if error.field in form.fields else None, say_error(error))
             else:
                 form, status = KeyForm(caller=caller), 201
     chosen = request.POST.getlist("scopes") if form.is_bound else form.fields["scopes"].initial

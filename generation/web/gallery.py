@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from accounts.domain.callers import Caller
+from accounts.domain.codes import say_code
 from accounts.enums import Scope
 from accounts.errors import StudioError
 from accounts.web.access import member_page
@@ -82,6 +83,7 @@ def picture(request: StudioRequest, caller: Caller, generation: UUID) -> HttpRes
     context = {
         "generation": found,
         "over": found["status"] in FINAL,
+        "why": say_code(found["error"]["code"], found["error"]["message"]) if found["error"] else "",
         "created": parse_datetime(found["created_at"]),
         "seconds": _seconds(found["timings"]["run_ms"]),
         "may_write": caller.may(Scope.IMAGES_WRITE),

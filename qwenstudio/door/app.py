@@ -19,7 +19,7 @@ from psycopg import OperationalError
 from accounts.errors import StudioError, Unavailable
 from accounts.logcontext import bind_log
 from generation.errors import GenerationNotFound
-from qwenstudio.door.bridge import BodyTooSlow, Bridge, ClientGone
+from qwenstudio.door.bridge import BodyTooSlow, Bridge, ClientGone, send_too_slow
 from qwenstudio.door.callers import Callers
 from qwenstudio.door.database import Database
 from qwenstudio.door.http import Message, Receive, Request, Scope, Send, read_request, send_problem, send_refusal
@@ -96,7 +96,7 @@ class Door:
         except ClientGone:
             log.debug("the client left before its request was complete")
         except BodyTooSlow:
-            await send_problem(send, request, 408, code="body_too_slow", detail="the body took longer than 30 s")
+            await send_too_slow(send, request)
         except OperationalError as error:
             log.error("no database: %s", type(error).__name__)
             if not send.status:

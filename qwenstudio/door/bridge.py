@@ -18,7 +18,7 @@ from urllib.parse import quote
 from a2wsgi import WSGIMiddleware
 from django.conf import settings
 
-from qwenstudio.door.http import Headers, Message, Receive, Scope, Send
+from qwenstudio.door.http import Headers, Message, Receive, Request, Scope, Send, read_request, send_problem
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,7 @@ class Bridge:
         except ClientGone:
             return
         except BodyTooSlow:
-            await send({"type": "http.response.start", "status": 408, "headers": [(b"connection", b"close")]})
-            await send({"type": "http.response.body", "body": b""})
+            await send_too_slow(send, read_request(scope))
             return
         outbox = Outbox(send, can_send_files=PATHSEND in (scope.get("extensions") or {}))
         pump = asyncio.create_task(outbox.pump())
@@ -148,6 +147,12 @@ async def _collect_body(receive: Receive, cap: int) -> tuple[bytes, int]:
                     return b"".join(parts), length
     except TimeoutError:
         raise BodyTooSlow from None
+
+
+async def send_too_slow(send: Send, request: Request) -> None:
+    """The answer to `BodyTooSlow`; what still comes of the body is no next request."""
+    detail = f"the body took longer than {BODY_S:g} s"
+    await send_problem(send, request, 408, code="body_too_slow", detail=detail, headers=[(b"connection", b"close")])
 
 
 def _deliver(body: bytes) -> Receive:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from accounts.api.bodies import PROBLEM_TYPE
 from accounts.ids import uuid7
 from qwenstudio.door.app import Door
 from qwenstudio.door.bridge import Bridge
-from qwenstudio.door.http import Receive, Scope, Send, send_json
+from qwenstudio.door.http import Receive, Scope, Send, read_request, send_json, send_problem
 from qwenstudio.health import check_readiness, identity
 
 HEADER_BYTES = 32_768
@@ -32,8 +31,13 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One event of the server's: start and stop, or a request."""
         if scope["type"] == "http" and is_oversized(scope):
-            body = {"status": 431, "title": "Request header fields too large"}
-            await send_json(send, 431, body, media_type=PROBLEM_TYPE)
+            await send_problem(
+                send,
+                read_request(scope),
+                431,
+                code="headers_too_large",
+                detail=f"the headers are larger than {HEADER_BYTES} bytes, or the cookies than {COOKIE_BYTES}",
+            )
         elif scope["type"] == "lifespan":
             await self._door.live(receive, send)
         elif scope["type"] == "websocket":

@@ -156,6 +156,7 @@ def test_slow_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
         await Bridge(echo, threads=THREADS)(exchange.scope, trickle, exchange.send)
         assert exchange.status == 408
+        assert exchange.json["code"] == "body_too_slow"
 
     asyncio.run(scene())
 

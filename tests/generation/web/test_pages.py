@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.enums import Role
-from generation.models import Model
+from accounts.tenancy import in_tenant
+from generation.enums import Status
+from generation.models import Generation, Model
 from tests.chaos.rig import offer_sleeping_model
 from tests.factories import Person, make_member, make_user
 from tests.generation.api.calls import finish, rows, submitted
@@ -141,3 +144,24 @@ def test_picture_page_and_delete(alice: Person, bob: Person, mallory: Person, me
     assert bob.client.get(f"/gallery/{generation}/delete/").status_code == 405
     assert bob.client.post(f"/gallery/{generation}/delete/")["Location"] == "/gallery/"
     assert rows(alice) == []
+
+
+def test_refusals_are_said_in_the_pages_language(alice: Person, bob: Person) -> None:
+    generation = submitted(alice, **SMALL)
+    with in_tenant(alice.tenant.pk):
+        Generation.objects.filter(pk=generation).update(
+            status=Status.FAILED, error_code="bad_frame", error_message="the picture is completely black"
+        )
+    chinese = {"Accept-Language": "zh-hans"}
+    path = f"/gallery/{generation}/"
+    assert "the picture is completely black" in alice.client.get(path).content.decode()
+    text = alice.client.get(path, headers=chinese).content.decode()
+    assert "模型画出的图片已损坏，不予交付。 (the picture is completely black)" in text
+    # What scripts show comes from the API in English: the page brings the sentences along.
+    codes = re.search(r'data-codes="([^"]*)"', text)
+    assert codes is not None
+    assert json.loads(html.unescape(codes[1]))["queue_full"] == ["您的组织等待中的生成任务过多。", False]
+    assert 'data-codes="{}"' in alice.client.get(path).content.decode()
+    wrong = {"name": "x", "scopes": ["images:read"], "networks": "nowhere"}
+    text = bob.client.post("/keys/", wrong, headers=chinese).content.decode()
+    assert "某个值不符合要求。 (&#x27;nowhere&#x27; is no IP network" in text

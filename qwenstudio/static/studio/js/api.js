@@ -1,11 +1,11 @@
 // Calls of the API with the session: CSRF header, problem answers, and seeds that JavaScript's numbers cannot hold.
 
-import { say } from "./words.js";
+import { say, sayCode } from "./words.js";
 
 /** A refusal: `status`, `code`, `detail`, `errors` by field, `retryAfter` in seconds. */
 export class Problem extends Error {
   constructor(status, body, retryAfter) {
-    super(body.detail || say("againFailed"));
+    super(sayCode(body.code, body.detail) || say("againFailed"));
     this.status = status;
     this.code = body.code || "";
     this.errors = body.errors || {};

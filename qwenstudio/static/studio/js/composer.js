@@ -1,7 +1,7 @@
 // The form: what is asked for, checked before it is sent, with the server's refusals beside their fields.
 
 import { call, callPatiently, Problem } from "./api.js";
-import { about, duration, number, say } from "./words.js";
+import { about, duration, number, say, sayCode } from "./words.js";
 
 const MAX_SEED = 9223372036854775807n;
 const SAMPLES_SHOWN = 4;
@@ -242,7 +242,7 @@ export class Composer {
 
   #showProblem(error) {
     const entries = error instanceof Problem ? Object.entries(error.errors) : [];
-    for (const [field, texts] of entries) this.#showError(field, [].concat(texts).join(" "));
+    for (const [field, texts] of entries) this.#showError(field, sayCode(error.code, [].concat(texts).join(" ")));
     if (entries.length) return;
     if (!(error instanceof Problem)) return this.#showError("form", say("offline"));
     if (error.status === 401) return this.#showError("form", say("signedOut"));

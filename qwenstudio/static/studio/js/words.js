@@ -12,6 +12,15 @@ export function say(name, values = {}) {
 /** Why something waits, by the code of the API; nothing for a code that this page does not know. */
 export const sayReason = (code) => source[`reason${code.replace(/(^|_)(\w)/g, (_, __, letter) => letter.toUpperCase())}`];
 
+const codes = JSON.parse(source.codes || "{}");
+
+/** A refusal in the page's language; its detail, which is English, stays where it says more than the sentence. */
+export function sayCode(code, detail = "") {
+  const [sentence, whole] = codes[code] || [];
+  if (!sentence) return detail;
+  return whole || !detail ? sentence : `${sentence} (${detail})`;
+}
+
 const QUICK_MS = 950;
 const whole = new Intl.NumberFormat(language);
 const short = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });

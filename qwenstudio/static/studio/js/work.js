@@ -1,6 +1,6 @@
 // One generation on the page: a card that follows its status.
 
-import { about, duration, number, say, sayReason } from "./words.js";
+import { about, duration, number, say, sayCode, sayReason } from "./words.js";
 
 export const FINAL = new Set(["succeeded", "failed", "canceled"]);
 const template = document.getElementById("work-template");
@@ -95,7 +95,7 @@ export class Work {
     }
     if (status === "succeeded") return timings?.run_ms ? say("drawnIn", { time: duration(timings.run_ms) }) : say("drawn");
     if (status === "canceled") return say("cancelled");
-    return error?.message ? say("failed", { reason: error.message }) : say("failedPlain");
+    return error?.message ? say("failed", { reason: sayCode(error.code, error.message) }) : say("failedPlain");
   }
 
   #renderBar(over) {

@@ -1,0 +1,160 @@
+"""Generation's entries of the catalogue of codes (`accounts/domain/codes.py`): refusals, failures, waits, warnings."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_lazy as _
+
+from accounts.domain.codes import Place, Retry, add_code
+
+# ---- refusals
+add_code(
+    "invalid_request",
+    400,
+    Retry.CHANGED,
+    _("A value of the request is out of its bounds."),
+    _("Correct the fields that `errors` names, within the bounds it gives."),
+)
+add_code(
+    "model_not_found",
+    400,
+    Retry.CHANGED,
+    _("There is no such model, or your organisation may not use it."),
+    _("Choose one of the models that GET /api/v1/models lists."),
+)
+add_code(
+    "already_finished",
+    409,
+    Retry.NO,
+    _("This generation has ended already."),
+    _("Nothing is to be done: what has ended cannot be cancelled."),
+)
+add_code(
+    "not_finished",
+    409,
+    Retry.STATE,
+    _("This generation has not ended yet."),
+    _("Cancel it first, or wait until it has ended."),
+    whole=True,
+)
+add_code(
+    "idempotency_in_progress",
+    409,
+    Retry.LATER,
+    _("The first request with this Idempotency-Key is still being taken."),
+    _("Send the same request again after a second."),
+    whole=True,
+)
+add_code(
+    "idempotency_key_reused",
+    422,
+    Retry.CHANGED,
+    _("This Idempotency-Key came with another body before."),
+    _("Use a new Idempotency-Key for a new request."),
+    whole=True,
+)
+add_code(
+    "queue_full",
+    429,
+    Retry.LATER,
+    _("Too many of your organisation's generations are waiting."),
+    _("Wait until some are drawn, or cancel some."),
+)
+
+# ---- why a generation failed: none of these is charged
+add_code(
+    "bad_frame",
+    0,
+    Retry.ANEW,
+    _("The model drew a broken picture, which is not delivered."),
+    _("Try another seed; if it goes on, tell the studio's operators: the model or a LoRA may be damaged."),
+    place=Place.GENERATION,
+)
+add_code(
+    "out_of_memory",
+    0,
+    Retry.ANEW,
+    _("The picture needs more memory than the GPU has."),
+    _("Ask for a smaller size."),
+    place=Place.GENERATION,
+    whole=True,
+)
+add_code(
+    "refused",
+    0,
+    Retry.CHANGED,
+    _("The model cannot draw what was asked for."),
+    _("Change the value that the message names."),
+    place=Place.GENERATION,
+)
+add_code(
+    "engine_error",
+    0,
+    Retry.ANEW,
+    _("The model failed while drawing."),
+    _("Ask for it once more; if it fails again, tell the studio's operators."),
+    place=Place.GENERATION,
+)
+add_code(
+    "lost",
+    0,
+    Retry.ANEW,
+    _("Every worker that took this on was lost while drawing it."),
+    _("Ask for a smaller size or fewer images; if it fails again, tell the studio's operators."),
+    place=Place.GENERATION,
+    whole=True,
+)
+
+# ---- why a generation waits, beside its turn
+add_code(
+    "paused",
+    0,
+    Retry.NO,
+    _("Staff have paused the queue."),
+    _("Nothing is to be done: what is waiting is kept and drawn afterwards."),
+    place=Place.QUEUE,
+)
+add_code(
+    "no_worker",
+    0,
+    Retry.NO,
+    _("No GPU worker is running for this model."),
+    _("Nothing is to be done: it is drawn as soon as one starts."),
+    place=Place.QUEUE,
+    whole=True,
+)
+add_code(
+    "loading",
+    0,
+    Retry.NO,
+    _("The GPU worker is loading the model."),
+    _("Nothing is to be done: it is drawn when the model is loaded."),
+    place=Place.QUEUE,
+    whole=True,
+)
+add_code(
+    "own_limit",
+    0,
+    Retry.NO,
+    _("As many of your generations are being drawn at once as your plan allows."),
+    _("Nothing is to be done: it is drawn when one of them has ended."),
+    place=Place.QUEUE,
+    whole=True,
+)
+
+# ---- what to know about a picture
+add_code(
+    "prompt_cut",
+    0,
+    Retry.ANEW,
+    _("The prompt was longer than the model reads; its end was left out."),
+    _("Say it in fewer words, the most important first."),
+    place=Place.WARNING,
+)
+add_code(
+    "negative_prompt_cut",
+    0,
+    Retry.ANEW,
+    _("The negative prompt was longer than the model reads; its end was left out."),
+    _("Say it in fewer words, the most important first."),
+    place=Place.WARNING,
+)
