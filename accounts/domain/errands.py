@@ -3,12 +3,16 @@
 An errand is inserted in the transaction that wants it, so a crash or a flushed Redis loses none. Workers claim one at a
 time; the finish says `WHERE fence = …`, so an errand whose lease ran out is finished by its new owner only. Handlers
 may run more than once and must bear that.
+
+Slow kinds are claimed apart from the quick ones, so that an export of hours holds up no e-mail. Their handlers call
+`Lease.keep` while they work: it renews the lease, and ends them when it is lost or when their process is to end.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -28,8 +32,20 @@ log = logging.getLogger(__name__)
 
 LEASE_S = 300
 MAX_ATTEMPTS = 8
+RENEW_S = 30  # how often `Lease.keep` asks the database
 BACK_OFF_S = 10  # doubled by every failed attempt
 MAX_BACK_OFF_S = 3600
+
+
+SLOW = (ErrandKind.EXPORT, ErrandKind.DELETE_TENANT, ErrandKind.DELETE_PICTURES)
+
+
+class LeaseLost(Exception):
+    """Another worker has the errand now: whatever is half done is that one's to do again."""
+
+
+class Interrupted(Exception):
+    """The process is to end: the errand goes back as it was, without having used an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,9 @@ _handlers: dict[str, Handler] = {}
 # Called after the commit of a transaction that added errands: whoever can wake a worker registers here.
 on_errand_added: list[Callable[[], object]] = []
 
+# Whether this process is to end: the worker registers its own question here.
+is_ending: list[Callable[[], bool]] = []
+
 # Lost leases count as attempts, so an errand that kills its worker ends as failed too.
 _CLAIM_SQL = """
 UPDATE accounts_errand SET fence = fence + 1, attempt = attempt + 1,
@@ -60,6 +79,7 @@ UPDATE accounts_errand SET fence = fence + 1, attempt = attempt + 1,
  WHERE id = (
    SELECT id FROM accounts_errand
     WHERE failed_at IS NULL AND due_at <= now() AND (lease_until IS NULL OR lease_until < now()) AND attempt < %(most)s
+      AND (%(slow)s::boolean IS NULL OR (kind = ANY(%(kinds)s)) = %(slow)s)
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, tenant_id AS tenant, kind, ref, data, attempt, fence
 """
@@ -67,6 +87,13 @@ _GIVE_UP_SQL = """
 UPDATE accounts_errand SET failed_at = now(), lease_until = NULL,
        error = CASE error WHEN '' THEN 'the worker was lost during the last attempt' ELSE error END
  WHERE failed_at IS NULL AND attempt >= %(most)s AND lease_until < now()
+"""
+_RENEW_SQL = """
+UPDATE accounts_errand SET lease_until = now() + make_interval(secs => %(lease_s)s)
+ WHERE id = %(id)s AND fence = %(fence)s
+"""
+_GIVE_BACK_SQL = """
+UPDATE accounts_errand SET lease_until = NULL, attempt = attempt - 1 WHERE id = %(id)s AND fence = %(fence)s
 """
 _DONE_SQL = "DELETE FROM accounts_errand WHERE id = %(id)s AND fence = %(fence)s"
 _RETRY_SQL = """
@@ -110,11 +137,35 @@ def add_errand(
     return row.id
 
 
-def claim_errand(worker: str) -> ClaimedErrand | None:
-    """Take the errand that has been due longest, under a lease of `LEASE_S`; `None` when there is nothing to do."""
+class Lease:
+    """A claimed errand's lease, for handlers that work long: call `keep` often, it asks only every `RENEW_S`."""
+
+    def __init__(self, claimed: ClaimedErrand) -> None:
+        self._claimed = claimed
+        self._asked_at = time.monotonic()
+
+    def keep(self) -> bool:
+        """Renew the lease where it is time to; whether it was. Raises `LeaseLost` and `Interrupted`."""
+        if any(ending() for ending in is_ending):
+            raise Interrupted
+        if time.monotonic() - self._asked_at < RENEW_S:
+            return False
+        self._asked_at = time.monotonic()
+        with across_tenants():
+            if not execute(_RENEW_SQL, id=self._claimed.id, fence=self._claimed.fence, lease_s=LEASE_S):
+                raise LeaseLost
+        return True
+
+
+def claim_errand(worker: str, *, slow: bool | None = None) -> ClaimedErrand | None:
+    """Take the errand that has been due longest, under a lease of `LEASE_S`; `None` when there is nothing to do.
+
+    `slow` asks for the slow kinds only, or for the others only.
+    """
     with across_tenants(), transaction.atomic():
         execute(_GIVE_UP_SQL, most=MAX_ATTEMPTS)
-        row = fetch_one(_CLAIM_SQL, lease_s=LEASE_S, most=MAX_ATTEMPTS)
+        kinds = [kind.value for kind in SLOW]
+        row = fetch_one(_CLAIM_SQL, lease_s=LEASE_S, most=MAX_ATTEMPTS, slow=slow, kinds=kinds)
     if row is None:
         return None
     claimed = ClaimedErrand(**{**row, "data": json.loads(row["data"])})  # Django's connection leaves jsonb as text
@@ -128,6 +179,11 @@ def run_errand(claimed: ClaimedErrand) -> Outcome:
         handler = _handlers[claimed.kind]
         with across_tenants() if claimed.tenant is None else in_tenant(claimed.tenant):
             handler(claimed)
+    except LeaseLost:
+        return "lost"
+    except Interrupted:
+        with across_tenants():
+            return "retry" if execute(_GIVE_BACK_SQL, id=claimed.id, fence=claimed.fence) else "lost"
     except Exception as error:  # whatever a handler raises is written into the row and tried again
         log.exception("errand failed", extra={"errand": str(claimed.id), "kind": claimed.kind})
         return _write_failure(claimed, f"{type(error).__name__}: {error}")

@@ -1,13 +1,21 @@
-"""The errand worker: the GPU worker's loop around errands. Loads no torch."""
+"""The errand worker: the GPU worker's loop around errands, twice. Loads no torch.
+
+Quick errands (e-mails, files) have the main thread and its wake-ups; the slow ones (exports, deletions) have a thread
+of their own that looks every two seconds, so that neither holds the other up.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
+import threading
+from collections.abc import Callable
+
+from django.db import connection
 
 from accounts.domain import mail  # noqa: F401  (registers the handler that sends e-mails)
-from accounts.domain.errands import claim_errand, run_errand
+from accounts.domain.errands import claim_errand, is_ending, run_errand
 from accounts.logcontext import bind_log
 from accounts.valkey import blocking_connection
 from generation.domain import remove  # noqa: F401  (registers the handler that deletes files)
@@ -20,22 +28,81 @@ from generation.worker.wakeups import WakeUps
 
 logger = logging.getLogger(__name__)
 
+SLOW_IDLE_S = 2.0
+
 
 def serve_errands(*, lane: str, stop: StopFlag) -> None:
-    """Run errands until asked to end. One at a time: a long one is another process's reason to exist."""
+    """Run errands until asked to end: one quick and one slow at a time. What more is needed is another process."""
     wakeups = WakeUps(
         queue=errand_queue(lane=lane),
         name=f"errands-{socket.gethostname()}-{os.getpid()}",
         connection=blocking_connection(),
         job_class=StudioJob,
     )
+    ending: Callable[[], bool] = lambda: stop.asked  # noqa: E731  (it is taken out of the list again)
+    is_ending.append(ending)
+    slow = SlowErrands(stop)
+    slow.start()
     logger.info("errand worker is ready")
-    loop.work(errand_turn, wakeups=wakeups, stop=stop)
+    try:
+        loop.work(errand_turn, wakeups=wakeups, stop=stop)
+    finally:
+        slow.finish()
+        is_ending.remove(ending)
+
+
+class SlowErrands:
+    """The thread that does the slow kinds."""
+
+    def __init__(self, stop: StopFlag) -> None:
+        self._stop = stop
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="slow errands")
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for its end, which `Lease.keep` brings soon after the stop; raises what ended it before."""
+        self._stop.ask()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            loop.work(slow_turn, wakeups=NoWakeUps(), stop=self._stop, idle_s=SLOW_IDLE_S)
+        except BaseException as error:  # half a worker would look alive: the process ends, and is started again
+            self._error = error
+            self._stop.ask()
+        finally:
+            connection.close()
+
+
+class NoWakeUps:
+    """Waiting without Redis."""
+
+    def wait(self, seconds: float, *, stop: StopFlag) -> None:
+        """Sleep, sooner awake when asked to end."""
+        stop.wait(seconds)
+
+    def leave(self) -> None:
+        """Nothing to sign off from."""
 
 
 def errand_turn() -> bool:
-    """Claim one errand and run it; whether there was one."""
-    claimed = claim_errand(f"{socket.gethostname()}-{os.getpid()}")
+    """Claim one quick errand and run it; whether there was one."""
+    return _turn(slow=False)
+
+
+def slow_turn() -> bool:
+    """The same for the slow kinds."""
+    return _turn(slow=True)
+
+
+def _turn(*, slow: bool) -> bool:
+    claimed = claim_errand(f"{socket.gethostname()}-{os.getpid()}", slow=slow)
     if claimed is None:
         return False
     with bind_log(tenant=claimed.tenant, errand=claimed.id, kind=claimed.kind):

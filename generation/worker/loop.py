@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from django.db import connection
 
 from generation.worker.database import UNREACHABLE
 from generation.worker.stop import StopFlag
-from generation.worker.wakeups import WakeUps
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +17,17 @@ IDLE_S = 5.0  # the longest sleep between two claims
 _BACK_OFF_S = 1.0
 
 
-def work(turn: Callable[[], bool], *, wakeups: WakeUps, stop: StopFlag, idle_s: float = IDLE_S) -> None:
+class Waiting(Protocol):
+    """How a worker waits when there is nothing to do: `WakeUps`, or plain sleep."""
+
+    def wait(self, seconds: float, *, stop: StopFlag) -> None:
+        """Return at a wake-up, after the time, or when asked to end."""
+
+    def leave(self) -> None:
+        """The worker ends."""
+
+
+def work(turn: Callable[[], bool], *, wakeups: Waiting, stop: StopFlag, idle_s: float = IDLE_S) -> None:
     """Run turns until asked to end. A turn says whether it found work.
 
     Neither Redis nor PostgreSQL going away ends it.

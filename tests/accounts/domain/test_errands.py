@@ -11,7 +11,16 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from accounts.domain import errands
-from accounts.domain.errands import ClaimedErrand, add_errand, claim_errand, errand, run_errand
+from accounts.domain.errands import (
+    ClaimedErrand,
+    Interrupted,
+    Lease,
+    LeaseLost,
+    add_errand,
+    claim_errand,
+    errand,
+    run_errand,
+)
 from accounts.enums import ErrandKind
 from accounts.models import Errand
 from accounts.tenancy import across_tenants, current_scope, in_tenant
@@ -197,6 +206,57 @@ def test_parallel_claims_take_each_errand_once(db: None) -> None:
         thread.join(timeout=60)
     assert len(taken) == len(set(taken)) == 20
     assert connection.in_atomic_block is False
+
+
+def test_slow_kinds_are_claimed_apart(handler: Handler, alice: Person) -> None:
+    with in_tenant(alice.tenant.pk):
+        add_errand(kind=ErrandKind.EXPORT, tenant=alice.tenant.pk)
+        add_errand(kind=KIND, tenant=alice.tenant.pk)
+    quick = claim_errand("test", slow=False)
+    assert quick is not None and quick.kind == KIND and claim_errand("test", slow=False) is None
+    slow = claim_errand("test", slow=True)
+    assert slow is not None and slow.kind == ErrandKind.EXPORT and claim_errand("test", slow=True) is None
+
+
+def test_lease_is_renewed_while_the_handler_works(
+    handler: Handler, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with in_tenant(alice.tenant.pk):
+        add_errand(kind=KIND, tenant=alice.tenant.pk)
+    claimed = claim()
+    lease = Lease(claimed)
+    assert lease.keep() is False, "it asks the database now and then only"
+    monkeypatch.setattr(errands, "RENEW_S", 0)
+    change(lease_until=timezone.now())
+    with in_tenant(alice.tenant.pk):
+        assert lease.keep() is True
+    assert rows()[0].lease_until > timezone.now() + timedelta(seconds=errands.LEASE_S - 30)
+    change(lease_until=timezone.now() - timedelta(seconds=1))
+    second = claim()
+    with pytest.raises(LeaseLost):
+        lease.keep()
+    assert Lease(second).keep() is True
+
+
+def test_handler_that_lost_its_lease_changes_nothing(handler: Handler, alice: Person) -> None:
+    handler.error = LeaseLost()
+    with in_tenant(alice.tenant.pk):
+        add_errand(kind=KIND, tenant=alice.tenant.pk)
+    assert run_errand(claim()) == "lost"
+    assert (rows()[0].error, rows()[0].attempt) == ("", 1)
+
+
+def test_ending_process_gives_its_errand_back(handler: Handler, alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_tenant(alice.tenant.pk):
+        add_errand(kind=KIND, tenant=alice.tenant.pk)
+    claimed = claim()
+    monkeypatch.setattr(errands, "is_ending", [lambda: True])
+    with pytest.raises(Interrupted):
+        Lease(claimed).keep()
+    handler.error = Interrupted()
+    assert run_errand(claimed) == "retry"
+    assert (rows()[0].attempt, rows()[0].lease_until, rows()[0].error) == (0, None, "")
+    assert claim().attempt == 1, "at once, by another process"
 
 
 def test_kind_has_one_handler(handler: Handler) -> None:
