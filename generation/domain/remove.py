@@ -7,9 +7,9 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.domain.errands import ClaimedErrand, add_errand, errand
+from accounts.domain.media import delete_files
 from accounts.enums import ErrandKind
 from accounts.tenancy import current_tenant
-from generation.domain.storage import delete_files
 from generation.enums import FINAL
 from generation.errors import GenerationNotFound, NotFinished
 from generation.models import Generation, Idempotency, Image, Receipt

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from accounts.domain.media import delete_files, media_path
 from accounts.domain.sql import fetch_all
 
 logger = logging.getLogger(__name__)
@@ -72,36 +72,6 @@ def image_paths(*, row: Owned, index: int, fmt: str) -> ImagePaths:
     return ImagePaths(file=f"{name}.{EXTENSIONS[fmt]}", thumbnail=f"{name}-thumb.webp")
 
 
-def write_atomic(path: str, data: bytes) -> None:
-    """Write a file under its name only when all of it is on the disk. Raises OSError; then nothing is left behind."""
-    target = _inside(path)
-    _make_folders(target.parent)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-
-
-def delete_files(paths: Iterable[str]) -> int:
-    """Delete files; returns how many were there. Raises ValueError for a path outside of `STUDIO_MEDIA`, OSError."""
-    deleted = 0
-    for path in [_inside(path) for path in paths]:
-        try:
-            path.unlink()
-            deleted += 1
-        except FileNotFoundError:
-            continue
-    return deleted
-
-
 def janitor(*, older_than_s: float = OLD_ENOUGH_S, delete: bool = True) -> JanitorReport:
     """Compare the folder with the rows, both ways. Runs under the worker's role, which sees every tenant's images.
 
@@ -116,7 +86,7 @@ def janitor(*, older_than_s: float = OLD_ENOUGH_S, delete: bool = True) -> Janit
     last = UUID(int=0)
     while rows := fetch_all(_PAGE_SQL, after=last, limit=_BATCH):
         last, checked = rows[-1]["id"], checked + len(rows)
-        missing += [path for row in rows for path in (row["file"], row["thumbnail"]) if not _inside(path).is_file()]
+        missing += [path for row in rows for path in (row["file"], row["thumbnail"]) if not media_path(path).is_file()]
     if missing:
         logger.error("%d files of images are not there, the first: %s", len(missing), missing[0])
     if delete and orphans:
@@ -150,30 +120,3 @@ def _list_files(*, older_than_s: float) -> Iterator[str]:
 
 def _batches(paths: list[str]) -> Iterator[list[str]]:
     return (paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH))
-
-
-def _inside(path: str) -> Path:
-    """The absolute path; raises ValueError where it leads out of `STUDIO_MEDIA`."""
-    pure = Path(path)
-    if pure.is_absolute() or ".." in pure.parts or "\x00" in path or not pure.parts:
-        raise ValueError(f"not a path under STUDIO_MEDIA: {path!r}")
-    return Path(settings.STUDIO_MEDIA) / pure
-
-
-def _make_folders(folder: Path) -> None:
-    """Make what is missing, each folder private and on the disk before anything is put into it."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
-        new.mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(new.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
+from accounts.domain.media import delete_files, write_atomic
 from accounts.logcontext import bind_log
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_running
 from generation.domain.claim import ClaimedRow
 from generation.domain.finish import StoredImage, fail_row, finish_slice, release_row
-from generation.domain.storage import ImagePaths, delete_files, image_paths, write_atomic
+from generation.domain.storage import ImagePaths, image_paths
 from generation.engine.errors import BadFrame, OutOfMemory, RowRefused
 from generation.worker.database import insist
 from generation.worker.leases import Leases

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from accounts.domain.errands import claim_errand, run_errand
+from accounts.domain.media import delete_files, write_atomic
 from accounts.tenancy import in_tenant
 from generation.domain.finish import StoredImage, finish_slice
 from generation.domain.remove import remove_generation
-from generation.domain.storage import delete_files, image_paths, janitor, write_atomic
+from generation.domain.storage import image_paths, janitor
 from tests.factories import Person
 from tests.generation.domain.desk import Look, claim, draw, submit
 
