@@ -16,6 +16,7 @@ class StudioError(Exception):
 
     kind: Kind = "invalid"
     code = "invalid"
+    limit: str | None = None  # the limit that refused, where one did: "images_per_day"
 
     def __init__(
         self,
@@ -195,3 +196,16 @@ class Unavailable(StudioError):
 
     kind = "unavailable"
     code = "unavailable"
+
+
+class StorageFull(StudioError):
+    """A tenant's pictures take as much as its plan allows. No waiting helps, deleting does: so it is no 429."""
+
+    kind = "conflict"
+    code = "storage_full"
+
+    def __init__(self, message: str, *, used: int, quota: int) -> None:
+        super().__init__(message)
+        self.limit = "storage_bytes"
+        self.used = used
+        self.quota = quota

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accounts.errors import StudioError
+from accounts.errors import QuotaExceeded, StudioError
 
 
 class ModelNotFound(StudioError):
@@ -58,6 +58,7 @@ class KeyReused(StudioError):
     code = "idempotency_key_reused"
 
 
-class QueueFull(StudioError):
-    kind = "limited"
+class QueueFull(QuotaExceeded):
+    """As many generations of a tenant wait as its plan lets wait."""
+
     code = "queue_full"

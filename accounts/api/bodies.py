@@ -38,8 +38,9 @@ def problem_body(
     instance: str = "",
     request_id: str = "",
     errors: Mapping[str, list[str]] | None = None,
+    limit: str | None = None,
 ) -> dict[str, Any]:
-    """The members of RFC 9457, our `code` and `request_id`, and `errors` by field where there are any."""
+    """The members of RFC 9457, our `code` and `request_id`, `errors` by field and `limit` where there are any."""
     body: dict[str, Any] = {
         "type": f"urn:qwenstudio:problem:{code}",
         "title": HTTPStatus(status).phrase,
@@ -51,6 +52,8 @@ def problem_body(
     }
     if errors:
         body["errors"] = dict(errors)
+    if limit:
+        body["limit"] = limit
     return body
 
 

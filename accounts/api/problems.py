@@ -47,6 +47,7 @@ def answer_exception(error: Exception, context: dict[str, Any]) -> Response:
             error.message,
             path=path,
             errors=error.fields,
+            limit=error.limit,
             headers=problem_headers(error),
         )
     status, code, detail, errors, headers = _of_framework(error)
@@ -60,7 +61,13 @@ def answer_exception(error: Exception, context: dict[str, Any]) -> Response:
 def problem_response(error: StudioError, *, path: str = "") -> HttpResponse:
     """The same answer outside of the framework: for middleware and plain views."""
     body = problem_body(
-        status_of(error), error.code, error.message, instance=path, request_id=_request_id(), errors=error.fields
+        status_of(error),
+        error.code,
+        error.message,
+        instance=path,
+        request_id=_request_id(),
+        errors=error.fields,
+        limit=error.limit,
     )
     return HttpResponse(
         problem_bytes(body), status=status_of(error), content_type=PROBLEM_TYPE, headers=problem_headers(error)
@@ -68,9 +75,16 @@ def problem_response(error: StudioError, *, path: str = "") -> HttpResponse:
 
 
 def _answer(
-    status: int, code: str, detail: str, *, path: str, errors: dict[str, list[str]], headers: dict[str, str]
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    path: str,
+    errors: dict[str, list[str]],
+    headers: dict[str, str],
+    limit: str | None = None,
 ) -> Response:
-    body = problem_body(status, code, detail, instance=path, request_id=_request_id(), errors=errors)
+    body = problem_body(status, code, detail, instance=path, request_id=_request_id(), errors=errors, limit=limit)
     return Response(body, status=status, headers=headers, content_type=PROBLEM_TYPE)
 
 

@@ -19,6 +19,7 @@ PROBLEM = {
         "instance": {"type": "string", "example": "/api/v1/images"},
         "code": {"type": "string", "example": "invalid_api_key"},
         "request_id": {"type": "string"},
+        "limit": {"type": "string", "example": "images_per_day", "description": "The limit that refused."},
         "errors": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
     },
 }

@@ -15,7 +15,11 @@ from accounts.errors import InvalidField
 
 MAX_LIMIT = 2**31 - 1
 MAX_LARGE_LIMIT = 2**53 - 1  # milliseconds and bytes; what JavaScript still counts exactly
-_LARGE = ("gpu_ms_per_day", "gpu_ms_per_month", "tokens_per_day", "storage_bytes")
+_SMALL_MOST = 32_767  # columns of 16 bits
+_MOST = {
+    **dict.fromkeys(("gpu_ms_per_day", "gpu_ms_per_month", "tokens_per_day", "storage_bytes"), MAX_LARGE_LIMIT),
+    **dict.fromkeys(("weight", "max_steps", "max_images"), _SMALL_MOST),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,9 @@ class PlanLimits:
     max_steps: int
     max_images: int
     requests_per_minute: int
+    tenant_requests_per_minute: int
     chat_requests_per_minute: int
+    cancels_per_day: int | None
     storage_bytes: int | None
     retention_days: int | None
 
@@ -64,7 +70,7 @@ PLAN_COLUMNS = tuple(field.name for field in fields(PlanLimits))
 TENANT_LIMITS = tuple(name for name in PLAN_COLUMNS if name != "slug")
 # Of these a plan may set none.
 _UNLIMITED = ("gpu_ms_per_day", "gpu_ms_per_month", "images_per_day", "images_per_month", "tokens_per_day")
-UNLIMITED = (*_UNLIMITED, "storage_bytes", "retention_days")
+UNLIMITED = (*_UNLIMITED, "cancels_per_day", "storage_bytes", "retention_days")
 BUDGET_LIMITS = tuple(field.name for field in fields(Budget))
 KEY_LIMITS = tuple(field.name for field in fields(KeyLimits))
 
@@ -77,9 +83,14 @@ def check_limits(limits: Mapping[str, object], *, allowed: Collection[str], unli
             raise InvalidField(f"unknown limit {str(name)[:40]!r}; use some of {known}", field="limits")
         if value is None and name in unlimited:
             continue
-        most = MAX_LARGE_LIMIT if name in _LARGE else MAX_LIMIT
+        most = most_of(name)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
             raise InvalidField(f"{name} must be a whole number from 1 to {most}", field="limits")
+
+
+def most_of(name: str) -> int:
+    """The largest value that a limit may have."""
+    return _MOST.get(name, MAX_LIMIT)
 
 
 def read_plan(row: Mapping[str, Any]) -> PlanLimits:

@@ -145,6 +145,39 @@ class Migration(migrations.Migration):
             field=models.BigIntegerField(default=0, editable=False, verbose_name="bytes stored"),
         ),
         migrations.AddField(
+            model_name="plan",
+            name="tenant_requests_per_minute",
+            field=models.PositiveIntegerField(
+                default=6000,
+                help_text="Of all keys and members of a tenant: more keys are no more requests.",
+                verbose_name="requests a minute of all together",
+            ),
+        ),
+        migrations.AddField(
+            model_name="plan",
+            name="cancels_per_day",
+            field=models.PositiveIntegerField(
+                blank=True,
+                default=5000,
+                help_text="Beyond it nothing new is taken until tomorrow: refunds are free, their rows are not.",
+                null=True,
+                verbose_name="cancelled while waiting, a day",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="plan",
+            name="requests_per_minute",
+            field=models.PositiveIntegerField(
+                default=600, help_text="Of one key, or of one member without a key.", verbose_name="requests a minute"
+            ),
+        ),
+        migrations.AddField(
+            model_name="ledgerentry",
+            name="label",
+            field=models.CharField(blank=True, default="", max_length=60, verbose_name="model"),
+            preserve_default=False,
+        ),
+        migrations.AddField(
             model_name="tokendirectory",
             name="ref",
             field=models.UUIDField(null=True),
@@ -194,6 +227,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="ledgerentry",
             index=models.Index(fields=["-created_at", "-id"], name="accounts_ledger_all"),
+        ),
+        migrations.AddIndex(
+            model_name="ledgerentry",
+            index=models.Index(
+                condition=models.Q(("kind", "refund"), ("metric", "images"), ("reason", "canceled")),
+                fields=["tenant", "charged_on"],
+                name="accounts_ledger_cancels",
+            ),
         ),
         migrations.AddField(
             model_name="export",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -25,6 +26,7 @@ class LedgerEntry(TenantModel):
     user = models.UUIDField(_("member"), null=True)
     key = models.UUIDField(_("key"), null=True)
     reason = models.CharField(_("reason"), max_length=200, blank=True)
+    label = models.CharField(_("model"), max_length=60, blank=True)  # what did the work; outlives the work's own row
     charged_on = models.DateField(_("charged on"))  # the UTC day of the reserve, for the refund and settle too
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -37,6 +39,12 @@ class LedgerEntry(TenantModel):
             models.Index(fields=["tenant", "ref"], name="accounts_ledger_ref"),
             models.Index(fields=["tenant", "charged_on"], name="accounts_ledger_day"),
             models.Index(fields=["-created_at", "-id"], name="accounts_ledger_all"),  # staff's list
+            # what was cancelled while it waited
+            models.Index(
+                fields=["tenant", "charged_on"],
+                name="accounts_ledger_cancels",
+                condition=Q(kind="refund", metric="images", reason="canceled"),
+            ),
         ]
 
 

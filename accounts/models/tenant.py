@@ -37,8 +37,22 @@ class Plan(models.Model):
     max_pixels = models.PositiveIntegerField(_("pixels per image"), default=2048 * 2048)
     max_steps = models.PositiveSmallIntegerField(_("steps"), default=50)
     max_images = models.PositiveSmallIntegerField(_("images per request"), default=10)
-    requests_per_minute = models.PositiveIntegerField(_("requests a minute"), default=600)
+    requests_per_minute = models.PositiveIntegerField(
+        _("requests a minute"), default=600, help_text=_("Of one key, or of one member without a key.")
+    )
+    tenant_requests_per_minute = models.PositiveIntegerField(
+        _("requests a minute of all together"),
+        default=6000,
+        help_text=_("Of all keys and members of a tenant: more keys are no more requests."),
+    )
     chat_requests_per_minute = models.PositiveIntegerField(_("chat requests a minute"), default=30)
+    cancels_per_day = models.PositiveIntegerField(
+        _("cancelled while waiting, a day"),
+        null=True,
+        blank=True,
+        default=5000,
+        help_text=_("Beyond it nothing new is taken until tomorrow: refunds are free, their rows are not."),
+    )
     storage_bytes = models.BigIntegerField(_("storage in bytes"), null=True, blank=True)
     retention_days = models.PositiveIntegerField(_("days images are kept"), null=True, blank=True)
 

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from accounts.api.permissions import ANYBODY_KNOWN
 from accounts.api.views import CountedView, check_parameters
 from accounts.domain.callers import Caller
-from accounts.domain.quotas import LimitLeft, usage_left
+from accounts.domain.left import LimitLeft, usage_left
 from generation.api import descriptions as describe
 
 # What a request may be, as a client wants to know it before it asks.

@@ -116,7 +116,8 @@ SELECT id FROM back
 """  # noqa: S608  (only constants of this package are put in, here and below)
 
 _FREE = """(
-  coalesce((SELECT p.concurrent_generations FROM accounts_tenant t JOIN accounts_plan p ON p.id = t.plan_id
+  coalesce((SELECT coalesce((t.limits ->> 'concurrent_generations')::bigint, p.concurrent_generations)
+              FROM accounts_tenant t JOIN accounts_plan p ON p.id = t.plan_id
              WHERE t.id = c.tenant AND t.suspended_at IS NULL), 0)
   - (SELECT sum(r.running) FROM generation_fairclock r WHERE r.tenant = c.tenant))"""
 

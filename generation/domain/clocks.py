@@ -55,7 +55,8 @@ WITH truth AS (
 ),
 wanted AS (
   SELECT c.id, coalesce(t.queued, 0) AS queued, coalesce(t.queued_ms, 0) AS queued_ms,
-         coalesce(t.running, 0) AS running, coalesce(t.running_ms, 0) AS running_ms, p.weight
+         coalesce(t.running, 0) AS running, coalesce(t.running_ms, 0) AS running_ms,
+         coalesce((a.limits ->> 'weight')::int, p.weight) AS weight
     FROM generation_fairclock c
     LEFT JOIN truth t ON t.tenant = c.tenant
     LEFT JOIN accounts_tenant a ON a.id = c.tenant LEFT JOIN accounts_plan p ON p.id = a.plan_id
@@ -91,8 +92,10 @@ def enter_queue(*, lane: str, pool: str, tenant: UUID, weight: int, ms: int, lim
     row = fetch_one(_ENTER_SQL, lane=lane, pool=pool, tenant=tenant, weight=weight, ms=ms, limit=limit)
     if row is None:
         raise QueueFull(
-            f"{limit} generations of yours are waiting, which is your plan's limit: wait for one or cancel one",
+            f"{limit} generations of your tenant are waiting, which is its limit: wait for one or cancel one",
+            limit="queue_length",
             retry_after_s=10,
+            quota=limit,
         )
 
 

@@ -17,6 +17,7 @@ from django.db import transaction
 
 from accounts.domain.quotas import refund, settle
 from accounts.domain.sql import execute, fetch_one
+from accounts.domain.stored import move_stored
 from accounts.enums import Metric
 from accounts.ids import uuid7
 from accounts.tenancy import current_scope, in_tenant
@@ -47,6 +48,7 @@ class StoredImage:
     format: str
     sha256: str
     bytes: int
+    thumbnail_bytes: int
     width: int
     height: int
     seed: int
@@ -54,7 +56,7 @@ class StoredImage:
 
 
 # What a statement below must return about the row it changed.
-LEFT_COLUMNS = f"""g.id, g.tenant_id, g."user", g.key, g.lane, g.pool, g.status, g.n, g.done, g.charged_on,
+LEFT_COLUMNS = f"""g.id, g.tenant_id, g."user", g.key, g.model_id, g.lane, g.pool, g.status, g.n, g.done, g.charged_on,
   g.estimate_ms, g.claimed_ms, g.cost_ms, {REMAINING_MS.format(row="g")} AS remaining_ms"""
 
 _FINISH_SQL = f"""
@@ -119,7 +121,7 @@ RETURNING {LEFT_COLUMNS}
 def finish_slice(
     *, row: ClaimedRow, images: Sequence[StoredImage], run_ms: float, warnings: Sequence[Mapping[str, str]] = ()
 ) -> Literal["finished", "continues", "lost"]:
-    """Deliver the pictures of a claimed row: images, receipts, ledger, clock and cost in one transaction.
+    """Deliver the pictures of a claimed row: images, receipts, ledger, clock, storage and cost in one transaction.
 
     `run_ms`: the row's share of the pass in GPU milliseconds. "continues": it has images left and waits for its next
     turn. "lost": nothing was written, the caller deletes its files.
@@ -136,6 +138,7 @@ def finish_slice(
         if not continues:
             charge_ending(changed, "settle")
         leave_run(changed, used_ms=run - changed["claimed_ms"])
+        move_stored(tenant=row.tenant, size=sum(image.bytes + image.thumbnail_bytes for image in images))
         if images and row.hardware:
             record_cost(
                 model=row.model,
@@ -217,9 +220,10 @@ def charge_ending(changed: Mapping[str, Any], ending: Ending) -> None:
         "key": changed["key"],
         "charged_on": changed["charged_on"],
         "reserved": reserved_amounts(estimate_ms=changed["estimate_ms"], n=changed["n"]),
+        "label": changed["model_id"],
     }
     if ending == "refund":
-        refund(**work)
+        refund(**work, reason=changed["status"])
     else:
         settle(**work, actual={Metric.GPU_MS: changed["cost_ms"], Metric.IMAGES: changed["done"]})
 
@@ -267,6 +271,7 @@ def _insert_images(row: ClaimedRow, images: Sequence[StoredImage]) -> None:
             format=image.format,
             sha256=image.sha256,
             bytes=image.bytes,
+            thumbnail_bytes=image.thumbnail_bytes,
             width=image.width,
             height=image.height,
             seed=image.seed,

@@ -52,8 +52,8 @@ _POOL_COLUMNS = f"""
        EXISTS (SELECT FROM generation_model o WHERE o.slug = w.model AND NOT o.enabled) AS model_off,
        p.paused_at IS NOT NULL AS paused, coalesce(p.paused_reason, '') AS paused_reason,
        (SELECT coalesce(sum(r.running), 0) FROM generation_fairclock r WHERE r.tenant = w.tenant)::int AS running,
-       (SELECT l.concurrent_generations FROM accounts_tenant t JOIN accounts_plan l ON l.id = t.plan_id
-         WHERE t.id = w.tenant) AS slots
+       (SELECT coalesce((t.limits ->> 'concurrent_generations')::bigint, l.concurrent_generations)
+          FROM accounts_tenant t JOIN accounts_plan l ON l.id = t.plan_id WHERE t.id = w.tenant) AS slots
 """  # noqa: S608  (a number of this module)
 _POOL_JOINS = """
   LEFT JOIN generation_pool p ON p.lane = w.lane AND p.name = w.pool

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from accounts.domain.errands import ClaimedErrand, add_errand, errand
 from accounts.domain.media import delete_files
+from accounts.domain.stored import move_stored
 from accounts.enums import ErrandKind
 from accounts.tenancy import current_tenant
 from generation.enums import FINAL
@@ -16,20 +17,26 @@ from generation.models import Generation, Idempotency, Image, Receipt
 
 
 def remove_generation(id: UUID) -> None:
-    """Delete an ended generation with its images and receipts. Raises `GenerationNotFound`, `NotFinished`."""
+    """Delete an ended generation with its images and receipts, and take them off the tenant's storage.
+
+    Raises `GenerationNotFound`, `NotFinished`.
+    """
     with transaction.atomic():
         row = Generation.objects.select_for_update().filter(pk=id).first()
         if row is None:
             raise GenerationNotFound
         if row.status not in FINAL:
             raise NotFinished("this generation has not ended yet: cancel it first")
-        images = list(Image.objects.filter(generation_id=id).values_list("file", "thumbnail"))
+        images = list(
+            Image.objects.filter(generation_id=id).values_list("file", "thumbnail", "bytes", "thumbnail_bytes")
+        )
         Receipt.objects.filter(image__generation_id=id).delete()
         Image.objects.filter(generation_id=id).delete()
         Idempotency.objects.filter(generation_id=id).delete()
         Generation.objects.filter(pk=id).delete()
         if images:
-            paths = [path for pair in images for path in pair]
+            move_stored(tenant=current_tenant(), size=-sum(large + small for _, _, large, small in images))
+            paths = [path for file, thumbnail, _, _ in images for path in (file, thumbnail)]
             add_errand(kind=ErrandKind.DELETE_FILES, ref=id, data={"paths": paths}, tenant=current_tenant())
 
 

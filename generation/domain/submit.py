@@ -1,6 +1,6 @@
 """Taking a request: one transaction with its idempotency row, its reserve, its place in the queue and the row itself.
 
-Order of locks, here and wherever a generation moves: idempotency, generation, counters, clock, cost.
+Order of locks, here and wherever a generation moves: idempotency, generation, counters, clock, tenant, cost.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from accounts.domain.callers import Caller
 from accounts.domain.quotas import reserve
 from accounts.domain.sql import fetch_one
+from accounts.domain.stored import check_stored
 from accounts.enums import Metric
 from accounts.errors import InvalidRequest
 from accounts.ids import uuid7
@@ -70,8 +71,8 @@ def submit_generation(
 ) -> Submitted:
     """Store a request and reserve what it will cost, all or nothing; after the commit, try to wake a worker.
 
-    Raises `ModelNotFound`, `InvalidRequest`, `QueueFull`, `QuotaExceeded`, `KeyReused` (the same key, another body);
-    then there is no row and no charge. Redis may be down or hang: then the sweep wakes the worker.
+    Raises `ModelNotFound`, `InvalidRequest`, `QueueFull`, `QuotaExceeded`, `StorageFull`, `KeyReused` (the same key,
+    another body); then there is no row and no charge. Redis may be down or hang: then the sweep wakes the worker.
     """
     scope = nullcontext() if current_scope().tenant == caller.tenant else in_tenant(caller.tenant)
     body = body_sha256 or hash_request(request)
@@ -152,6 +153,7 @@ def _key_names(caller: Caller, key: str) -> dict[str, object]:
 
 
 def _insert(caller: Caller, generation: Generation) -> None:
+    check_stored(caller)
     generation.charged_on = reserve(
         ref=generation.id,
         tenant=caller.tenant,
@@ -161,6 +163,7 @@ def _insert(caller: Caller, generation: Generation) -> None:
         key_limits=caller.key_limits,
         budget=caller.budget,
         amounts=reserved_amounts(estimate_ms=generation.estimate_ms, n=generation.n),
+        label=generation.model_id,
     )
     enter_queue(
         lane=generation.lane,

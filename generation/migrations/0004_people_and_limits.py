@@ -37,6 +37,11 @@ class Migration(migrations.Migration):
             field=models.CharField(blank=True, max_length=40, verbose_name="request"),
         ),
         migrations.AddField(
+            model_name="image",
+            name="thumbnail_bytes",
+            field=models.BigIntegerField(default=0),
+        ),
+        migrations.AddField(
             model_name="worker",
             name="drain_requested_at",
             field=models.DateTimeField(null=True, verbose_name="asked to finish and end"),

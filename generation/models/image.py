@@ -23,6 +23,7 @@ class Image(TenantModel):
     format = models.CharField(max_length=5, choices=OutputFormat.choices)
     sha256 = models.CharField(max_length=64)
     bytes = models.BigIntegerField()
+    thumbnail_bytes = models.BigIntegerField(default=0)  # counts for the tenant's storage like the file itself
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
     seed = models.BigIntegerField()

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.api.problems import problem_response
 from accounts.domain.callers import Caller
-from accounts.domain.quotas import usage_left
+from accounts.domain.left import usage_left
 from accounts.enums import Scope
 from accounts.errors import NotSignedIn
 from accounts.web.access import member_page

@@ -153,6 +153,7 @@ class Settler:
             format=picture.file.format,
             sha256=picture.sha256,
             bytes=len(picture.file.data),
+            thumbnail_bytes=len(picture.thumbnail.data),
             width=picture.file.width,
             height=picture.file.height,
             seed=dict(row.seeds)[index],

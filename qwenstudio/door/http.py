@@ -131,6 +131,7 @@ async def send_refusal(send: Send, request: Request, error: StudioError) -> None
         instance=request.path,
         request_id=request.id,
         errors=error.fields,
+        limit=error.limit,
     )
     headers = [(name.lower().encode(), value.encode()) for name, value in problem_headers(error).items()]
     await send_json(send, status_of(error), body, headers=[*headers, *own_headers(request)], media_type=PROBLEM_TYPE)

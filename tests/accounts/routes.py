@@ -18,7 +18,7 @@ from accounts.api.permissions import ANYBODY_KNOWN
 from accounts.api.serializers import StrictSerializer
 from accounts.api.views import NoSuchRoute, StudioView
 from accounts.domain.audit import current_actor
-from accounts.domain.quotas import usage_left
+from accounts.domain.left import usage_left
 from accounts.enums import Scope
 from accounts.errors import NotFound, QuotaExceeded
 from accounts.logcontext import log_fields

@@ -20,7 +20,7 @@ def problem(response: HttpResponse, *, status: int, code: str) -> dict[str, Any]
     assert response.status_code == status, response.content
     assert response.headers["Content-Type"] == "application/problem+json"
     body: dict[str, Any] = response.json()  # type: ignore[attr-defined]
-    assert body.keys() - {"errors"} == {"type", "title", "status", "detail", "instance", "code", "request_id"}
+    assert body.keys() - {"errors", "limit"} == {"type", "title", "status", "detail", "instance", "code", "request_id"}
     assert (body["status"], body["code"]) == (status, code)
     assert body["type"] == f"urn:qwenstudio:problem:{code}"
     assert body["request_id"] == response.headers["X-Request-ID"]
@@ -70,7 +70,7 @@ def test_absent_and_unknown_routes_answer_alike(alice: Person) -> None:
 
 def test_quota_says_which_limit_and_when(alice: Person) -> None:
     response = alice.api.get("/api/v1/raises/quota")
-    problem(response, status=429, code="quota_exceeded")
+    assert problem(response, status=429, code="quota_exceeded")["limit"] == "images_per_day"
     assert response.headers["Retry-After"] == "60"
     assert response.headers["RateLimit"] == '"images_per_day";r=0;t=60'
     assert response.headers["RateLimit-Policy"] == '"images_per_day";q=10;w=86400'

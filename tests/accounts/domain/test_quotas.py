@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.domain.callers import Caller, caller_of_member
-from accounts.domain.quotas import rebuild_counters, refund, reserve, settle, usage_left
+from accounts.domain.left import usage_left
+from accounts.domain.quotas import refund, reserve, settle
+from accounts.domain.rebuild import rebuild_counters
 from accounts.enums import EntryKind, Metric
 from accounts.errors import AlreadySettled, QuotaExceeded
 from accounts.ids import uuid7

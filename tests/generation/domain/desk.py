@@ -37,7 +37,8 @@ def draw(row: ClaimedRow) -> list[StoredImage]:
         StoredImage(
             index=index, file=f"{row.tenant}/x/2026-11/{row.id}-{index}-{row.fence}.png",
             thumbnail=f"{row.tenant}/x/2026-11/{row.id}-{index}-{row.fence}-thumb.webp", format="png", sha256="ab" * 32,
-            bytes=100, width=row.width, height=row.height, seed=seed, receipt={"seed": seed, "model": row.model},
+            bytes=100, thumbnail_bytes=10, width=row.width, height=row.height, seed=seed,
+            receipt={"seed": seed, "model": row.model},
         )
         for index, seed in row.seeds
     ]  # fmt: skip
