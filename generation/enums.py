@@ -38,6 +38,7 @@ class WorkerState(models.TextChoices):
     LOADING = "loading", _("loading")
     IDLE = "idle", _("idle")
     BUSY = "busy", _("drawing")
+    DRAINED = "drained", _("drained")
     STOPPING = "stopping", _("stopping")
     STOPPED = "stopped", _("stopped")
     FAILED = "failed", _("failed")

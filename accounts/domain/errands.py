@@ -21,10 +21,13 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts.domain.audit import record
 from accounts.domain.sql import execute, fetch_one
 from accounts.enums import ErrandKind
+from accounts.errors import NotFound
 from accounts.models import Errand
 from accounts.tenancy import across_tenants, in_tenant
 
@@ -171,6 +174,33 @@ def claim_errand(worker: str, *, slow: bool | None = None) -> ClaimedErrand | No
     claimed = ClaimedErrand(**{**row, "data": json.loads(row["data"])})  # Django's connection leaves jsonb as text
     log.info("errand claimed", extra={"errand": str(claimed.id), "kind": claimed.kind, "worker": worker})
     return claimed
+
+
+def retry_errand(errand_id: UUID) -> Errand:
+    """Let a failed errand begin anew, with all its tries. For staff; raises `NotFound`."""
+    with transaction.atomic():
+        row = _lock_failed(errand_id)
+        row.failed_at, row.attempt, row.lease_until, row.due_at = None, 0, None, Now()
+        row.save(update_fields=["failed_at", "attempt", "lease_until", "due_at"])
+        record("errand.retried", target=f"errand:{row.pk}", detail={"kind": row.kind}, tenant=row.tenant_id)
+        transaction.on_commit(_wake, robust=True)
+    return row
+
+
+def drop_errand(errand_id: UUID) -> Errand:
+    """Give a failed errand up for good: what it was to do never happens. For staff; raises `NotFound`."""
+    with transaction.atomic():
+        row = _lock_failed(errand_id)
+        record("errand.dropped", target=f"errand:{row.pk}", detail={"kind": row.kind}, tenant=row.tenant_id)
+        Errand.objects.filter(pk=row.pk).delete()
+    return row
+
+
+def _lock_failed(errand_id: UUID) -> Errand:
+    row = Errand.objects.select_for_update().filter(pk=errand_id, failed_at__isnull=False).first()
+    if row is None:
+        raise NotFound("no such failed errand")
+    return row
 
 
 def run_errand(claimed: ClaimedErrand) -> Outcome:

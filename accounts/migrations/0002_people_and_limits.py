@@ -201,7 +201,45 @@ class Migration(migrations.Migration):
                     ("delete_pictures", "delete a person's pictures"),
                 ],
                 max_length=30,
+                verbose_name="kind",
             ),
+        ),
+        migrations.AlterModelOptions(
+            name="errand",
+            options={"verbose_name": "errand", "verbose_name_plural": "errands"},
+        ),
+        migrations.AlterField(
+            model_name="errand",
+            name="attempt",
+            field=models.PositiveSmallIntegerField(default=0, verbose_name="tries"),
+        ),
+        migrations.AlterField(
+            model_name="errand",
+            name="created_at",
+            field=models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name="made"),
+        ),
+        migrations.AlterField(
+            model_name="errand",
+            name="due_at",
+            field=models.DateTimeField(default=django.utils.timezone.now, verbose_name="due"),
+        ),
+        migrations.AlterField(
+            model_name="errand",
+            name="error",
+            field=models.CharField(blank=True, max_length=500, verbose_name="error"),
+        ),
+        migrations.AlterField(
+            model_name="errand",
+            name="failed_at",
+            field=models.DateTimeField(null=True, verbose_name="failed"),
+        ),
+        migrations.AlterModelOptions(
+            name="membership",
+            options={
+                "permissions": [("manage_members", "Can decide who belongs to a tenant")],
+                "verbose_name": "member",
+                "verbose_name_plural": "members",
+            },
         ),
         migrations.AlterField(
             model_name="tokendirectory",
@@ -234,6 +272,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("kind", "refund"), ("metric", "images"), ("reason", "canceled")),
                 fields=["tenant", "charged_on"],
                 name="accounts_ledger_cancels",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="counter",
+            index=models.Index(
+                condition=models.Q(("period", "day"), ("scope", "tenant")),
+                fields=["starts_on", "metric"],
+                name="accounts_counter_day",
             ),
         ),
         migrations.AddField(

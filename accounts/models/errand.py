@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts.enums import ErrandKind
 from accounts.ids import uuid7
@@ -22,18 +23,20 @@ class Errand(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey("accounts.Tenant", on_delete=models.CASCADE, related_name="+", null=True)
-    kind = models.CharField(max_length=30, choices=ErrandKind.choices)
+    kind = models.CharField(_("kind"), max_length=30, choices=ErrandKind.choices)
     ref = models.UUIDField(null=True)
     data = models.JSONField(default=dict)
-    due_at = models.DateTimeField(default=timezone.now)
-    attempt = models.PositiveSmallIntegerField(default=0)
+    due_at = models.DateTimeField(_("due"), default=timezone.now)
+    attempt = models.PositiveSmallIntegerField(_("tries"), default=0)
     fence = models.BigIntegerField(default=0)
     lease_until = models.DateTimeField(null=True)
-    failed_at = models.DateTimeField(null=True)
-    error = models.CharField(max_length=500, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    failed_at = models.DateTimeField(_("failed"), null=True)
+    error = models.CharField(_("error"), max_length=500, blank=True)
+    created_at = models.DateTimeField(_("made"), default=timezone.now, editable=False)
 
     objects: ClassVar[TenantManager[Self]] = TenantManager()
 
     class Meta:
+        verbose_name = _("errand")
+        verbose_name_plural = _("errands")
         indexes = [models.Index(fields=["due_at"], name="accounts_errand_due", condition=Q(failed_at=None))]

@@ -68,6 +68,14 @@ class Counter(TenantModel):
                 "tenant", "scope", "scope_id", "metric", "period", "starts_on", name="accounts_counter_unique"
             )
         ]
+        indexes = [
+            # what all tenants used on one day, for staff
+            models.Index(
+                fields=["starts_on", "metric"],
+                name="accounts_counter_day",
+                condition=models.Q(scope="tenant", period="day"),
+            )
+        ]
 
 
 class LimitNotice(TenantModel):

@@ -115,6 +115,8 @@ class Membership(models.Model):
     class Meta:
         verbose_name = _("member")
         verbose_name_plural = _("members")
+        # Django's own three are not enough: whoever makes owners decides who sees a tenant's pictures.
+        permissions = [("manage_members", "Can decide who belongs to a tenant")]
         constraints = [models.UniqueConstraint("tenant", "user", name="accounts_membership_unique")]
 
     def __str__(self) -> str:

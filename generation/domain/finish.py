@@ -24,6 +24,7 @@ from accounts.tenancy import current_scope, in_tenant
 from generation.domain.claim import MAX_LOST, ClaimedRow
 from generation.domain.clocks import REMAINING_MS, move_clock
 from generation.domain.cost import record_cost
+from generation.domain.failures import FailureNote, write_failure
 from generation.domain.receipts import sign_receipt
 from generation.domain.submit import reserved_amounts
 from generation.enums import FINAL, Status
@@ -154,8 +155,13 @@ def finish_slice(
     return "continues" if continues else "finished"
 
 
-def fail_row(*, row: ClaimedRow, code: str, message: str, retry: bool) -> Literal["failed", "retried", "lost"]:
-    """The row failed by itself. Up to three times it goes back to the queue; then it ends, with a full refund."""
+def fail_row(
+    *, row: ClaimedRow, code: str, message: str, retry: bool, note: FailureNote | None = None
+) -> Literal["failed", "retried", "lost"]:
+    """The row failed by itself. Up to three times it goes back to the queue; then it ends, with a full refund.
+
+    `note`: what its worker knows about it, for staff; each failed try leaves one.
+    """
     with scope_of(row.tenant), transaction.atomic():
         changed = fetch_one(
             _FAIL_SQL, code=code[:40], message=_clean(message), retry=retry, most=MAX_ATTEMPTS, **_names(row)
@@ -166,6 +172,8 @@ def fail_row(*, row: ClaimedRow, code: str, message: str, retry: bool) -> Litera
             charge_ending(changed, "refund")
         elif changed["status"] == Status.CANCELED:
             charge_ending(changed, "settle")
+        if note is not None:
+            write_failure(tenant=row.tenant, generation=row.id, code=code, note=note)
         leave_run(changed)
         tell_change(changed)
     return "retried" if changed["status"] == Status.QUEUED else "failed"
@@ -204,6 +212,13 @@ def give_up_lost(*, lane: str | None = None) -> list[Literal["failed", "canceled
                 return ended
             with scope_of(changed["tenant_id"]):
                 is_failed = changed["status"] == Status.FAILED
+                if is_failed:
+                    write_failure(
+                        tenant=changed["tenant_id"],
+                        generation=changed["id"],
+                        code="lost",
+                        note=FailureNote(worker=None),
+                    )
                 charge_ending(changed, "refund" if is_failed else "settle")
                 leave_run(changed)
             tell_change(changed)

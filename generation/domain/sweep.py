@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from accounts.domain.sql import execute, fetch_all, fetch_one
 from generation.domain.claim import requeue_expired
 from generation.domain.clocks import lock_pool, repair_clocks
+from generation.domain.failures import forget_failures
 from generation.domain.finish import give_up_lost
 from generation.domain.place import WORKER_SILENT_S
 from generation.queue.wake import wake_errands, wake_pool
@@ -80,6 +81,7 @@ def sweep(*, lane: str | None = None) -> SweepReport:
     report.pruned = _attempt(report, "prune idempotency keys", lambda: execute(_PRUNE_SQL)) or 0
     report.workers_gone = _attempt(report, "look for workers", lambda: execute(_GONE_SQL)) or 0
     _attempt(report, "forget old workers", lambda: execute(_FORGET_SQL))
+    _attempt(report, "forget old failures", forget_failures)
     _attempt(report, "look for errands", lambda: _wake_errands(report, lane=lane))
     return report
 

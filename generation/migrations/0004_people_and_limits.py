@@ -44,7 +44,38 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="worker",
             name="drain_requested_at",
-            field=models.DateTimeField(null=True, verbose_name="asked to finish and end"),
+            field=models.DateTimeField(null=True, verbose_name="asked to drain"),
+        ),
+        migrations.AlterField(
+            model_name="worker",
+            name="state",
+            field=models.CharField(
+                choices=[
+                    ("loading", "loading"),
+                    ("idle", "idle"),
+                    ("busy", "drawing"),
+                    ("drained", "drained"),
+                    ("stopping", "stopping"),
+                    ("stopped", "stopped"),
+                    ("failed", "failed"),
+                ],
+                default="loading",
+                max_length=10,
+                verbose_name="state",
+            ),
+        ),
+        migrations.AddField(
+            model_name="pool",
+            name="paused_by",
+            field=models.UUIDField(editable=False, null=True, verbose_name="paused by"),
+        ),
+        migrations.AlterModelOptions(
+            name="generation",
+            options={
+                "permissions": [("read_prompts", "Can read prompts")],
+                "verbose_name": "generation",
+                "verbose_name_plural": "generations",
+            },
         ),
         migrations.AddIndex(
             model_name="generation",

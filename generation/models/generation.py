@@ -69,6 +69,8 @@ class Generation(TenantModel):
         abstract = False
         verbose_name = _("generation")
         verbose_name_plural = _("generations")
+        # Staff see a generation without its prompts unless they have this.
+        permissions = [("read_prompts", "Can read prompts")]
         indexes = [
             # head of a tenant's queue
             models.Index(

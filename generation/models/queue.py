@@ -18,6 +18,7 @@ class Pool(models.Model):
     name = models.CharField(_("pool"), max_length=40)
     paused_at = models.DateTimeField(_("paused"), null=True, blank=True)
     paused_reason = models.CharField(_("reason"), max_length=200, blank=True)
+    paused_by = models.UUIDField(_("paused by"), null=True, editable=False)
     vtime = models.FloatField(default=0, editable=False)  # the clock of the tenant served last, as it was served
 
     class Meta:
@@ -96,7 +97,7 @@ class Worker(models.Model):
     dtype = models.CharField(_("precision"), max_length=20, blank=True)
     memory_total = models.BigIntegerField(_("memory in bytes"), default=0)
     memory_used = models.BigIntegerField(_("memory used in bytes"), default=0)
-    drain_requested_at = models.DateTimeField(_("asked to finish and end"), null=True)
+    drain_requested_at = models.DateTimeField(_("asked to drain"), null=True)
     release = models.CharField(_("release"), max_length=40, blank=True)
     passes = models.BigIntegerField(_("passes"), default=0)
     started_at = models.DateTimeField(_("started"), default=timezone.now)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.db import connection
@@ -30,6 +30,7 @@ LOOK_S = 1.0  # between two looks for rows that somebody wants cancelled
 @dataclass(slots=True)
 class _Held:
     row: ClaimedRow
+    since: float = field(default_factory=time.time)
     step: int = 0
     lost: bool = False
     cancelled: bool = False
@@ -130,6 +131,12 @@ class Leases:
         with self._lock:
             held = self._held.get(row)
             return None if held is None else held.row
+
+    def held_since(self, row: ClaimedRow) -> float:
+        """When this process took the row (as log lines count time); now, where it holds it no more."""
+        with self._lock:
+            held = self._find(row)
+            return time.time() if held is None else held.since
 
     @property
     def count(self) -> int:

@@ -7,28 +7,27 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
 from accounts.valkey import blocking_connection
-from generation.domain.catalog import spec_of
 from generation.domain.claim import claim_pass
+from generation.domain.workers import is_drain_wanted
 from generation.engine.errors import CatalogError, CheckpointError
-from generation.engine.request import PassRow
 from generation.enums import WorkerState
-from generation.models import Model
 from generation.queue.jobs import StudioJob
 from generation.queue.wake import pool_queue
 from generation.worker import loop
 from generation.worker.clock import Deadlines, PhaseClock, Watchdog
 from generation.worker.database import UNREACHABLE, insist
-from generation.worker.engine import Engine, offload_of
+from generation.worker.engine import Engine
 from generation.worker.leases import LEASE_S, Leases
+from generation.worker.lines import RecentLines
+from generation.worker.load import NothingToServe, check_memory, find_specs, naming, warm_up
 from generation.worker.passes import Desk, Served, draw
 from generation.worker.publisher import Publisher
 from generation.worker.report import Report
@@ -36,21 +35,13 @@ from generation.worker.settle import Settler
 from generation.worker.stop import StopFlag
 from generation.worker.wakeups import WakeUps
 
-if TYPE_CHECKING:
-    from generation.engine.catalog import ModelSpec
-    from generation.engine.device import DeviceInfo
-
 logger = logging.getLogger(__name__)
 
 EXIT_BROKEN_MODEL = 3  # what the operator must repair: the supervisor shows it and backs off
 EXIT_STUCK = 70
 _TAIL_S = 60.0  # how long a stopping worker waits for pictures under way
 _PAUSE_S = 5.0  # between two claims while files cannot be stored
-_WARM_UP_STEPS = 1
-
-
-class NothingToServe(Exception):
-    """The pool has no such model; the message says what to do."""
+_DRAINED_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +69,15 @@ class GpuWorker:
         self._served: dict[str, Served] = {}
         self._hardware = ""
         self._paused_until = 0.0
-        settler = Settler(leases=self._leases, lane=plan.lane, pause=self._pause)
+        self._lines = RecentLines()
+        settler = Settler(
+            leases=self._leases,
+            lane=plan.lane,
+            pause=self._pause,
+            lines=self._lines,
+            worker=self._report.id,
+            worker_name=self._report.name,
+        )
         self._desk = Desk(
             engine=engine,
             clock=self._clock,
@@ -92,6 +91,14 @@ class GpuWorker:
 
     def run(self) -> int:
         """Load, serve, stop; 0 after a request to end, 3 when a model cannot be loaded, whatever the reason."""
+        root = logging.getLogger()
+        root.addHandler(self._lines)
+        try:
+            return self._run()
+        finally:
+            root.removeHandler(self._lines)
+
+    def _run(self) -> int:
         insist(self._report.write, what="register")
         try:
             self._load()
@@ -123,54 +130,28 @@ class GpuWorker:
         device = self._engine.describe()
         self._hardware = device.key
         self._report.set(hardware=device.key, device=device.name, memory_total=device.memory_total)
-        specs = insist(self._find_specs, what="read the models").value
-        _check_memory(specs, device)
+        plan = self._plan
+        specs = insist(lambda: find_specs(pool=plan.pool, slugs=plan.slugs), what="read the models").value
+        check_memory(specs, device)
         for spec in specs:
             self._say(WorkerState.LOADING, f"loading {spec.slug}")
-            with _naming(spec, alone=len(specs) == 1):
+            with naming(spec, alone=len(specs) == 1):
                 model = self._engine.load(spec)
             tail = self._engine.tail(model, self._tail_phase(spec.slug))
             self._served[spec.slug] = Served(model=model, tail=tail)
             self._report.set(dtype=model.dtype)
             self._say(WorkerState.LOADING, f"warming up {spec.slug}")
-            with _naming(spec, alone=len(specs) == 1):
+            with naming(spec, alone=len(specs) == 1):
                 self._warm_up(self._served[spec.slug])
         self._report.set(serves=list(self._served), memory_used=self._engine.memory_used())
 
-    def _find_specs(self) -> list[ModelSpec]:
-        models = Model.objects.filter(pool=self._plan.pool, enabled=True)
-        if self._plan.slugs:
-            models = models.filter(slug__in=self._plan.slugs)
-        specs = [spec_of(model) for model in models]
-        missing = sorted(set(self._plan.slugs) - {spec.slug for spec in specs})
-        if missing or not specs:
-            named = ", ".join(missing) or "any model"
-            remedy = "write it into the models file and run manage.py loadmodels"
-            raise NothingToServe(f"pool {self._plan.pool} does not offer {named}; {remedy}")
-        return specs
-
     def _warm_up(self, served: Served) -> None:
-        """One picture for nobody: kernels are chosen, memory is taken, and a model that draws nothing shows now."""
-        spec = served.model.spec
-        row = PassRow(
-            key="warm-up",
-            prompt="a red circle",
-            width=spec.default_width,
-            height=spec.default_height,
-            num_inference_steps=spec.default_steps,
-            seed=0,
-        )
-        started = time.monotonic()
-        outcome = self._engine.run(served.model, [row], _NoHooks()).row("warm-up")
-        errors: list[Exception] = [] if outcome.error is None else [outcome.error]
-        if outcome.latents is not None:
-            served.tail.submit(outcome.latents, lambda result: errors.extend([result.error] if result.error else []))
-            served.tail.drain(None)
-        self._clock.leave(f"tail {spec.slug}")
-        if errors:
-            reason = f"draws nothing that may be delivered ({errors[0]})"
-            raise CheckpointError(file=spec.path, reason=reason, remedy="check the model's weights and its entry")
-        logger.info("warmed up %s in %.1f s", spec.slug, time.monotonic() - started)
+        started, slug = time.monotonic(), served.model.spec.slug
+        try:
+            warm_up(served, self._engine)
+        finally:
+            self._clock.leave(f"tail {slug}")
+        logger.info("warmed up %s in %.1f s", slug, time.monotonic() - started)
 
     # 2. Serve
 
@@ -192,6 +173,9 @@ class GpuWorker:
         """Claim one pass and draw it; whether there was one. Its pictures may still be in the tail."""
         if self._stop.asked or time.monotonic() < self._paused_until:
             return False
+        if is_drain_wanted(self._report.id):
+            self._rest()
+            return True
         claim = claim_pass(
             lane=self._plan.lane,
             pool=self._plan.pool,
@@ -201,7 +185,7 @@ class GpuWorker:
             lease_s=self._plan.lease_s,
         )
         if claim is None:
-            if self._report.state == WorkerState.BUSY:
+            if self._report.state in (WorkerState.BUSY, WorkerState.DRAINED):
                 self._say(WorkerState.IDLE)
             return False
         if self._report.state != WorkerState.BUSY:
@@ -209,6 +193,16 @@ class GpuWorker:
         draw(claim, self._served[claim.model], self._desk)
         self._report.passes += 1
         return True
+
+    def _rest(self) -> None:
+        """Drained: claim nothing for a second, then look again whether staff still want it.
+
+        Nor listen for wake-ups: one that a drained worker took would be lost to those that draw.
+        """
+        if self._leases.count == 0 and self._report.state != WorkerState.DRAINED:
+            logger.info("drained: nothing is held any more, nothing is claimed")
+            self._say(WorkerState.DRAINED)
+        self._stop.wait(_DRAINED_LOOK_S)
 
     def _pause(self, reason: str) -> None:
         self._paused_until = time.monotonic() + _PAUSE_S
@@ -267,45 +261,9 @@ class GpuWorker:
         os._exit(EXIT_STUCK)
 
 
-@contextmanager
-def _naming(spec: ModelSpec, *, alone: bool) -> Iterator[None]:
-    """Say which model a broken checkpoint belongs to, and how the others of the pool can be served without it."""
-    try:
-        yield
-    except CheckpointError as error:
-        others = "" if alone else "; or serve the others: switch it off in the admin, or name them with --models"
-        raise NothingToServe(f"model {spec.slug}: {error}{others}") from error
-
-
-def _check_memory(specs: Sequence[ModelSpec], device: DeviceInfo) -> None:
-    """Raises NothingToServe when the models that declare their memory, and stay in it, cannot fit together."""
-    needed = sum(spec.memory_bytes for spec in specs if offload_of(spec) == "none" or device.kind == "cpu")
-    if needed <= device.memory_total:
-        return
-    names = ", ".join(spec.slug for spec in specs)
-    remedy = "name fewer with --models" if len(specs) > 1 else "set offload in its entry, or serve it elsewhere"
-    raise NothingToServe(f"{names}: {needed:,} bytes needed, {device.name} has {device.memory_total:,}; {remedy}")
-
-
 _current: GpuWorker | None = None
 
 
 def current_worker() -> GpuWorker | None:
     """The worker that this process is; None elsewhere."""
     return _current
-
-
-class _NoHooks:
-    """Nobody listens to a warm-up."""
-
-    def phase(self, name: Any, detail: Mapping[str, Any]) -> None:
-        return None
-
-    def step(self, step: int, steps: int, previews: Mapping[str, bytes]) -> None:
-        return None
-
-    def cancelled(self) -> set[str]:
-        return set()
-
-    def stop(self) -> bool:
-        return False

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
 
@@ -19,11 +20,13 @@ from accounts.logcontext import bind_log
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_running
 from generation.domain.claim import ClaimedRow
+from generation.domain.failures import FailureNote
 from generation.domain.finish import StoredImage, fail_row, finish_slice, release_row
 from generation.domain.storage import ImagePaths, image_paths
 from generation.engine.errors import BadFrame, OutOfMemory, RowRefused
 from generation.worker.database import insist
 from generation.worker.leases import Leases
+from generation.worker.lines import RecentLines
 
 if TYPE_CHECKING:
     from generation.engine.loader import LoadedModel
@@ -69,13 +72,23 @@ class Settler:
     leases: Leases
     lane: str
     pause: Callable[[str], None]
+    lines: RecentLines
+    worker: UUID
+    worker_name: str
 
     def refuse(self, row: ClaimedRow, error: Exception) -> None:
         """The row failed by itself; what may be different next time is tried again (three times in all)."""
         code, message, retry = explain(error)
         with self._handling(row):
             logger.warning("row failed: %s: %s", code, message, exc_info=error if retry else None)
-            insist(lambda: fail_row(row=row, code=code, message=message, retry=retry), what="fail a row")
+            note = self._note(row)
+            insist(lambda: fail_row(row=row, code=code, message=message, retry=retry, note=note), what="fail a row")
+
+    def _note(self, row: ClaimedRow) -> FailureNote:
+        """What this worker logged about the row, for staff."""
+        since = self.leases.held_since(row)
+        lines = self.lines.about(row.id, since=since, hide=(row.prompt, row.negative_prompt))
+        return FailureNote(worker=self.worker, worker_name=self.worker_name, lines=lines)
 
     def give_back(self, row: ClaimedRow) -> None:
         """Back to the queue, as if it had never been claimed."""

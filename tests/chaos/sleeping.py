@@ -167,7 +167,9 @@ class Sleeping:
         alive = {row.key: row for row in rows}
         for row in rows:
             if "RAISE" in row.prompt:
-                ended[row.key] = Outcome(key=row.key, status="failed", error=RuntimeError("raised on purpose"))
+                ended[row.key] = Outcome(
+                    key=row.key, status="failed", error=RuntimeError(f"raised on purpose: {row.prompt}")
+                )
                 del alive[row.key]
         steps = max((row.num_inference_steps for row in rows), default=0)
         started, share_ms = time.perf_counter(), 0.0

@@ -1,0 +1,96 @@
+"""What a GPU worker does before its first claim: find its models, see that they fit, draw one picture for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from generation.domain.catalog import spec_of
+from generation.engine.errors import CheckpointError
+from generation.engine.request import PassRow
+from generation.models import Model
+from generation.worker.engine import Engine, offload_of
+from generation.worker.passes import Served
+
+if TYPE_CHECKING:
+    from generation.engine.catalog import ModelSpec
+    from generation.engine.device import DeviceInfo
+
+
+class NothingToServe(Exception):
+    """The pool has no such model; the message says what to do."""
+
+
+def find_specs(*, pool: str, slugs: Sequence[str]) -> list[ModelSpec]:
+    """The entries to serve; without `slugs` every enabled model of the pool. Raises `NothingToServe`."""
+    models = Model.objects.filter(pool=pool, enabled=True)
+    if slugs:
+        models = models.filter(slug__in=slugs)
+    specs = [spec_of(model) for model in models]
+    missing = sorted(set(slugs) - {spec.slug for spec in specs})
+    if missing or not specs:
+        named = ", ".join(missing) or "any model"
+        remedy = "write it into the models file and run manage.py loadmodels"
+        raise NothingToServe(f"pool {pool} does not offer {named}; {remedy}")
+    return specs
+
+
+def check_memory(specs: Sequence[ModelSpec], device: DeviceInfo) -> None:
+    """Raises NothingToServe when the models that declare their memory, and stay in it, cannot fit together."""
+    needed = sum(spec.memory_bytes for spec in specs if offload_of(spec) == "none" or device.kind == "cpu")
+    if needed <= device.memory_total:
+        return
+    names = ", ".join(spec.slug for spec in specs)
+    remedy = "name fewer with --models" if len(specs) > 1 else "set offload in its entry, or serve it elsewhere"
+    raise NothingToServe(f"{names}: {needed:,} bytes needed, {device.name} has {device.memory_total:,}; {remedy}")
+
+
+@contextmanager
+def naming(spec: ModelSpec, *, alone: bool) -> Iterator[None]:
+    """Say which model a broken checkpoint belongs to, and how the others of the pool can be served without it."""
+    try:
+        yield
+    except CheckpointError as error:
+        others = "" if alone else "; or serve the others: switch it off in the admin, or name them with --models"
+        raise NothingToServe(f"model {spec.slug}: {error}{others}") from error
+
+
+def warm_up(served: Served, engine: Engine) -> None:
+    """One picture for nobody: kernels are chosen, memory is taken, and a model that draws nothing shows now.
+
+    Raises `CheckpointError`.
+    """
+    spec = served.model.spec
+    row = PassRow(
+        key="warm-up",
+        prompt="a red circle",
+        width=spec.default_width,
+        height=spec.default_height,
+        num_inference_steps=spec.default_steps,
+        seed=0,
+    )
+    outcome = engine.run(served.model, [row], _NoHooks()).row("warm-up")
+    errors: list[Exception] = [] if outcome.error is None else [outcome.error]
+    if outcome.latents is not None:
+        served.tail.submit(outcome.latents, lambda result: errors.extend([result.error] if result.error else []))
+        served.tail.drain(None)
+    if errors:
+        reason = f"draws nothing that may be delivered ({errors[0]})"
+        raise CheckpointError(file=spec.path, reason=reason, remedy="check the model's weights and its entry")
+
+
+class _NoHooks:
+    """Nobody listens to a warm-up."""
+
+    def phase(self, name: Any, detail: Mapping[str, Any]) -> None:
+        return None
+
+    def step(self, step: int, steps: int, previews: Mapping[str, bytes]) -> None:
+        return None
+
+    def cancelled(self) -> set[str]:
+        return set()
+
+    def stop(self) -> bool:
+        return False
