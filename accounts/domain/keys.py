@@ -57,7 +57,7 @@ def make_key(
     scopes: Collection[str],
     expires_at: datetime | None = None,
     networks: Collection[str] = (),
-    limits: Mapping[str, int] | None = None,
+    limits: Mapping[str, int | None] | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key that acts for the caller; its secret is returned once and never stored.
 
@@ -71,7 +71,7 @@ def make_key(
     check_scopes(scopes, own=by.scopes)
     check_name(name)
     check_end(expires_at)
-    check_limits(limits or {}, allowed=KEY_LIMITS)
+    check_limits(limits or {}, allowed=KEY_LIMITS, unlimited=KEY_LIMITS)
     inside = read_networks(networks)
     check_within(by, scopes=scopes, expires_at=expires_at)
     secret = new_secret()
@@ -83,7 +83,7 @@ def make_key(
             prefix=secret[:SHOWN_CHARS],
             scopes=sorted(set(scopes)),
             networks=inside,
-            limits=dict(limits or {}),
+            limits={name: value for name, value in (limits or {}).items() if value is not None},
             expires_at=expires_at,
         )
         add_secret(key, secret)
@@ -102,7 +102,7 @@ def list_keys(*, by: Caller, revoked: bool | None = None, cursor: str | None = N
     rows = visible_keys(by)
     if revoked is not None:
         rows = rows.filter(revoked_at__isnull=not revoked)
-    return read_page(rows, cursor=cursor, limit=limit)
+    return read_page(rows.prefetch_related("secrets"), cursor=cursor, limit=limit)
 
 
 def find_key(*, by: Caller, key_id: UUID) -> ApiKey:
@@ -116,7 +116,7 @@ def find_key(*, by: Caller, key_id: UUID) -> ApiKey:
 
 def visible_keys(by: Caller) -> QuerySet[ApiKey]:
     """The keys that exist for the caller: other people's do for those who may manage them, and for nobody else."""
-    rows = ApiKey.objects.select_related("user").prefetch_related("secrets")
+    rows = ApiKey.objects.select_related("user")
     return rows if by.has(Right.MANAGE_KEYS) else rows.filter(user_id=by.user)
 
 

@@ -45,6 +45,14 @@ class ApiKey(TenantModel):
             return "revoked"
         return "ended" if self.expires_at is not None and self.expires_at <= timezone.now() else "live"
 
+    def live_secrets(self) -> list[KeySecret]:
+        """The secrets that open it, newest first; two while it is rotated."""
+        now = timezone.now()
+        if not self.is_live:
+            return []
+        live = [secret for secret in self.secrets.all() if secret.expires_at is None or secret.expires_at > now]
+        return sorted(live, key=lambda secret: secret.created_at, reverse=True)
+
     @property
     def is_live(self) -> bool:
         """Whether it can be used."""
