@@ -6,6 +6,7 @@ bound and how long to wait. It knows no HTTP: the doors map `kind` to a status.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 Kind = Literal["invalid", "unauthenticated", "denied", "missing", "conflict", "mismatch", "limited", "unavailable"]
@@ -98,6 +99,30 @@ class NotFound(StudioError):
 
     kind = "missing"
     code = "not_found"
+
+
+class KeyEnded(StudioError):
+    """A key that was revoked or has come to its end cannot be changed or brought back."""
+
+    kind = "conflict"
+    code = "key_ended"
+
+    def __init__(self) -> None:
+        super().__init__("this api key has ended and stays so; make a new one")
+
+
+class RotationOverlaps(StudioError):
+    """A key has two live secrets at most: the last rotation's old one has not ended yet."""
+
+    kind = "conflict"
+    code = "rotation_overlaps"
+
+    def __init__(self, ends_at: datetime) -> None:
+        super().__init__(
+            f"this key still has the old secret of its last rotation, until {ends_at:%Y-%m-%d %H:%M} UTC: "
+            "wait for that, or end the old secret now"
+        )
+        self.ends_at = ends_at
 
 
 class InvalidToken(StudioError):

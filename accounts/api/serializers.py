@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.request import Request
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -22,3 +23,14 @@ class StrictSerializer(serializers.Serializer[Any]):
             if wrong:
                 raise serializers.ValidationError(wrong)
         return super().to_internal_value(data)
+
+
+class NoBody(StrictSerializer):
+    """For routes that need nothing but their address: whatever is sent is an unknown field."""
+
+
+def read_body(form: type[StrictSerializer], request: Request, *, partial: bool = False) -> dict[str, Any]:
+    """The values of a body that a form accepts; no body is an empty one. Raises what the form refuses."""
+    found = form(data=request.data, partial=partial)
+    found.is_valid(raise_exception=True)
+    return dict(found.validated_data)

@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -47,6 +48,7 @@ class Caller:
     networks: tuple[str, ...] = ()  # of the key
     tenant_networks: tuple[str, ...] = ()
     key_limits: KeyLimits = field(default_factory=KeyLimits)
+    key_expires_at: datetime | None = None
     budget: Budget = field(default_factory=Budget)  # of the member
     stored_bytes: int = 0
 
@@ -76,7 +78,8 @@ KEY_DIRECTORY_SQL = "SELECT tenant_id FROM accounts_keydirectory WHERE sha256 = 
 # Parameters: tenant, sha256. Runs in the tenant's scope. Expired and revoked keys, and those of people who have left,
 # give no row at all.
 KEY_CALLER_SQL = f"""
-SELECT {_TENANT_COLUMNS}, k.id AS key_id, k.user_id, k.scopes, k.networks, k.limits, m.role,
+SELECT {_TENANT_COLUMNS}, k.id AS key_id, k.user_id, k.scopes, k.networks, k.limits,
+       k.expires_at AS key_expires_at, m.role,
        k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS touch,
        {_PLAN_COLUMNS}
   FROM accounts_keysecret s
@@ -95,7 +98,7 @@ SELECT {_TENANT_COLUMNS}, k.id AS key_id, k.user_id, k.scopes, k.networks, k.lim
 # Parameters: tenant, user. Runs in the tenant's scope.
 MEMBER_CALLER_SQL = f"""
 SELECT {_TENANT_COLUMNS}, NULL::uuid AS key_id, m.user_id, NULL::varchar[] AS scopes, NULL::varchar[] AS networks,
-       NULL::jsonb AS limits, m.role,
+       NULL::jsonb AS limits, NULL::timestamptz AS key_expires_at, m.role,
        false AS touch, {_PLAN_COLUMNS}
   FROM accounts_membership m
   JOIN accounts_tenant t ON t.id = m.tenant_id
@@ -178,6 +181,7 @@ def caller_from_row(row: Mapping[str, Any]) -> Caller:
         networks=tuple(row["networks"] or ()),
         tenant_networks=tuple(row["tenant_networks"] or ()),
         key_limits=limits,
+        key_expires_at=row["key_expires_at"],
         budget=read_budget(row["member_limits"]),
         stored_bytes=row["stored_bytes"],
     )

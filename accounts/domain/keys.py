@@ -1,8 +1,10 @@
-"""API keys: how they look, how they are made, how they end."""
+"""API keys: how they look, how they are made, who sees them, how they end.
+
+What a key may be is in `keybounds.py`, how its secret is exchanged in `rotate.py`, how it is changed in `keychange.py`.
+"""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import secrets
 import zlib
@@ -13,12 +15,16 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from accounts.domain.addresses import read_networks
 from accounts.domain.audit import record
-from accounts.domain.limits import KEY_LIMITS, KeyLimits, check_limits
-from accounts.enums import Scope
-from accounts.errors import InvalidField, NotAllowed, NotFound
+from accounts.domain.keybounds import check_end, check_name, check_scopes, check_within
+from accounts.domain.limits import KEY_LIMITS, check_limits
+from accounts.domain.pages import Page, read_page
+from accounts.domain.roles import Right
+from accounts.errors import KeyEnded, NotAllowed, NotFound
 from accounts.models import ApiKey, KeyDirectory, KeySecret
 
 if TYPE_CHECKING:
@@ -51,26 +57,23 @@ def make_key(
     scopes: Collection[str],
     expires_at: datetime | None = None,
     networks: Collection[str] = (),
-    limits: Mapping[str, int] | None = None,
+    limits: Mapping[str, int | None] | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key that acts for the caller; its secret is returned once and never stored.
 
-    Runs in the caller's tenant scope. Raises `NotAllowed` when the caller may not make keys, is a key that is itself
-    limited, or asks for a scope that is not their own; `InvalidField` for an unknown scope, a network that is none, an
-    end that has passed, or a limit that is unknown or no positive number.
+    Runs in the caller's tenant scope. Raises `NotAllowed` when the caller may not make keys, or is a key that the new
+    one would exceed; `InvalidField` for an unknown scope, a network that is none, an end that has passed, or a limit
+    that is unknown or no positive number.
     """
-    if not by.may(Scope.KEYS_WRITE) or by.user is None:
-        raise NotAllowed("your role may not make api keys; ask an admin of your tenant")
-    if by.networks or by.key_limits != KeyLimits():
-        raise NotAllowed("a key with limits or networks of its own cannot make keys without them; sign in to make one")
-    _check_scopes(scopes, own=by.scopes)
-    if not name.strip() or len(name) > 80:
-        raise InvalidField("name must have 1 to 80 characters", field="name")
-    if expires_at is not None and expires_at <= timezone.now():
-        raise InvalidField("expires_at must lie in the future", field="expires_at")
-    for network in networks:
-        _check_network(network)
-    check_limits(limits or {}, allowed=KEY_LIMITS)
+    by.require(Right.MAKE_KEYS)
+    if by.user is None:
+        raise NotAllowed("this credential belongs to no member, so no key can act for them")
+    check_scopes(scopes, own=by.scopes)
+    check_name(name)
+    check_end(expires_at)
+    check_limits(limits or {}, allowed=KEY_LIMITS, unlimited=KEY_LIMITS)
+    inside = read_networks(networks)
+    check_within(by, scopes=scopes, expires_at=expires_at)
     secret = new_secret()
     with transaction.atomic():
         key: ApiKey = ApiKey.objects.create(
@@ -78,18 +81,64 @@ def make_key(
             user_id=by.user,
             name=name.strip(),
             prefix=secret[:SHOWN_CHARS],
-            scopes=sorted(scopes),
-            networks=list(networks),
-            limits=dict(limits or {}),
+            scopes=sorted(set(scopes)),
+            networks=inside,
+            limits={name: value for name, value in (limits or {}).items() if value is not None},
             expires_at=expires_at,
         )
-        hashed = sha256(secret.encode()).hexdigest()
-        KeySecret.objects.create(tenant_id=by.tenant, key=key, sha256=hashed)
-        KeyDirectory.objects.create(sha256=hashed, tenant_id=by.tenant)
+        add_secret(key, secret)
         record(
             "key.made", target=f"key:{key.id}", detail={"name": key.name, "scopes": key.scopes, "limits": key.limits}
         )
     return key, secret
+
+
+def list_keys(*, by: Caller, revoked: bool | None = None, cursor: str | None = None, limit: int = 100) -> Page[ApiKey]:
+    """The caller's keys with their secrets' ends, newest first; everybody's for who may manage them.
+
+    Raises `NotAllowed`, and `InvalidField` for a cursor that is none.
+    """
+    require_right(by)
+    rows = visible_keys(by)
+    if revoked is not None:
+        rows = rows.filter(revoked_at__isnull=not revoked)
+    return read_page(rows.prefetch_related("secrets"), cursor=cursor, limit=limit)
+
+
+def find_key(*, by: Caller, key_id: UUID) -> ApiKey:
+    """One of the keys that `list_keys` shows; raises `NotFound` and `NotAllowed`."""
+    key = visible_keys(by).filter(pk=key_id).first()
+    if key is None:
+        raise NotFound("no such api key")
+    require_right(by)
+    return key
+
+
+def visible_keys(by: Caller) -> QuerySet[ApiKey]:
+    """The keys that exist for the caller: other people's do for those who may manage them, and for nobody else."""
+    rows = ApiKey.objects.select_related("user")
+    return rows if by.has(Right.MANAGE_KEYS) else rows.filter(user_id=by.user)
+
+
+def require_right(by: Caller) -> None:
+    """Raise `NotAllowed` for who may neither make keys nor manage everybody's."""
+    if not by.has(Right.MANAGE_KEYS):
+        by.require(Right.MAKE_KEYS)
+
+
+def lock_key(*, by: Caller, key_id: UUID) -> ApiKey:
+    """The key's row for a change; raises `NotFound` for one that does not exist for the caller, `NotAllowed`."""
+    key = visible_keys(by).select_for_update(of=("self",)).filter(pk=key_id).first()
+    if key is None:
+        raise NotFound("no such api key")
+    require_right(by)
+    return key
+
+
+def check_is_live(key: ApiKey) -> None:
+    """Raise `KeyEnded` for a key that was revoked or has come to its end."""
+    if not key.is_live:
+        raise KeyEnded
 
 
 def revoke_key(*, by: Caller, key_id: UUID) -> ApiKey:
@@ -98,22 +147,37 @@ def revoke_key(*, by: Caller, key_id: UUID) -> ApiKey:
     Raises `NotFound` for a key that is not the caller's: only owners and admins see other people's.
     """
     with transaction.atomic():
-        keys = ApiKey.objects.select_for_update().filter(pk=key_id)
-        if not by.may(Scope.ADMIN):
-            keys = keys.filter(user_id=by.user)
-        key: ApiKey | None = keys.first()
-        if key is None:
-            raise NotFound("no such api key")
-        if not by.may(Scope.KEYS_WRITE):
-            raise NotAllowed("your role may not revoke api keys; ask an admin of your tenant")
+        key = lock_key(by=by, key_id=key_id)
         if key.revoked_at is None:
-            key.revoked_at = timezone.now()
-            key.save(update_fields=["revoked_at"])
-            # Without its directory entries a revoked key is unknown to every process at once.
-            hashes = KeySecret.objects.filter(key=key).values_list("sha256", flat=True)
-            KeyDirectory.objects.filter(tenant_id=key.tenant_id, sha256__in=list(hashes)).delete()
-            record("key.revoked", target=f"key:{key.id}")
+            end_key(key)
+            record("key.revoked", target=f"key:{key.id}", detail={"name": key.name})
     return key
+
+
+def end_key(key: ApiKey) -> None:
+    """Write down that a key, whose row is locked, has ended now."""
+    key.revoked_at = timezone.now()
+    key.save(update_fields=["revoked_at"])
+    drop_secrets(key)
+
+
+def add_secret(key: ApiKey, secret: str) -> None:
+    """Let a secret open a key."""
+    hashed = sha256(secret.encode()).hexdigest()
+    KeySecret.objects.create(tenant_id=key.tenant_id, key=key, sha256=hashed, prefix=secret[:SHOWN_CHARS])
+    KeyDirectory.objects.create(sha256=hashed, tenant_id=key.tenant_id)
+
+
+def drop_secrets(key: ApiKey, which: Q | None = None) -> int:
+    """Forget secrets of a key, all or some; returns how many.
+
+    Without its directory entry a secret is unknown to every process at once.
+    """
+    rows = KeySecret.objects.filter(which or Q(), key=key)
+    hashes = list(rows.values_list("sha256", flat=True))
+    KeyDirectory.objects.filter(tenant_id=key.tenant_id, sha256__in=hashes).delete()
+    rows.filter(sha256__in=hashes).delete()
+    return len(hashes)
 
 
 def _checksum(body: str) -> str:
@@ -123,22 +187,3 @@ def _checksum(body: str) -> str:
         value, digit = divmod(value, 62)
         found = BASE62[digit] + found
     return found
-
-
-def _check_scopes(scopes: Collection[str], *, own: frozenset[str]) -> None:
-    if not scopes:
-        raise InvalidField("scopes must name at least one scope", field="scopes")
-    for scope in scopes:
-        if scope not in Scope.values:
-            raise InvalidField(f"unknown scope {scope[:40]!r}; use some of {', '.join(Scope.values)}", field="scopes")
-        if scope not in own:
-            raise NotAllowed(f"a key cannot have the scope {scope}, which you do not have yourself")
-
-
-def _check_network(network: str) -> None:
-    try:
-        ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        raise InvalidField(
-            f"{network[:60]!r} is no IP network; write 192.0.2.0/24 or 2001:db8::/32", field="networks"
-        ) from None

@@ -67,6 +67,15 @@ def parse_limit(text: str | None) -> int:
     return int(text)
 
 
+def parse_flag(name: str, text: str | None) -> bool | None:
+    """A yes or no of a query, `None` where it was left out; raises `InvalidField`."""
+    if not text:
+        return None
+    if text not in ("true", "false"):
+        raise InvalidField(f"{name} must be true or false", field=name)
+    return text == "true"
+
+
 def read_page(
     rows: QuerySet[M, Any],
     *,

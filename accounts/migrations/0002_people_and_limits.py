@@ -178,6 +178,12 @@ class Migration(migrations.Migration):
             preserve_default=False,
         ),
         migrations.AddField(
+            model_name="keysecret",
+            name="prefix",
+            field=models.CharField(blank=True, default="", editable=False, max_length=16),
+            preserve_default=False,
+        ),
+        migrations.AddField(
             model_name="tokendirectory",
             name="ref",
             field=models.UUIDField(null=True),

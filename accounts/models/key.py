@@ -38,12 +38,33 @@ class ApiKey(TenantModel):
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
 
+    @property
+    def state(self) -> str:
+        """`live`, `ended` (its last day is over) or `revoked`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "ended" if self.expires_at is not None and self.expires_at <= timezone.now() else "live"
+
+    def live_secrets(self) -> list[KeySecret]:
+        """The secrets that open it, newest first; two while it is rotated."""
+        now = timezone.now()
+        if not self.is_live:
+            return []
+        live = [secret for secret in self.secrets.all() if secret.expires_at is None or secret.expires_at > now]
+        return sorted(live, key=lambda secret: secret.created_at, reverse=True)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it can be used."""
+        return self.state == "live"
+
 
 class KeySecret(TenantModel):
     """One secret of a key; a rotation adds the second and gives the first an end."""
 
     key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="secrets", db_constraint=False)
     sha256 = models.CharField(max_length=64, editable=False)
+    prefix = models.CharField(max_length=16, editable=False, blank=True)  # empty: the key's
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
 

@@ -20,13 +20,16 @@ from accounts.domain.audit import Actor, acting
 from accounts.domain.callers import Caller, caller_of_key, caller_of_member, check_network
 from accounts.domain.members import first_tenant_of
 from accounts.domain.passes import PASS_COOKIE, PASS_SECONDS, RENEW_AFTER_SECONDS, Pass, issue_pass, read_pass
-from accounts.errors import NotAllowed, StudioError, Unavailable
+from accounts.domain.places import refuse_wrong_key
+from accounts.errors import InvalidKey, NotAllowed, StudioError, Unavailable
 from accounts.logcontext import bind_log
 from accounts.tenancy import across_tenants, in_tenant
 from accounts.web.requests import StudioRequest
 
 # Answered without asking who it is: health checks must not need the database.
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
+# The key in its headers is what it is about, not who asks: using it here is no use of it.
+KEYLESS_PATHS = ("/api/v1/keys/leaked",)
 SESSION_TENANT = "tenant"
 
 
@@ -63,6 +66,8 @@ class TenantMiddleware:
 
 
 def _find_caller(request: StudioRequest) -> None:
+    if request.path in KEYLESS_PATHS:
+        return
     secret = key_of(request.META)
     try:
         if secret is not None:
@@ -70,6 +75,8 @@ def _find_caller(request: StudioRequest) -> None:
         elif request.user.is_authenticated:
             request.person = request.user
             request.caller = _caller_of_session(request, request.user.pk)
+    except InvalidKey:
+        request.caller_error = refuse_wrong_key(address=request.client_address)
     except StudioError as error:
         request.caller_error = error
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
-from accounts.domain.pages import DEFAULT_LIMIT, Page, read_page
+from accounts.domain.pages import DEFAULT_LIMIT, Page, parse_flag, read_page
 from accounts.domain.sql import fetch_all, fetch_one
 from accounts.errors import InvalidField
 from generation.domain.present import (
@@ -62,8 +62,9 @@ def list_generations(
         rows = rows.filter(_status_filter(status))
     if model:
         rows = rows.filter(model_id=_check_query("model", model))
-    if starred not in (None, ""):
-        rows = rows.filter(starred=_read_flag("starred", starred))
+    wanted = starred if isinstance(starred, bool) else parse_flag("starred", starred)
+    if wanted is not None:
+        rows = rows.filter(starred=wanted)
     if created_after:
         rows = rows.filter(created_at__gt=_read_time("created_after", created_after))
     page = read_page(rows.values(*GENERATION_COLUMNS), cursor=cursor, limit=limit, weigh=_text_of, most=MAX_PAGE_CHARS)
@@ -114,13 +115,6 @@ def _check_query(name: str, text: str) -> str:
     if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
         raise InvalidField(f"{name} holds characters that no text here can have", field=name)
     return text
-
-
-def _read_flag(name: str, value: object) -> bool:
-    words = {True: True, False: False, "true": True, "false": False}
-    if not isinstance(value, (bool, str)) or value not in words:
-        raise InvalidField(f"{name} must be true or false", field=name)
-    return words[value]
 
 
 def _read_time(name: str, value: str | datetime) -> datetime:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, transaction
 
+from accounts.domain.rotate import forget_ended_secrets
 from accounts.domain.sql import execute, fetch_all, fetch_one
 from generation.domain.claim import requeue_expired
 from generation.domain.clocks import lock_pool, repair_clocks
@@ -20,6 +21,7 @@ from generation.queue.wake import wake_errands, wake_pool
 
 logger = logging.getLogger(__name__)
 
+FORGET_EVERY_S = 60.0  # secrets of keys that have ended
 REPAIR_EVERY_S = 60.0  # counting all waiting rows costs 30 ms at 100,000 of them
 
 T = TypeVar("T")
@@ -59,6 +61,7 @@ class SweepReport:
     failed: int = 0  # after their fifth lost lease
     canceled: int = 0  # were to be cancelled when their worker was lost
     pruned: int = 0  # idempotency keys of more than a day ago
+    secrets_ended: int = 0  # of API keys, that were still in the directory
     errands_due: int = 0
     workers_gone: int = 0
     repaired: int = 0  # clocks whose counts were wrong
@@ -66,6 +69,7 @@ class SweepReport:
 
 
 _repaired_at: dict[tuple[str, str], float] = {}
+_forgot_at = -FORGET_EVERY_S
 
 
 def sweep(*, lane: str | None = None) -> SweepReport:
@@ -79,6 +83,7 @@ def sweep(*, lane: str | None = None) -> SweepReport:
     ended = _attempt(report, "give up lost rows", lambda: give_up_lost(lane=lane)) or []
     report.failed, report.canceled = ended.count("failed"), ended.count("canceled")
     report.pruned = _attempt(report, "prune idempotency keys", lambda: execute(_PRUNE_SQL)) or 0
+    report.secrets_ended = _attempt(report, "forget secrets that have ended", _forget_secrets) or 0
     report.workers_gone = _attempt(report, "look for workers", lambda: execute(_GONE_SQL)) or 0
     _attempt(report, "forget old workers", lambda: execute(_FORGET_SQL))
     _attempt(report, "forget old failures", forget_failures)
@@ -103,6 +108,14 @@ def _sweep_pool(report: SweepReport, *, lane: str, pool: str, queued: int, pause
         report.repaired += len(wrong)
     if queued + requeued > 0 and not paused:
         report.woken += wake_pool(lane=lane, pool=pool)
+
+
+def _forget_secrets() -> int:
+    global _forgot_at
+    if time.monotonic() - _forgot_at < FORGET_EVERY_S:
+        return 0
+    _forgot_at = time.monotonic()
+    return forget_ended_secrets()
 
 
 def _wake_errands(report: SweepReport, *, lane: str | None) -> None:

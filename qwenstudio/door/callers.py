@@ -7,19 +7,23 @@ a revoked key or a suspended tenant ends it within five seconds.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from django.conf import settings
+from psycopg import Error as DatabaseError
 
 from accounts.domain.callers import (
     KEY_CALLER_SQL,
     KEY_DIRECTORY_SQL,
+    KEY_TOUCH_SQL,
     MEMBER_CALLER_SQL,
     Caller,
     caller_from_row,
@@ -28,10 +32,13 @@ from accounts.domain.callers import (
 )
 from accounts.domain.keys import key_is_wellformed
 from accounts.domain.passes import PASS_COOKIE, Pass, read_pass
-from accounts.errors import InvalidKey, NotSignedIn
+from accounts.domain.places import refuse_wrong_key
+from accounts.errors import InvalidKey, NotSignedIn, StudioError
 from qwenstudio.door.bridge import Bridge
 from qwenstudio.door.database import Database
 from qwenstudio.door.http import Message, Request
+
+log = logging.getLogger(__name__)
 
 KEPT_S = 2.0
 RECHECK_S = 2.0
@@ -84,6 +91,11 @@ async def find_credential(pages: Bridge, request: Request) -> Credential:
     )
 
 
+async def refusal_of_wrong_key(address: str | None) -> StudioError:
+    """What to answer to one: as everywhere, and counted with the rest. In a thread, because Valkey may hang."""
+    return await asyncio.to_thread(refuse_wrong_key, address=address)
+
+
 async def ask_pages(pages: Bridge, request: Request) -> Pass | None:
     """A new pass for a session whose pass has run out: a page that was left open for long comes back for its stream."""
     if not request.cookie(settings.SESSION_COOKIE_NAME):
@@ -117,24 +129,34 @@ class Callers:
             return kept[1]
         asked_at = time.monotonic()
         self._kept.pop(credential, None)
-        caller = await self._look_up(credential)
+        row = await self._look_up(credential)
+        caller = caller_from_row(row)
         check_network(caller, address=credential.address)
+        if row["touch"]:
+            await self._touch(caller, address=credential.address)
         self._kept[credential] = (asked_at, caller)
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return caller
 
-    async def _look_up(self, credential: Credential) -> Caller:
+    async def _touch(self, caller: Caller, *, address: str | None) -> None:
+        """Write down that a key is used; a stream does so every minute that it lives, and goes on where this fails."""
+        try:
+            await self._database.execute(KEY_TOUCH_SQL, tenant=caller.tenant, key=caller.key, address=address)
+        except DatabaseError as error:
+            log.warning("could not write the last use of a key: %s", type(error).__name__)
+
+    async def _look_up(self, credential: Credential) -> dict[str, Any]:
         if credential.kind == "member":
             assert credential.tenant is not None  # noqa: S101  (read_pass always sets it)
             row = await self._database.fetch_one(MEMBER_CALLER_SQL, tenant=credential.tenant, user=credential.user)
             if row is None:
                 raise NotSignedIn("your session has ended: sign in again")
-            return caller_from_row(row)
+            return row
         found = await self._database.fetch_one(KEY_DIRECTORY_SQL, sha256=credential.sha256)
         if found is None:
             raise InvalidKey
         row = await self._database.fetch_one(KEY_CALLER_SQL, tenant=found["tenant_id"], sha256=credential.sha256)
         if row is None:
             raise InvalidKey
-        return caller_from_row(row)
+        return row

@@ -1,7 +1,7 @@
 """The door's own way to PostgreSQL: two connections, and a handful of statements.
 
-It reads only. Every statement about a tenant runs in a transaction of its own with that tenant in scope, so that
-row-level security holds here as everywhere.
+It reads, and writes one thing: when a key was last used. Every statement about a tenant runs in a transaction of its
+own with that tenant in scope, so that row-level security holds here as everywhere.
 """
 
 from __future__ import annotations
@@ -64,9 +64,14 @@ class Database:
             cursor = await connection.execute(sql, {"tenant": tenant, **parameters})
             return await cursor.fetchall()
 
+    async def execute(self, sql: str, *, tenant: UUID, **parameters: object) -> None:
+        """Run a statement that changes something, in the tenant's scope."""
+        async with self.scoped(tenant) as connection:
+            await connection.execute(sql, {"tenant": tenant, **parameters})
+
     @asynccontextmanager
     async def scoped(self, tenant: UUID | None) -> AsyncIterator[AsyncConnection[DictRow]]:
-        """A connection in a read-only transaction with the tenant in scope."""
+        """A connection in a transaction with the tenant in scope."""
         if self._pool is None:
             raise OperationalError("the pool is not open")
         async with self._pool.connection() as connection, connection.transaction():

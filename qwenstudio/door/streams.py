@@ -19,13 +19,13 @@ from psycopg import Error as DatabaseError
 
 from accounts.domain.callers import Caller
 from accounts.enums import Scope as KeyScope
-from accounts.errors import NotAllowed, StudioError
+from accounts.errors import InvalidKey, NotAllowed, StudioError
 from accounts.logcontext import bind_log
 from generation.api.sse import PREAMBLE, render_event, state_event
 from generation.errors import GenerationNotFound
 from qwenstudio.door.bridge import ClientGone
 from qwenstudio.door.bus import FLEETING, Event, entry_order
-from qwenstudio.door.callers import RECHECK_S, Credential, find_credential
+from qwenstudio.door.callers import RECHECK_S, Credential, find_credential, refusal_of_wrong_key
 from qwenstudio.door.http import Receive, Request, Send, own_headers
 from qwenstudio.door.hub import Mailbox
 from qwenstudio.door.truth import Truth
@@ -89,9 +89,12 @@ async def one(truth: Truth) -> AsyncIterator[Truth]:
 
 
 async def enter(house: House, request: Request) -> tuple[Credential, Caller]:
-    """Who asks. Raises `InvalidKey`, `NotSignedIn`, `NotAllowed`."""
-    credential = await find_credential(house.pages, request)
-    caller = await house.callers.find(credential)
+    """Who asks. Raises `InvalidKey`, `TooManyWrongKeys`, `NotSignedIn`, `NotAllowed`."""
+    try:
+        credential = await find_credential(house.pages, request)
+        caller = await house.callers.find(credential)
+    except InvalidKey:
+        raise await refusal_of_wrong_key(request.address) from None
     if not caller.may(KeyScope.IMAGES_READ):
         raise NotAllowed(f"this needs the scope {KeyScope.IMAGES_READ.value}")
     return credential, caller

@@ -7,9 +7,11 @@ from datetime import timedelta
 
 import pytest
 from django.core import signing
+from django.test import Client
 from django.utils import timezone
 
-from accounts.domain.keys import revoke_key
+from accounts.domain import places
+from accounts.domain.keys import new_secret, revoke_key
 from accounts.domain.passes import PASS_COOKIE, PASS_SALT, issue_pass
 from accounts.errors import InvalidKey, NotAllowed, NotSignedIn, StudioError
 from accounts.ids import uuid7
@@ -113,6 +115,69 @@ def test_key_tied_to_networks(alice: Person) -> None:
     assert isinstance(find({"X-Api-Key": outside}), NotAllowed)
     # Nobody here is a trusted proxy: the header proves nothing.
     assert isinstance(find({"X-Api-Key": outside, "X-Forwarded-For": "192.0.2.1"}), NotAllowed)
+
+
+def test_use_of_a_key_is_written_as_everywhere(alice: Person) -> None:
+    def used() -> ApiKey:
+        with in_tenant(alice.tenant.pk):
+            return ApiKey.objects.get(pk=alice.key.pk)
+
+    def pretend(**fields: object) -> None:
+        with in_tenant(alice.tenant.pk):
+            ApiKey.objects.filter(pk=alice.key.pk).update(**fields)
+
+    pretend(last_used_at=None, last_used_ip=None)
+    assert find({"X-Api-Key": alice.secret}, times=2) == alice.key_caller
+    first = used().last_used_at
+    assert first is not None and used().last_used_ip == "127.0.0.1"
+    pretend(last_used_ip="192.0.2.1")
+    find({"X-Api-Key": alice.secret})
+    assert (used().last_used_at, used().last_used_ip) == (first, "192.0.2.1"), "once a minute at most"
+    pretend(last_used_at=timezone.now() - timedelta(seconds=61))
+    find({"X-Api-Key": alice.secret})
+    assert used().last_used_ip == "127.0.0.1" and used().last_used_at > first - timedelta(seconds=1)  # type: ignore[operator]
+
+
+def test_refused_address_is_no_use_of_a_key(alice: Person) -> None:
+    with in_tenant(alice.tenant.pk):
+        ApiKey.objects.filter(pk=alice.key.pk).update(networks=["192.0.2.0/24"], last_used_at=None)
+    assert isinstance(find({"X-Api-Key": alice.secret}), NotAllowed)
+    with in_tenant(alice.tenant.pk):
+        assert ApiKey.objects.get(pk=alice.key.pk).last_used_at is None
+
+
+def test_a_last_use_that_cannot_be_written_stops_nobody(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_tenant(alice.tenant.pk):
+        ApiKey.objects.filter(pk=alice.key.pk).update(last_used_at=None)
+    monkeypatch.setattr(callers_module, "KEY_TOUCH_SQL", "SELECT 1 / 0")
+    assert find({"X-Api-Key": alice.secret}) == alice.key_caller
+
+
+def test_wrong_keys_are_counted_with_those_of_the_pages(
+    alice: Person, redis: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "WRONG_KEYS", 3)
+    assert Client().get("/api/v1/me", headers={"X-Api-Key": new_secret()}).status_code == 401
+
+    async def ask(*secrets: str) -> list[Exchange]:
+        answers = []
+        async with running_door() as door:
+            for secret in secrets:
+                exchange = Exchange(make_scope("GET", EVENTS, headers={"X-Api-Key": secret}))
+                task = asyncio.create_task(exchange.run(door))
+                while not exchange.status:
+                    await exchange.news.wait()
+                    exchange.news.clear()
+                exchange.left.set()
+                await task
+                answers.append(exchange)
+        return answers
+
+    answers = asyncio.run(ask(new_secret(), "qs_live_malformed", new_secret(), alice.secret, "sk-1", alice.secret))
+    assert [answer.status for answer in answers] == [401, 401, 429, 200, 429, 200]
+    assert answers[2].json["code"] == "too_many_wrong_keys"
+    assert 0 < int(answers[2].headers["retry-after"]) <= places.WINDOW_S
+    assert Client().get("/api/v1/me", headers={"X-Api-Key": new_secret()}).status_code == 429
 
 
 def test_found_caller_is_kept_for_seconds_only(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
