@@ -1,9 +1,14 @@
-"""The client's address, also behind proxies, and never a forged one."""
+"""The client's address, also behind proxies, and never a forged one; and the networks that people write down."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from accounts.errors import InvalidField
+
+MAX_NETWORKS = 50
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -28,6 +33,44 @@ def client_address(*, remote: str, forwarded: str, trusted: Sequence[Network]) -
         if not _is_trusted(hop, trusted):
             break
     return str(found) if found is not None else None
+
+
+def read_networks(words: Iterable[str], *, field: str = "networks") -> list[str]:
+    """Networks as people write them, each in its one spelling and once; raises `InvalidField` with what is none.
+
+    `192.0.2.7` is `192.0.2.7/32`, `192.0.2.7/24` is `192.0.2.0/24`, and an IPv4 network in IPv6's clothes is the IPv4
+    network, because that is how clients' addresses are read too.
+    """
+    found = list(dict.fromkeys(str(_read_network(word, field)) for word in words))
+    if len(found) > MAX_NETWORKS:
+        raise InvalidField(f"{field} must name {MAX_NETWORKS} networks at most", field=field)
+    return found
+
+
+def is_inside(network: str, networks: Iterable[str]) -> bool:
+    """Whether a network lies within one of the others."""
+    own = ipaddress.ip_network(network, strict=False)
+    others = [ipaddress.ip_network(other, strict=False) for other in networks]
+    return any(
+        own.network_address in other and own.prefixlen >= other.prefixlen
+        for other in others
+        if own.version == other.version
+    )
+
+
+def _read_network(word: str, field: str) -> Network:
+    try:
+        if "%" in word:  # the name of an interface means nothing here
+            raise ValueError
+        network = ipaddress.ip_network(word.strip(), strict=False)
+    except ValueError:
+        raise InvalidField(
+            f"{word[:60]!r} is no IP network; write 192.0.2.0/24 or 2001:db8::/32", field=field
+        ) from None
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+        address = network.network_address.ipv4_mapped
+        return ipaddress.ip_network(f"{address}/{network.prefixlen - 96}")
+    return network
 
 
 def _parse(word: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -29,7 +29,7 @@ from accounts.domain.limits import (
 )
 from accounts.domain.roles import ROLE_SCOPES, Right
 from accounts.domain.sql import execute, fetch_one
-from accounts.errors import InvalidKey, NotAllowed
+from accounts.errors import InvalidKey, NotAllowed, TenantClosing, TenantSuspended
 from accounts.tenancy import in_tenant
 
 
@@ -160,11 +160,9 @@ def caller_from_row(row: Mapping[str, Any]) -> Caller:
     for it as if its plan said so.
     """
     if row["suspended"]:
-        raise NotAllowed("this tenant is suspended; ask the operators of this studio")
+        raise TenantSuspended
     if row["delete_after"] is not None:
-        raise NotAllowed(
-            f"this tenant will be deleted after {row['delete_after']:%Y-%m-%d}; its owners can still keep it"
-        )
+        raise TenantClosing(row["delete_after"])
     by_role = ROLE_SCOPES[row["role"]]
     limits = read_key_limits(row["limits"])
     return Caller(
