@@ -8,14 +8,14 @@ under the tenant's own policies.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 
+from accounts.domain.addresses import address_is_in
 from accounts.domain.keys import key_is_wellformed
 from accounts.domain.limits import (
     PLAN_COLUMNS,
@@ -183,18 +183,9 @@ def caller_from_row(row: Mapping[str, Any]) -> Caller:
 
 def check_network(caller: Caller, *, address: str | None) -> None:
     """Raise `NotAllowed` when the client's address is in none of the networks of the key, the tenant or the studio."""
-    if not _is_in(address, caller.networks):
+    if not address_is_in(address, caller.networks):
         raise NotAllowed("this api key may not be used from your address")
-    if not _is_in(address, caller.tenant_networks):
+    if not address_is_in(address, caller.tenant_networks):
         raise NotAllowed("your organisation does not let your address in; ask one of its admins")
-    if not _is_in(address, settings.STUDIO_NETWORKS):
+    if not address_is_in(address, settings.STUDIO_NETWORKS):
         raise NotAllowed("this studio does not let your address in; ask its operators")
-
-
-def _is_in(address: str | None, networks: Sequence[str | ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    if not networks:
-        return True
-    if address is None:
-        return False
-    found = ipaddress.ip_address(address)
-    return any(found in ipaddress.ip_network(network, strict=False) for network in networks)
