@@ -60,6 +60,34 @@ class NotAllowed(StudioError):
     code = "not_allowed"
 
 
+class TenantSuspended(NotAllowed):
+    """Staff have closed the tenant for a time."""
+
+    code = "tenant_suspended"
+
+    def __init__(self) -> None:
+        super().__init__("this tenant is suspended; ask the operators of this studio")
+
+
+class TenantClosing(NotAllowed):
+    """An owner has asked for the tenant's end; `until` is the last moment in which an owner can undo that."""
+
+    code = "tenant_closing"
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(f"this tenant will be deleted after {until:%Y-%m-%d}; its owners can still keep it")
+        self.until = until
+
+
+class OwnRole(NotAllowed):
+    """Nobody changes their own role: an owner could lose the tenant by a wrong click, an admin rise."""
+
+    code = "own_role"
+
+    def __init__(self) -> None:
+        super().__init__("you cannot change your own role; ask another owner or admin")
+
+
 class QuotaExceeded(StudioError):
     """A plan's limit is used up; `limit` names it."""
 
@@ -133,6 +161,74 @@ class InvalidToken(StudioError):
 
     def __init__(self) -> None:
         super().__init__("this link has been used or has expired; ask for a new one")
+
+
+class TenantNotClosing(StudioError):
+    """There is nothing to undo, or it is too late."""
+
+    kind = "conflict"
+    code = "tenant_not_closing"
+
+    def __init__(self) -> None:
+        super().__init__("this tenant is not about to be deleted, or its time is over")
+
+
+class AlreadyClosing(StudioError):
+    kind = "conflict"
+    code = "already_closing"
+
+    def __init__(self) -> None:
+        super().__init__("this tenant will be deleted already")
+
+
+class NameDiffers(StudioError):
+    """Deleting a tenant wants its name, typed as it stands."""
+
+    kind = "invalid"
+    code = "name_differs"
+
+    def __init__(self) -> None:
+        super().__init__("type the organisation's name exactly as it stands to confirm", field="confirm")
+
+
+class OwnAddressShutOut(StudioError):
+    """Networks that would shut out whoever sets them."""
+
+    kind = "conflict"
+    code = "own_address_shut_out"
+
+    def __init__(self, address: str | None) -> None:
+        super().__init__(
+            f"your own address ({address or 'unknown'}) is in none of these networks: you would be shut out with the "
+            "next request",
+            field="networks",
+        )
+
+
+class TooManyTenants(StudioError):
+    kind = "conflict"
+    code = "too_many_tenants"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"one person may own {most} organisations at most here; ask the operators of this studio")
+
+
+class SignUpClosed(StudioError):
+    """`STUDIO_SIGNUP` does not let anybody make a tenant."""
+
+    kind = "denied"
+    code = "sign_up_closed"
+
+    def __init__(self) -> None:
+        super().__init__("organisations are made by the operators of this studio; ask them")
+
+
+class ExportUnderWay(StudioError):
+    kind = "conflict"
+    code = "export_under_way"
+
+    def __init__(self) -> None:
+        super().__init__("an export of this organisation is under way already; wait until it is ready")
 
 
 class LastOwner(StudioError):

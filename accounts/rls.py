@@ -71,3 +71,43 @@ def protect(
     if append_only:
         forward.append(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {APP_ROLES}")
     return RunSQL(forward, reverse_sql=RunSQL.noop)
+
+
+# Append-only tables lose rows in one case only: with their tenant, when its days of grace are over. The function runs
+# as the tables' owner, who is under row-level security too and sees the rows of that tenant while it runs, no others.
+ERASE_HISTORY = """
+CREATE FUNCTION erase_history(gone uuid, most integer) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  name text;
+  erased bigint := 0;
+  count bigint;
+BEGIN
+  PERFORM set_config('app.erasing', gone::text, true);
+  IF NOT EXISTS (SELECT FROM public.accounts_tenant WHERE id = gone AND delete_after <= now()) THEN
+    RAISE EXCEPTION 'this tenant is not to be deleted now' USING ERRCODE = 'QS002';
+  END IF;
+  FOREACH name IN ARRAY ARRAY[{tables}] LOOP
+    EXECUTE format('DELETE FROM public.%I WHERE ctid = ANY(ARRAY('
+                   'SELECT ctid FROM public.%I WHERE tenant_id = $1 LIMIT $2))', name, name) USING gone, most;
+    GET DIAGNOSTICS count = ROW_COUNT;
+    erased := erased + count;
+  END LOOP;
+  PERFORM set_config('app.erasing', '', true);
+  RETURN erased;
+END $$
+"""
+
+
+def allow_erasing(*tables: str) -> RunSQL:
+    """Let workers remove the rows of a tenant that is to be deleted from these append-only tables."""
+    mine = "= current_setting('app.erasing', true)"
+    listed = ", ".join(f"'{table}'" for table in tables)
+    forward: list[Any] = [
+        ERASE_HISTORY.format(tables=listed),
+        "REVOKE ALL ON FUNCTION erase_history(uuid, integer) FROM PUBLIC",
+        "GRANT EXECUTE ON FUNCTION erase_history(uuid, integer) TO studio_worker",
+        f"CREATE POLICY erase ON accounts_tenant FOR SELECT TO studio_owner USING (id::text {mine})",
+        *(f"CREATE POLICY erase ON {table} TO studio_owner USING (tenant_id::text {mine})" for table in tables),
+    ]
+    return RunSQL(forward, reverse_sql=RunSQL.noop)

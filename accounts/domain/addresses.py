@@ -47,6 +47,16 @@ def read_networks(words: Iterable[str], *, field: str = "networks") -> list[str]
     return found
 
 
+def address_is_in(address: str | None, networks: Sequence[str | Network]) -> bool:
+    """Whether an address may pass: it lies in one of the networks, or there are none. An unknown one lies in none."""
+    if not networks:
+        return True
+    if address is None:
+        return False
+    found = ipaddress.ip_address(address)
+    return any(found in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
 def is_inside(network: str, networks: Iterable[str]) -> bool:
     """Whether a network lies within one of the others."""
     own = ipaddress.ip_network(network, strict=False)

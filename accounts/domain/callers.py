@@ -8,8 +8,7 @@ under the tenant's own policies.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,6 +16,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from accounts.domain.addresses import address_is_in
 from accounts.domain.keys import key_is_wellformed
 from accounts.domain.limits import (
     PLAN_COLUMNS,
@@ -30,7 +30,7 @@ from accounts.domain.limits import (
 )
 from accounts.domain.roles import ROLE_SCOPES, Right
 from accounts.domain.sql import execute, fetch_one
-from accounts.errors import InvalidKey, NotAllowed
+from accounts.errors import InvalidKey, NotAllowed, TenantClosing, TenantSuspended
 from accounts.tenancy import in_tenant
 
 
@@ -163,11 +163,9 @@ def caller_from_row(row: Mapping[str, Any]) -> Caller:
     for it as if its plan said so.
     """
     if row["suspended"]:
-        raise NotAllowed("this tenant is suspended; ask the operators of this studio")
+        raise TenantSuspended
     if row["delete_after"] is not None:
-        raise NotAllowed(
-            f"this tenant will be deleted after {row['delete_after']:%Y-%m-%d}; its owners can still keep it"
-        )
+        raise TenantClosing(row["delete_after"])
     by_role = ROLE_SCOPES[row["role"]]
     limits = read_key_limits(row["limits"])
     return Caller(
@@ -189,18 +187,9 @@ def caller_from_row(row: Mapping[str, Any]) -> Caller:
 
 def check_network(caller: Caller, *, address: str | None) -> None:
     """Raise `NotAllowed` when the client's address is in none of the networks of the key, the tenant or the studio."""
-    if not _is_in(address, caller.networks):
+    if not address_is_in(address, caller.networks):
         raise NotAllowed("this api key may not be used from your address")
-    if not _is_in(address, caller.tenant_networks):
+    if not address_is_in(address, caller.tenant_networks):
         raise NotAllowed("your organisation does not let your address in; ask one of its admins")
-    if not _is_in(address, settings.STUDIO_NETWORKS):
+    if not address_is_in(address, settings.STUDIO_NETWORKS):
         raise NotAllowed("this studio does not let your address in; ask its operators")
-
-
-def _is_in(address: str | None, networks: Sequence[str | ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    if not networks:
-        return True
-    if address is None:
-        return False
-    found = ipaddress.ip_address(address)
-    return any(found in ipaddress.ip_network(network, strict=False) for network in networks)

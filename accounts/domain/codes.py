@@ -274,3 +274,139 @@ add_code(
     _("The studio cannot answer just now; nothing was stored."),
     _("Try again after a moment; with the same Idempotency-Key that is safe."),
 )
+
+# ---- tenants and members
+add_code(
+    "tenant_suspended",
+    403,
+    Retry.NO,
+    _("This organisation is suspended."),
+    _("Ask the operators of this studio; nothing of it was removed."),
+    whole=True,
+)
+add_code(
+    "tenant_closing",
+    403,
+    Retry.NO,
+    _("This organisation is about to be deleted."),
+    _("Its owners can keep it until the day that the detail names: sign in and open “Organisations”."),
+)
+add_code(
+    "tenant_not_closing",
+    409,
+    Retry.NO,
+    _("This organisation is not about to be deleted, or it is too late to keep it."),
+    _("Look at its state in the list of your organisations."),
+    whole=True,
+)
+add_code(
+    "already_closing",
+    409,
+    Retry.NO,
+    _("This organisation will be deleted already."),
+    _("Wait for the day, or keep it."),
+    whole=True,
+)
+add_code(
+    "name_differs",
+    400,
+    Retry.CHANGED,
+    _("The name that was typed is not the organisation's."),
+    _("Type it exactly as it stands."),
+    whole=True,
+)
+add_code(
+    "own_address_shut_out",
+    409,
+    Retry.CHANGED,
+    _("These networks would shut you out: your own address is in none of them."),
+    _("Add a network that holds your address, or make the change from one that may stay."),
+)
+add_code(
+    "too_many_tenants",
+    409,
+    Retry.NO,
+    _("You own as many organisations as one person may own here."),
+    _("Hand one over or delete one, or ask the operators of this studio."),
+)
+add_code(
+    "sign_up_closed",
+    403,
+    Retry.NO,
+    _("Nobody can make an organisation here by themselves."),
+    _("Ask the operators of this studio, or somebody who can invite you."),
+    whole=True,
+)
+add_code(
+    "own_role",
+    403,
+    Retry.NO,
+    _("You cannot change your own role."),
+    _("Ask another owner or admin of your organisation."),
+    whole=True,
+)
+add_code(
+    "export_under_way",
+    409,
+    Retry.STATE,
+    _("An export of this organisation is under way already."),
+    _("Wait until it is ready, then ask for the next one."),
+    whole=True,
+)
+
+# ---- invitations
+add_code(
+    "already_invited",
+    409,
+    Retry.CHANGED,
+    _("This address has an open invitation already."),
+    _("Send that one again instead."),
+    whole=True,
+)
+add_code(
+    "invitation_not_found",
+    404,
+    Retry.NO,
+    _("This invitation is not known here."),
+    _("Use the newest e-mail: an invitation that was sent again has a new link."),
+    whole=True,
+)
+add_code(
+    "invitation_used",
+    409,
+    Retry.NO,
+    _("This invitation has been accepted already."),
+    _("Sign in to get to the organisation."),
+    whole=True,
+)
+add_code(
+    "invitation_revoked",
+    409,
+    Retry.NO,
+    _("This invitation was taken back."),
+    _("Ask an admin of the organisation."),
+    whole=True,
+)
+add_code(
+    "invitation_expired",
+    409,
+    Retry.STATE,
+    _("This invitation has expired."),
+    _("Ask an admin of the organisation to send it again."),
+    whole=True,
+)
+add_code(
+    "invitation_closed",
+    409,
+    Retry.STATE,
+    _("This organisation takes nobody in at present."),
+    _("Ask one of its owners."),
+    whole=True,
+)
+add_code(
+    "invitation_for_another",
+    403,
+    Retry.NO,
+    _("This invitation is for another address."),
+    _("Sign in with the address that the invitation was sent to."),
+)

@@ -3,43 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller
-from accounts.enums import Role, Scope
-from accounts.errors import AlreadyMember, InvalidField, LastOwner, NotAllowed, NotFound
-from accounts.models import Membership, Tenant, User
+from accounts.domain.pages import Page, read_page
+from accounts.domain.roles import Right
+from accounts.enums import Role
+from accounts.errors import AlreadyMember, InvalidField, LastOwner, NotAllowed, NotFound, OwnRole
+from accounts.models import ApiKey, KeyDirectory, KeySecret, MemberBudget, Membership, Tenant, User
 from accounts.tenancy import in_tenant
 
 
 @dataclass(frozen=True, slots=True)
 class TenantChoice:
-    """One of the tenants a person may switch to."""
+    """One of the tenants a person belongs to. `state` is `open`, `suspended` or `closing`."""
 
     id: UUID
     name: str
     role: str
+    state: str = "open"
+    delete_after: datetime | None = None
+    logo: str = ""
 
 
 def tenants_of(user_id: UUID) -> list[TenantChoice]:
     """The tenants a person belongs to, the first one they joined first."""
-    return [
-        TenantChoice(id=membership.tenant_id, name=_tenant_name(membership.tenant_id), role=membership.role)
-        for membership in Membership.objects.filter(user_id=user_id).order_by("created_at", "id")
-    ]
+    memberships = Membership.objects.filter(user_id=user_id).order_by("created_at", "id")
+    return [_choice(membership) for membership in memberships]
+
+
+def tenant_ids_of(user_id: UUID) -> list[UUID]:
+    """The same as ids: where somebody lands who has not chosen, and where next if the first is closed to them."""
+    rows = Membership.objects.filter(user_id=user_id).order_by("created_at", "id")
+    return list(rows.values_list("tenant_id", flat=True))
 
 
 def first_tenant_of(user_id: UUID) -> UUID | None:
-    """The tenant somebody lands in who has not chosen one."""
-    return (
-        Membership.objects.filter(user_id=user_id)
-        .order_by("created_at", "id")
-        .values_list("tenant_id", flat=True)
-        .first()
-    )
+    """The tenant that somebody joined first."""
+    return next(iter(tenant_ids_of(user_id)), None)
 
 
 def add_member(*, tenant: UUID, user: User, role: Role) -> Membership:
@@ -53,19 +59,41 @@ def add_member(*, tenant: UUID, user: User, role: Role) -> Membership:
     return membership
 
 
+def list_members(*, by: Caller, cursor: str | None, limit: int) -> Page[Membership]:
+    """The caller's tenant's members with their users, who joined last first. Raises `NotAllowed`, `InvalidField`."""
+    by.require(Right.SEE_MEMBERS)
+    rows = Membership.objects.filter(tenant_id=by.tenant).select_related("user")
+    return read_page(rows, cursor=cursor, limit=limit)
+
+
+def get_member(*, by: Caller, user_id: UUID) -> Membership:
+    """One of them. Raises `NotAllowed`, `NotFound`."""
+    by.require(Right.SEE_MEMBERS)
+    found = Membership.objects.filter(tenant_id=by.tenant, user_id=user_id).select_related("user").first()
+    if found is None:
+        raise NotFound("no such member")
+    return found
+
+
+def owners_of(tenant: UUID) -> list[User]:
+    """Whom to ask: the people with all rights there."""
+    return list(User.objects.filter(memberships__tenant_id=tenant, memberships__role=Role.OWNER).order_by("created_at"))
+
+
 def change_role(*, by: Caller, user_id: UUID, role: str) -> Membership:
     """Give a member of the caller's tenant another role.
 
-    Raises `NotFound`, `NotAllowed` (not an admin, one's own role, an owner's role by who is none) and `LastOwner`.
+    Raises `NotAllowed` (owners are made and unmade by owners), `OwnRole`, `InvalidField`, `NotFound` and `LastOwner`.
     """
+    by.require(Right.MANAGE_MEMBERS)
     if role not in Role.values:
         raise InvalidField(f"role must be one of {', '.join(Role.values)}", field="role")
+    if by.user == user_id:
+        raise OwnRole
     with transaction.atomic():
-        membership = _lock_member(by=by, user_id=user_id)
-        if by.user == user_id:
-            raise NotAllowed("you cannot change your own role; ask another owner")
-        if by.role != Role.OWNER and Role.OWNER in (membership.role, role):
-            raise NotAllowed("only an owner may make or unmake owners")
+        membership = _lock_member(tenant=by.tenant, user_id=user_id)
+        if Role.OWNER in (membership.role, role):
+            by.require(Right.MANAGE_OWNERS)
         before, membership.role = membership.role, role
         membership.save(update_fields=["role"])
         _keep_an_owner(by.tenant)
@@ -74,27 +102,43 @@ def change_role(*, by: Caller, user_id: UUID, role: str) -> Membership:
 
 
 def remove_member(*, by: Caller, user_id: UUID) -> None:
-    """Take a member out, or leave oneself; the person's keys stop with the next request.
+    """Take a member out, or leave oneself.
 
-    Raises `NotFound`, `NotAllowed`, `LastOwner`.
+    With the next request the person is refused; their keys are revoked, so that joining again does not bring them back.
+    Raises `NotAllowed`, `NotFound`, `LastOwner`.
     """
+    leaves = by.user == user_id
+    if leaves and by.key is not None and not by.has(Right.MANAGE_MEMBERS):
+        raise NotAllowed("a key cannot take its own member out; sign in to leave")
+    if not leaves:
+        by.require(Right.MANAGE_MEMBERS)
     with transaction.atomic():
-        membership = _lock_member(by=by, user_id=user_id)
-        if membership.role == Role.OWNER and by.role != Role.OWNER:
-            raise NotAllowed("only an owner may remove an owner")
+        membership = _lock_member(tenant=by.tenant, user_id=user_id)
+        if membership.role == Role.OWNER:
+            by.require(Right.MANAGE_OWNERS)
         membership.delete()
         _keep_an_owner(by.tenant)
-        record("member.removed", target=f"user:{user_id}")
+        end_membership(tenant=by.tenant, user_id=user_id)
+        record("member.left" if leaves else "member.removed", target=f"user:{user_id}")
 
 
-def _lock_member(*, by: Caller, user_id: UUID) -> Membership:
+def end_membership(*, tenant: UUID, user_id: UUID) -> None:
+    """Revoke what a person who leaves a tenant had there: keys and budget. Runs in the tenant's scope."""
+    keys = list(ApiKey.objects.filter(user_id=user_id, revoked_at=None).values_list("pk", flat=True))
+    hashes = list(KeySecret.objects.filter(key_id__in=keys).values_list("sha256", flat=True))
+    KeyDirectory.objects.filter(tenant_id=tenant, sha256__in=hashes).delete()
+    ApiKey.objects.filter(pk__in=keys).update(revoked_at=timezone.now())
+    MemberBudget.objects.filter(user_id=user_id).delete()
+    for key in keys:
+        record("key.revoked", target=f"key:{key}", detail={"reason": "its member has left"})
+
+
+def _lock_member(*, tenant: UUID, user_id: UUID) -> Membership:
     # All owners are locked first: two owners who leave at the same moment wait for each other here.
-    list(Membership.objects.select_for_update().filter(tenant_id=by.tenant, role=Role.OWNER).order_by("id"))
-    membership = Membership.objects.select_for_update().filter(tenant_id=by.tenant, user_id=user_id).first()
+    list(Membership.objects.select_for_update().filter(tenant_id=tenant, role=Role.OWNER).order_by("id"))
+    membership = Membership.objects.select_for_update().filter(tenant_id=tenant, user_id=user_id).first()
     if membership is None:
         raise NotFound("no such member")
-    if not by.may(Scope.ADMIN) and by.user != user_id:
-        raise NotAllowed("your role may not manage members; ask an admin of your tenant")
     return membership
 
 
@@ -103,7 +147,16 @@ def _keep_an_owner(tenant: UUID) -> None:
         raise LastOwner
 
 
-def _tenant_name(tenant: UUID) -> str:
+def _choice(membership: Membership) -> TenantChoice:
     # Tenants are rows of their own scope: the list crosses no border, it enters each tenant that is the person's own.
-    with in_tenant(tenant):
-        return Tenant.objects.values_list("name", flat=True).get(pk=tenant)
+    with in_tenant(membership.tenant_id):
+        tenant = Tenant.objects.get(pk=membership.tenant_id)
+    state = "closing" if tenant.delete_after else "suspended" if tenant.suspended_at else "open"
+    return TenantChoice(
+        id=tenant.pk,
+        name=tenant.name,
+        role=membership.role,
+        state=state,
+        delete_after=tenant.delete_after,
+        logo=tenant.logo,
+    )

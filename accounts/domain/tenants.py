@@ -1,32 +1,81 @@
-"""Tenants: making, suspending, bringing back."""
+"""Tenants: making, changing, suspending, bringing back."""
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.domain.addresses import read_networks
 from accounts.domain.audit import record
+from accounts.domain.callers import Caller, check_network
+from accounts.domain.roles import Right
 from accounts.enums import Role
-from accounts.errors import InvalidField
+from accounts.errors import InvalidField, NotAllowed, OwnAddressShutOut, SignUpClosed, TooManyTenants
 from accounts.ids import uuid7
 from accounts.models import Membership, Plan, Tenant, User
 from accounts.tenancy import in_tenant
 
 DEFAULT_PLAN = "default"
+NAME_CHARS = 120
+MAX_OWNED = 5  # each has a plan of its own: without a bound one person would have any number of plans
+_CONTROLS = ("Cc", "Cs", "Zl", "Zp")
 
 
 def create_tenant(*, name: str, owner: User, plan: Plan | None = None) -> Tenant:
     """A new tenant with its first owner; without a plan it gets the default one. Raises `InvalidField`."""
-    if not name.strip() or len(name) > 120:
-        raise InvalidField("name must have 1 to 120 characters", field="name")
+    name = _check_name(name)
     tenant_id = uuid7()
     # The id is known before the row is: the policy lets a tenant insert itself.
     with in_tenant(tenant_id), transaction.atomic():
-        tenant = Tenant.objects.create(
-            id=tenant_id, name=name.strip(), plan=plan or Plan.objects.get(slug=DEFAULT_PLAN)
-        )
+        tenant = Tenant.objects.create(id=tenant_id, name=name, plan=plan or Plan.objects.get(slug=DEFAULT_PLAN))
         Membership.objects.create(tenant_id=tenant_id, user=owner, role=Role.OWNER)
         record("tenant.made", target=f"tenant:{tenant_id}", detail={"owner": str(owner.pk)})
+    return tenant
+
+
+def found_tenant(*, user: User, name: str) -> Tenant:
+    """A further tenant that a person makes for themselves, where the studio is open for that.
+
+    Raises `SignUpClosed`, `TooManyTenants`, `InvalidField`.
+    """
+    if settings.STUDIO_SIGNUP != "open":
+        raise SignUpClosed
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)  # two clicks at once are counted one after the other
+        if Membership.objects.filter(user=user, role=Role.OWNER).count() >= MAX_OWNED:
+            raise TooManyTenants(MAX_OWNED)
+        return create_tenant(name=name, owner=user)
+
+
+def change_tenant(
+    *, by: Caller, address: str | None, name: str | None = None, networks: Collection[str] | None = None
+) -> Tenant:
+    """Rename the caller's tenant, or say from where its members and keys may come; `None` leaves as it is.
+
+    `address` is the caller's own. Raises `NotAllowed`, `InvalidField`, `OwnAddressShutOut`.
+    """
+    by.require(Right.CHANGE_TENANT)
+    wanted: dict[str, Any] = {}
+    if name is not None:
+        wanted["name"] = _check_name(name)
+    if networks is not None:
+        wanted["networks"] = read_networks(networks)
+        _check_own_address(by, wanted["networks"], address=address)
+    with transaction.atomic():
+        tenant = Tenant.objects.select_for_update().get(pk=by.tenant)
+        changes = {field: value for field, value in wanted.items() if getattr(tenant, field) != value}
+        detail = {field: {"from": getattr(tenant, field), "to": value} for field, value in changes.items()}
+        for field, value in changes.items():
+            setattr(tenant, field, value)
+        if changes:
+            tenant.save(update_fields=list(changes))
+            record("tenant.changed", target=f"tenant:{tenant.pk}", detail=detail)
     return tenant
 
 
@@ -46,3 +95,18 @@ def _set_suspended(tenant: Tenant, *, suspended: bool, reason: str) -> None:
         tenant.save(update_fields=["suspended_at"])
         action = "tenant.suspended" if suspended else "tenant.restored"
         record(action, target=f"tenant:{tenant.pk}", detail={"reason": reason[:200]})
+
+
+def _check_name(name: str) -> str:
+    """The trimmed name; raises `InvalidField`."""
+    name = name.strip()
+    if not 1 <= len(name) <= NAME_CHARS or any(unicodedata.category(char) in _CONTROLS for char in name):
+        raise InvalidField(f"name must be one line of 1 to {NAME_CHARS} characters", field="name")
+    return name
+
+
+def _check_own_address(by: Caller, networks: list[str], *, address: str | None) -> None:
+    try:
+        check_network(replace(by, tenant_networks=tuple(networks)), address=address)
+    except NotAllowed:
+        raise OwnAddressShutOut(address) from None

@@ -7,7 +7,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-from accounts.rls import protect
+from accounts.rls import allow_erasing, protect
 
 
 class Migration(migrations.Migration):
@@ -362,4 +362,5 @@ class Migration(migrations.Migration):
         protect("accounts_invitation"),
         protect("accounts_export"),
         protect("accounts_limitnotice"),
+        allow_erasing("accounts_ledgerentry", "accounts_auditevent"),
     ]

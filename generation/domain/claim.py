@@ -118,12 +118,12 @@ SELECT id FROM back
 _FREE = """(
   coalesce((SELECT coalesce((t.limits ->> 'concurrent_generations')::bigint, p.concurrent_generations)
               FROM accounts_tenant t JOIN accounts_plan p ON p.id = t.plan_id
-             WHERE t.id = c.tenant AND t.suspended_at IS NULL), 0)
+             WHERE t.id = c.tenant AND t.suspended_at IS NULL AND t.delete_after IS NULL), 0)
   - (SELECT sum(r.running) FROM generation_fairclock r WHERE r.tenant = c.tenant))"""
 
 # Clocks are walked from the lowest on, of equal ones whoever has least waiting; a tenant at its concurrency limit,
-# suspended or without a row for us is passed over. The cost is this hardware's where it was measured, else what the row
-# was estimated at.
+# suspended, about to be deleted or without a row for us is passed over. The cost is this hardware's where it was
+# measured, else what the row was estimated at.
 _HEAD_SQL = f"""
 SELECT c.tenant, c.vtime, c.weight, g.*,
        coalesce((SELECT k.ms FROM generation_cost k

@@ -7,7 +7,7 @@ It makes streams quicker and is never the truth: they open and repeat with what 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import orjson
@@ -16,6 +16,7 @@ from accounts.valkey import breaker, redis_client
 
 STREAM = "qs:bus"
 KEPT = 4096  # entries, about
+_CHUNK = 500
 
 Kind = Literal["queued", "progress", "preview", "succeeded", "failed", "canceled"]
 
@@ -26,3 +27,17 @@ def publish(*, tenant: UUID, generation: UUID, kind: Kind | str, data: Mapping[s
     return breaker.attempt(
         f"publish {kind}", lambda: redis_client().xadd(STREAM, fields, maxlen=KEPT, approximate=True)
     )
+
+
+def forget_tenant(tenant: UUID) -> bool:
+    """Take a tenant's events out of the stream, which keeps its last entries for as long as nobody adds any."""
+    return breaker.attempt("forget a tenant", lambda: _delete_entries(str(tenant).encode()))
+
+
+def _delete_entries(tenant: bytes) -> None:
+    client, after = redis_client(), "-"
+    while entries := cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange(STREAM, min=after, count=_CHUNK)):
+        gone = [entry for entry, fields in entries if fields.get(b"t") == tenant]
+        if gone:
+            client.xdel(STREAM, *gone)
+        after = f"({entries[-1][0].decode()}"

@@ -7,11 +7,20 @@ import threading
 import pytest
 from django.db import connections
 
-from accounts.domain.callers import Caller, caller_of_key, caller_of_member
-from accounts.domain.members import add_member, change_role, first_tenant_of, remove_member, tenants_of
+from accounts.domain.callers import Caller, caller_of_key, caller_of_member, hash_secret
+from accounts.domain.members import (
+    add_member,
+    change_role,
+    first_tenant_of,
+    get_member,
+    list_members,
+    owners_of,
+    remove_member,
+    tenants_of,
+)
 from accounts.enums import Role
-from accounts.errors import AlreadyMember, InvalidField, InvalidKey, LastOwner, NotAllowed, NotFound
-from accounts.models import AuditEvent, Membership, User
+from accounts.errors import AlreadyMember, InvalidField, InvalidKey, LastOwner, NotAllowed, NotFound, OwnRole
+from accounts.models import AuditEvent, KeyDirectory, Membership, User
 from accounts.tenancy import in_tenant
 from tests.factories import Person, make_member, make_tenant
 
@@ -41,6 +50,22 @@ def test_tenants_of_a_person_come_in_the_order_of_joining(alice: Person, mallory
     assert first_tenant_of(alice.user.pk) == alice.tenant.pk
 
 
+def test_list_is_the_tenants_own_and_comes_in_pages(alice: Person, bob: Person, mallory: Person) -> None:
+    with in_tenant(alice.tenant.pk):
+        first = list_members(by=alice.caller, cursor=None, limit=1)
+        second = list_members(by=alice.caller, cursor=first.next, limit=1)
+        assert [row.user.email for row in (*first.results, *second.results)] == [bob.user.email, alice.user.email]
+        assert second.next is None
+        assert get_member(by=alice.caller, user_id=bob.user.pk).role == "member"
+        with pytest.raises(NotFound):
+            get_member(by=alice.caller, user_id=mallory.user.pk)
+        for act in (lambda: list_members(by=bob.caller, cursor=None, limit=1),
+                    lambda: get_member(by=bob.caller, user_id=alice.user.pk)):  # fmt: skip
+            with pytest.raises(NotAllowed):
+                act()
+        assert [owner.email for owner in owners_of(alice.tenant.pk)] == [alice.user.email]
+
+
 def test_owner_changes_roles(alice: Person, bob: Person) -> None:
     with in_tenant(alice.tenant.pk):
         change_role(by=alice.caller, user_id=bob.user.pk, role="admin")
@@ -54,8 +79,10 @@ def test_owner_changes_roles(alice: Person, bob: Person) -> None:
         ("bob", "carol", "viewer", NotAllowed),  # members manage nobody
         ("admin", "alice", "member", NotAllowed),  # an admin unmakes no owner
         ("admin", "carol", "owner", NotAllowed),  # and makes none
-        ("admin", "admin", "member", NotAllowed),  # nobody changes the own role
-        ("alice", "alice", "member", NotAllowed),
+        ("admin", "admin", "member", OwnRole),  # nobody changes the own role
+        ("alice", "alice", "member", OwnRole),
+        ("bob", "bob", "admin", NotAllowed),
+        ("bob", "mallory", "member", NotAllowed),  # who may not ask learns nothing about ids
         ("alice", "mallory", "member", NotFound),  # another tenant's people are not there
         ("alice", "carol", "king", InvalidField),
     ],
@@ -82,6 +109,20 @@ def test_members_leave_by_themselves(alice: Person, bob: Person) -> None:
     assert role_of(bob.user) is None
     with pytest.raises(InvalidKey):  # their keys stop with the next request
         caller_of_key(bob.secret, address=None)
+    make_member(alice.tenant, Role.MEMBER, user=bob.user)
+    with pytest.raises(InvalidKey):  # and do not come back with them
+        caller_of_key(bob.secret, address=None)
+    with in_tenant(alice.tenant.pk):
+        actions = AuditEvent.objects.exclude(action="member.added").order_by("id").values_list("action", flat=True)
+        assert list(actions)[-2:] == ["key.revoked", "member.left"]
+        assert not KeyDirectory.objects.filter(tenant_id=alice.tenant.pk, sha256=hash_secret(bob.secret)).exists()
+    assert caller_of_key(alice.secret, address=None).user == alice.user.pk
+
+
+def test_a_key_takes_its_own_member_out_only_as_an_admins(alice: Person, bob: Person) -> None:
+    with in_tenant(alice.tenant.pk), pytest.raises(NotAllowed, match="sign in to leave"):
+        remove_member(by=bob.key_caller, user_id=bob.user.pk)
+    assert role_of(bob.user) == "member"
 
 
 def test_members_remove_nobody_else(alice: Person, bob: Person, mallory: Person) -> None:

@@ -103,7 +103,7 @@ def test_suspended_tenant_is_refused_with_its_reason(alice: Person) -> None:
     suspend_tenant(alice.tenant, reason="test")
     for client in (alice.client, alice.api):
         found = ask(client)
-        assert (found["caller"], found["error"], found["tenant"]) == (None, "not_allowed", None)
+        assert (found["caller"], found["error"], found["tenant"]) == (None, "tenant_suspended", None)
         response = client.get("/api/v1/echo")
         assert response.status_code == 403 and "suspended" in response.json()["detail"]
 

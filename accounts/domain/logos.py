@@ -1,0 +1,79 @@
+"""A tenant's logo: a small WebP that we encode ourselves, whatever was sent.
+
+What comes in is opened as PNG, JPEG or WebP only, and its size is read before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+
+from django.db import transaction
+from PIL import Image, ImageOps
+
+from accounts.domain.audit import record
+from accounts.domain.callers import Caller
+from accounts.domain.errands import add_errand
+from accounts.domain.media import delete_files, write_atomic
+from accounts.domain.roles import Right
+from accounts.enums import ErrandKind
+from accounts.errors import InvalidField
+from accounts.ids import uuid7
+from accounts.models import Tenant
+
+MAX_BYTES = 700_000  # with its form it stays under the cap of a request's body
+MAX_SIDE = 3000
+SIDE = 256
+FORMATS = ("PNG", "JPEG", "WEBP")
+
+
+def set_logo(*, by: Caller, data: bytes) -> Tenant:
+    """Give the caller's tenant a logo; the old one's file is removed. Raises `NotAllowed`, `InvalidField`, OSError."""
+    by.require(Right.CHANGE_TENANT)
+    encoded = encode_logo(data)
+    path = f"{by.tenant}/logo-{uuid7().hex}.webp"  # never the name of one that an errand is about to remove
+    write_atomic(path, encoded)
+    try:
+        return _change(by, path)
+    except BaseException:
+        with suppress(OSError):
+            delete_files([path])
+        raise
+
+
+def remove_logo(*, by: Caller) -> Tenant:
+    """Go without. Raises `NotAllowed`."""
+    by.require(Right.CHANGE_TENANT)
+    return _change(by, "")
+
+
+def encode_logo(data: bytes) -> bytes:
+    """A picture as we keep it: WebP, `SIDE` pixels at its longer side, no metadata. Raises `InvalidField`."""
+    if len(data) > MAX_BYTES:
+        raise InvalidField(f"logo is too large, max {MAX_BYTES} bytes", field="logo")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            if max(picture.size) > MAX_SIDE:
+                raise InvalidField(f"logo has too many pixels, max {MAX_SIDE} × {MAX_SIDE}", field="logo")
+            upright = ImageOps.exif_transpose(picture)
+            small = upright.convert("RGBA")
+            small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+            out = io.BytesIO()
+            small.save(out, "WEBP", quality=90, method=6)
+    except InvalidField:
+        raise
+    except Exception:  # a broken file may raise anything: OSError, SyntaxError, struct.error, a bomb's warning …
+        raise InvalidField("logo is no PNG, JPEG or WebP that can be read", field="logo") from None
+    return out.getvalue()
+
+
+def _change(by: Caller, path: str) -> Tenant:
+    with transaction.atomic():
+        tenant = Tenant.objects.select_for_update().get(pk=by.tenant)
+        old, tenant.logo = tenant.logo, path
+        if old != path:
+            tenant.save(update_fields=["logo"])
+            record("tenant.logo", target=f"tenant:{tenant.pk}", detail={"removed": not path})
+            if old:
+                add_errand(kind=ErrandKind.DELETE_FILES, data={"paths": [old]}, tenant=tenant.pk)
+    return tenant
