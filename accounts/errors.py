@@ -6,7 +6,8 @@ bound and how long to wait. It knows no HTTP: the doors map `kind` to a status.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 Kind = Literal["invalid", "unauthenticated", "denied", "missing", "conflict", "mismatch", "limited", "unavailable"]
 
@@ -209,3 +210,14 @@ class StorageFull(StudioError):
         self.limit = "storage_bytes"
         self.used = used
         self.quota = quota
+
+
+class BelowUse(StudioError):
+    """A limit would be below what is used already; whoever means it confirms."""
+
+    kind = "conflict"
+    code = "below_present_use"
+
+    def __init__(self, message: str, *, above: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.above = tuple(above)  # of `accounts.domain.overrides.Above`
