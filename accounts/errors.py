@@ -6,8 +6,9 @@ bound and how long to wait. It knows no HTTP: the doors map `kind` to a status.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["invalid", "unauthenticated", "denied", "missing", "conflict", "mismatch", "limited", "unavailable"]
 
@@ -330,3 +331,14 @@ class StorageFull(StudioError):
         self.limit = "storage_bytes"
         self.used = used
         self.quota = quota
+
+
+class BelowUse(StudioError):
+    """A limit would be below what is used already; whoever means it confirms."""
+
+    kind = "conflict"
+    code = "below_present_use"
+
+    def __init__(self, message: str, *, above: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.above = tuple(above)  # of `accounts.domain.overrides.Above`

@@ -244,6 +244,21 @@ add_code(
     whole=True,
 )
 
+add_code(
+    "storage_full",
+    409,
+    Retry.STATE,
+    _("Your organisation's pictures take as much room as its plan has."),
+    _("Delete pictures that nobody needs, or ask an admin of your organisation for a larger plan."),
+)
+add_code(
+    "below_present_use",
+    409,
+    Retry.CHANGED,
+    _("The limit would be below what is used already."),
+    _("Choose a higher one, or confirm it: then everything new is refused until the period ends."),
+)
+
 # ---- limits and outages
 add_code(
     "quota_exceeded",
