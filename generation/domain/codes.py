@@ -114,6 +114,15 @@ add_code(
     place=Place.QUEUE,
 )
 add_code(
+    "model_off",
+    0,
+    Retry.NO,
+    _("Staff have switched this model off, and no worker serves it any more."),
+    _("Cancel it, or ask the operators of this studio whether the model comes back."),
+    place=Place.QUEUE,
+    whole=True,
+)
+add_code(
     "no_worker",
     0,
     Retry.NO,
