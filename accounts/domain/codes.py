@@ -257,6 +257,19 @@ add_code(
     Retry.CHANGED,
     _("The limit would be below what is used already."),
     _("Choose a higher one, or confirm it: then everything new is refused until the period ends."),
+    "key_ended",
+    409,
+    Retry.NO,
+    _("This API key was revoked or has come to its end, and stays so."),
+    _("Make a new key."),
+    whole=True,
+)
+add_code(
+    "rotation_overlaps",
+    409,
+    Retry.STATE,
+    _("The old secret of this key's last rotation still works, and a key has two secrets at most."),
+    _("Wait until it ends (the detail says when), or end the old secret now."),
 )
 
 # ---- limits and outages
@@ -273,6 +286,22 @@ add_code(
     Retry.LATER,
     _("Too many requests in a short time."),
     _("Wait as long as Retry-After says, then go on more slowly."),
+)
+add_code(
+    "too_many_wrong_keys",
+    429,
+    Retry.LATER,
+    _("Many wrong API keys came from your address."),
+    _("Check the key: a right one works at once, also from there. Else wait as long as Retry-After says."),
+    whole=True,
+)
+add_code(
+    "too_many_reports",
+    429,
+    Retry.LATER,
+    _("Many leaked keys were reported from your address."),
+    _("Wait as long as Retry-After says, or write to the studio's operators."),
+    whole=True,
 )
 add_code(
     "internal",
