@@ -9,7 +9,13 @@ from pathlib import Path
 
 # The database role follows from what a process is for: only these change tables, only those may see all tenants.
 OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations", "flush", "dbshell"}
-WORKER_COMMANDS = {"gpuworker": "worker", "errandworker": "errands", "ticker": "ticker", "sweep": "ticker"}
+WORKER_COMMANDS = {
+    "gpuworker": "worker",
+    "errandworker": "errands",
+    "ticker": "ticker",
+    "sweep": "ticker",
+    "rebuild": "ticker",
+}
 
 
 def process_of(command: str) -> str:

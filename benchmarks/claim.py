@@ -25,20 +25,21 @@ KINDS = 12  # batch keys among the waiting rows
 
 FILL_SQL = """
 INSERT INTO accounts_plan (slug, title, weight, concurrent_generations, queue_length, max_pixels, max_steps, max_images,
-                           requests_per_minute, chat_requests_per_minute)
-VALUES ('bench', 'bench', 1, 1000000, 1000000, 4194304, 50, 10, 600, 30);
-INSERT INTO accounts_tenant (id, name, plan_id, note, created_at)
-SELECT gen_random_uuid(), 'tenant ' || i, (SELECT id FROM accounts_plan WHERE slug = 'bench'), '', now()
+                           requests_per_minute, tenant_requests_per_minute, chat_requests_per_minute)
+VALUES ('bench', 'bench', 1, 1000000, 1000000, 4194304, 50, 10, 600, 6000, 30);
+INSERT INTO accounts_tenant (id, name, plan_id, limits, networks, logo, stored_bytes, note, created_at)
+SELECT gen_random_uuid(), 'tenant ' || i, (SELECT id FROM accounts_plan WHERE slug = 'bench'), '{{}}', '{{}}', '', 0,
+       '', now()
   FROM generate_series(1, {tenants}) i;
 INSERT INTO generation_model (slug, title, pool, spec, enabled, public, position, created_at, updated_at)
 VALUES ('bench', 'bench', 'bench', '{{}}', true, true, 0, now(), now());
 CREATE TEMP TABLE numbered AS SELECT id, row_number() OVER () - 1 AS i FROM accounts_tenant;
 INSERT INTO generation_generation
        (id, tenant_id, lane, pool, model_id, task, prompt, negative_prompt, width, height, steps, seed, n, params,
-        schema_version, batch_key, starred, status, priority, done, attempt, lost, fence, step, error_code,
+        schema_version, batch_key, request_id, starred, status, priority, done, attempt, lost, fence, step, error_code,
         error_message, warnings, estimate_ms, claimed_ms, cost_ms, charged_on, created_at, queued_at)
 SELECT gen_random_uuid(), t.id, 'blue', 'bench', 'bench', 'text-to-image', 'a red circle', '', 256, 256, 4, n, 1,
-       '{{}}', 1, 'key-' || (n / {tenants} * 7919 + t.i) % {kinds}, false,
+       '{{}}', 1, 'key-' || (n / {tenants} * 7919 + t.i) % {kinds}, '', false,
        CASE WHEN n < {rows} THEN 'queued' ELSE 'succeeded' END, 0, 0, 0, 0, 0, 0, '', '', '[]', 600, 0, 0,
        current_date, now() - make_interval(secs => {total} - n), now() - make_interval(secs => {total} - n)
   FROM generate_series(0, {total} - 1) n JOIN numbered t ON t.i = n % {tenants};

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, transaction
 
+from accounts.domain.notices import send_limit_notices
 from accounts.domain.rotate import forget_ended_secrets
 from accounts.domain.sql import execute, fetch_all, fetch_one
 from generation.domain.claim import requeue_expired
@@ -62,6 +63,7 @@ class SweepReport:
     canceled: int = 0  # were to be cancelled when their worker was lost
     pruned: int = 0  # idempotency keys of more than a day ago
     secrets_ended: int = 0  # of API keys, that were still in the directory
+    limits_told: int = 0  # of which people were told by e-mail
     errands_due: int = 0
     workers_gone: int = 0
     repaired: int = 0  # clocks whose counts were wrong
@@ -87,6 +89,7 @@ def sweep(*, lane: str | None = None) -> SweepReport:
     report.workers_gone = _attempt(report, "look for workers", lambda: execute(_GONE_SQL)) or 0
     _attempt(report, "forget old workers", lambda: execute(_FORGET_SQL))
     _attempt(report, "forget old failures", forget_failures)
+    report.limits_told = _attempt(report, "tell of limits", send_limit_notices) or 0
     _attempt(report, "look for errands", lambda: _wake_errands(report, lane=lane))
     return report
 

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from generation.domain.storage import janitor
+from generation.domain.stored import rebuild_all_stored
 from generation.domain.sweep import sweep
 from generation.worker.database import UNREACHABLE
 from generation.worker.stop import StopFlag
@@ -52,10 +53,11 @@ def tick(*, stop: StopFlag, every_s: float = EVERY_S) -> None:
 
 
 def clean_files() -> None:
-    """Compare files and rows once, over a connection of this thread."""
+    """Compare files and rows once, and count what they take, over a connection of this thread."""
     try:
         report = janitor()
         logger.info("janitor: %d images looked at, %d files without a row", report.checked, len(report.orphans))
+        rebuild_all_stored()
     except Exception:  # the next hour tries again
         logger.exception("janitor failed")
     finally:

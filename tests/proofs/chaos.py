@@ -96,7 +96,7 @@ def run_seed(
     from tests.factories import make_key, make_plan, make_tenant
 
     since = time.strftime("%Y-%m-%d %H:%M:%S+00", time.gmtime())
-    plan = make_plan(requests_per_minute=100_000, queue_length=10_000)
+    plan = make_plan(requests_per_minute=100_000, tenant_requests_per_minute=100_000, queue_length=10_000)
     people = [make_tenant(f"Chaos {seed} {name}", plan=plan) for name in "AB"]
     secrets = [(str(tenant.pk), make_key(tenant, owner)[1]) for tenant, owner in people]
     from django.db import connections

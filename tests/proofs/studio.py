@@ -69,7 +69,7 @@ def make_people() -> tuple[str, str]:
     from tests.factories import make_key, make_plan, make_tenant
 
     offer_sleeping_model()
-    plan = make_plan(requests_per_minute=100_000, queue_length=10_000)
+    plan = make_plan(requests_per_minute=100_000, tenant_requests_per_minute=100_000, queue_length=10_000)
     tenant, owner = make_tenant("Working", plan=plan)
     _, secret = make_key(tenant, owner)
     _, visitor = make_tenant("Visiting", plan=plan)

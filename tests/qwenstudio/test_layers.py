@@ -48,6 +48,7 @@ LAYERS = {
     "accounts.api": 4,
     "accounts.apps": 4,
     "accounts.management": 4,
+    "accounts.templatetags": 4,
     "accounts.web": 4,
     "generation.admin": 4,
     "generation.api": 4,

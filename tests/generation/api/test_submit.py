@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts.models import Plan
+from accounts.domain.budgets import set_budget
+from accounts.models import Plan, Tenant
+from accounts.tenancy import across_tenants, in_tenant
 from tests.factories import Person, make_key, make_person, make_plan, make_tenant
 from tests.generation.api.calls import BODY, IMAGES, ledger, rows, submit, submitted
 
@@ -156,7 +158,66 @@ def test_full_queue_is_429() -> None:
     submitted(person)
     answer = submit(person)
     assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
+    assert answer.json()["limit"] == "queue_length"
+    assert "1 generations of your tenant are waiting" in answer.json()["detail"]
+    assert answer["Retry-After"] == "10" and answer["RateLimit"] == '"queue_length";r=0;t=10'
     assert len(rows(person)) == 1 and ledger(person)["images"] == 1
+
+
+def test_used_up_budget_names_the_member(alice: Person, bob: Person) -> None:
+    with in_tenant(alice.tenant.pk):
+        set_budget(by=alice.caller, user=bob.user.pk, limits={"images_per_day": 1})
+    submitted(bob)
+    answer = submit(bob)
+    assert (answer.status_code, answer.json()["limit"]) == (429, "member_images_per_day")
+    assert answer["RateLimit-Policy"] == '"member_images_per_day";q=1;w=86400'
+    assert 0 < int(answer["Retry-After"]) <= 86_400
+    assert submit(alice).status_code == 202
+
+
+def test_full_storage_is_no_429() -> None:
+    person = limited(storage_bytes=1000)
+    with across_tenants():
+        Tenant.objects.filter(pk=person.tenant.pk).update(stored_bytes=1000)
+    answer = submit(person)
+    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (409, "storage_full", "storage_bytes")
+    assert "Retry-After" not in answer and "delete some" in answer.json()["detail"]
+    assert rows(person) == [] and ledger(person) == {}
+
+
+def test_cancelled_submits_do_not_go_on_for_ever() -> None:
+    person = limited(cancels_per_day=3)
+    for _ in range(3):
+        assert person.api.post(f"{IMAGES}/{submitted(person)}/cancel").json()["status"] == "canceled"
+    answer = submit(person)
+    assert (answer.status_code, answer.json()["limit"]) == (429, "cancels_per_day")
+    assert 0 < int(answer["Retry-After"]) <= 86_400
+    assert answer["RateLimit-Policy"] == '"cancels_per_day";q=3;w=86400'
+    assert len(rows(person)) == 3 and ledger(person) == {"images": 0, "gpu_ms": 0}
+    [*_, last] = rows(person)
+    assert person.api.delete(f"{IMAGES}/{last.pk}").status_code == 204
+    assert submit(person).status_code == 429  # the ledger remembers what the rows do not
+
+
+def test_all_keys_of_a_tenant_share_its_minute(bob: Person) -> None:
+    person = limited(tenant_requests_per_minute=4)
+    keys = [make_key(person.tenant, person.user)[1] for _ in range(3)]
+    clients = [person.client, *(Client(headers={"X-Api-Key": secret}) for secret in keys)]
+    answers = [client.get(IMAGES) for client in clients]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert answers[-1]["RateLimit"].split(", ")[1].startswith('"tenant_requests_per_minute";r=0;t=')
+    refused = clients[1].get(IMAGES)
+    assert (refused.status_code, refused.json()["limit"]) == (429, "tenant_requests_per_minute")
+    assert refused["RateLimit-Policy"] == '"tenant_requests_per_minute";q=4;w=60'
+    assert 0 < int(refused["Retry-After"]) <= 60
+    assert bob.api.get(IMAGES).status_code == 200
+
+
+def test_one_client_in_a_loop_does_not_shut_out_its_colleagues() -> None:
+    person = limited(requests_per_minute=2, tenant_requests_per_minute=4)
+    loops = [person.api.get(IMAGES).status_code for _ in range(10)]
+    assert loops == [200, 200] + [429] * 8
+    assert [person.client.get(IMAGES).status_code for _ in range(2)] == [200, 200]
 
 
 def test_impolite_client_is_429_and_told_when(bob: Person) -> None:
