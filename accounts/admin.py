@@ -1,40 +1,48 @@
-"""The admin of people, tenants, plans, keys, ledger and audit. It runs across tenants, for staff only.
+"""The admin of people, tenants, plans, keys, errands, ledger and audit. It runs across tenants, for staff only.
 
-Lists take a constant number of queries; what is history (ledger, audit) can be read and not changed.
+Lists take a constant number of queries; what is history (ledger, audit) can be read and not changed. Whatever staff
+change is recorded in the audit log (`accounts/staff/audited.py`).
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
+from django.db import transaction
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
-from django.utils import timezone
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from accounts.domain.audit import record
-from accounts.models import ApiKey, AuditEvent, LedgerEntry, Membership, Plan, Tenant, User
+from accounts.domain.errands import drop_errand, retry_errand
+from accounts.domain.staff import only_owner_of
+from accounts.models import ApiKey, AuditEvent, Errand, LedgerEntry, Membership, Plan, Tenant, User
 from accounts.models.user import normal_email
+from accounts.staff.audited import AuditedMixin
+from accounts.staff.deeds import try_to
+from accounts.staff.filters import ActionFilter, DayFilter, PersonFilter, TenantFilter
+from accounts.staff.history import HistoryAdmin
+from accounts.staff.lists import FindingMixin, ReadOnlyAdmin
+from accounts.staff.members import MemberInline
+from accounts.staff.tenants import InvitationInline, KeyInline, TenantDeedsMixin
 
 if TYPE_CHECKING:
     UserAdminBase = DjangoUserAdmin[User]
     TenantAdminBase = admin.ModelAdmin[Tenant]
     PlanAdminBase = admin.ModelAdmin[Plan]
-    ReadOnlyBase = admin.ModelAdmin[Any]
     NewUserFormBase = AdminUserCreationForm[User]
     UserFormBase = UserChangeForm[User]
-    KeyInlineBase = admin.TabularInline[ApiKey, Tenant]
-    MemberInlineBase = admin.TabularInline[Membership, Tenant]
 else:
     UserAdminBase, TenantAdminBase, PlanAdminBase = DjangoUserAdmin, admin.ModelAdmin, admin.ModelAdmin
     NewUserFormBase, UserFormBase = AdminUserCreationForm, UserChangeForm
-    ReadOnlyBase, KeyInlineBase, MemberInlineBase = admin.ModelAdmin, admin.TabularInline, admin.TabularInline
 
 admin.site.site_header = _("QwenStudio admin")
 admin.site.site_title = _("QwenStudio admin")
@@ -43,20 +51,24 @@ admin.site.site_url = "/studio/"
 admin.site.unregister(Group)
 
 
-class ReadOnlyAdmin(ReadOnlyBase):
-    """A list to look at."""
+@admin.register(Group)
+class GroupAdmin(AuditedMixin, DjangoGroupAdmin):
+    """Sets of permissions; superusers' alone. `support` is kept by the studio (`qwenstudio/support.py`)."""
 
-    list_per_page = 50
-    show_full_result_count = False  # counting every row of a long table takes longer than the page
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+        return bool(request.user.is_superuser)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        return bool(request.user.is_superuser)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        return bool(request.user.is_superuser)
 
 
 class EmailField(forms.EmailField):
@@ -85,7 +97,7 @@ PRIVILEGES = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 @admin.register(User)
-class UserAdmin(UserAdminBase):
+class UserAdmin(AuditedMixin, UserAdminBase):
     """People; they sign in by e-mail.
 
     Only a superuser gives privileges. Other staff look after people and themselves, not after each other: whoever sets
@@ -98,12 +110,12 @@ class UserAdmin(UserAdminBase):
     list_display = ("email", "name", "is_staff", "is_active", "last_login", "created_at")
     list_filter = ("is_staff", "is_active", "language")
     search_fields = ("email", "name")
-    readonly_fields = ("last_login", "created_at")
-    filter_horizontal = ("user_permissions",)
+    readonly_fields = ("last_login", "created_at", "tenants")
+    filter_horizontal = ("groups", "user_permissions")
     show_full_result_count = False
     fieldsets = (
-        (None, {"fields": ("email", "password", "name", "language")}),
-        (_("What they may do"), {"fields": ("is_active", "is_staff", "is_superuser", "user_permissions")}),
+        (None, {"fields": ("email", "password", "name", "language", "tenants")}),
+        (_("What they may do"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("Times"), {"fields": ("last_login", "created_at")}),
     )
     add_fieldsets = (
@@ -112,6 +124,26 @@ class UserAdmin(UserAdminBase):
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         return self.readonly_fields if request.user.is_superuser else (*self.readonly_fields, *PRIVILEGES)
+
+    @admin.display(description=_("tenants"))
+    def tenants(self, person: User) -> str:
+        rows = Membership.objects.filter(user=person).select_related("tenant").order_by("created_at", "id")
+        links = (
+            (reverse("admin:accounts_tenant_change", args=[row.tenant_id]), row.tenant.name, row.get_role_display())
+            for row in rows
+        )
+        return format_html_join(", ", '<a href="{}">{}</a> ({})', links) or "–"
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """The password and its event in one transaction."""
+        with transaction.atomic():
+            return super().user_change_password(request, id, form_url)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Nobody is deleted who is some tenant's last owner."""
+        to_delete, counts, missing, protected = super().get_deleted_objects(objs, request)
+        last = [f"{row.tenant.name}: {person.email}" for person in objs for row in only_owner_of(person)]
+        return to_delete, counts, missing, [*protected, *last]
 
     # Django asks these for the page, the password's page and each row of "delete the chosen".
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -127,56 +159,28 @@ def _may_touch(request: HttpRequest, person: User | None) -> bool:
     return not (person.is_staff or person.is_superuser)
 
 
-class MemberInline(MemberInlineBase):
-    """Who belongs to a tenant."""
-
-    model = Membership
-    extra = 0
-    autocomplete_fields = ("user",)
-    fields = ("user", "role", "made")
-    readonly_fields = ("made",)
-
-    @admin.display(description=_("made"))
-    def made(self, row: Membership) -> datetime:
-        return row.created_at
-
-
-class KeyInline(KeyInlineBase):
-    """A tenant's keys, to look at: secrets are stored as hashes only, and making one is the members' own business."""
-
-    model = ApiKey
-    extra = 0
-    can_delete = False
-    fields = ("name", "prefix", "user", "scopes", "made", "last_used_at", "expires_at", "revoked_at")
-    readonly_fields = fields
-    show_change_link = False
-
-    @admin.display(description=_("made"))
-    def made(self, row: ApiKey) -> datetime:
-        return row.created_at
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
-        return super().get_queryset(request).select_related("user").order_by("-created_at")
-
-
 @admin.register(Tenant)
-class TenantAdmin(TenantAdminBase):
-    """Organisations with their members, keys, plan and a note for staff."""
+class TenantAdmin(TenantDeedsMixin, AuditedMixin, TenantAdminBase):
+    """Organisations with their members, keys, invitations, plan, usage and a note for staff."""
 
     list_display = ("name", "plan", "member_count", "is_running", "made")
     list_filter = ("plan", ("suspended_at", admin.EmptyFieldListFilter))
     list_select_related = ("plan",)
     search_fields = ("name", "note")
     ordering = ("name",)
-    fields = ("id", "name", "plan", "note", "suspended_at", "made")
-    readonly_fields = ("id", "suspended_at", "made")
-    inlines = (MemberInline, KeyInline)
+    fields = (
+        "id",
+        "name",
+        "plan",
+        "note",
+        "suspended_at",
+        "suspended_because",
+        "used_today",
+        "used_this_month",
+        "made",
+    )
+    readonly_fields = ("id", "suspended_at", "suspended_because", "used_today", "used_this_month", "made")
+    inlines: ClassVar[tuple[type[Any], ...]] = (MemberInline, KeyInline, InvitationInline)  # generation adds its own
     actions = ("suspend", "resume")
     show_full_result_count = False
 
@@ -209,28 +213,9 @@ class TenantAdmin(TenantAdminBase):
     def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
         return False  # its pictures, files and ledger would go in one click; suspending is what is meant
 
-    @admin.action(description=_("Suspend the chosen tenants"), permissions=["change"])
-    def suspend(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
-        chosen = list(tenants.filter(suspended_at=None).values_list("pk", flat=True))
-        tenants.filter(pk__in=chosen).update(suspended_at=timezone.now())
-        for tenant in chosen:
-            record("tenant.suspended", target=f"tenant:{tenant}", tenant=tenant)
-        self._say(request, len(chosen), _("%(n)d tenant suspended."), _("%(n)d tenants suspended."))
-
-    @admin.action(description=_("Let the chosen tenants work again"), permissions=["change"])
-    def resume(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
-        chosen = list(tenants.exclude(suspended_at=None).values_list("pk", flat=True))
-        tenants.filter(pk__in=chosen).update(suspended_at=None)
-        for tenant in chosen:
-            record("tenant.resumed", target=f"tenant:{tenant}", tenant=tenant)
-        self._say(request, len(chosen), _("%(n)d tenant works again."), _("%(n)d tenants work again."))
-
-    def _say(self, request: HttpRequest, count: int, one: Any, many: Any) -> None:
-        self.message_user(request, (one if count == 1 else many) % {"n": count}, messages.SUCCESS)
-
 
 @admin.register(Plan)
-class PlanAdmin(PlanAdminBase):
+class PlanAdmin(AuditedMixin, PlanAdminBase):
     """The limits on offer; an empty one means none."""
 
     list_display = (
@@ -257,23 +242,65 @@ class PlanAdmin(PlanAdminBase):
     )
 
 
+@admin.register(ApiKey)
+class ApiKeyAdmin(FindingMixin, ReadOnlyAdmin):
+    """All keys, found by prefix or by whom they act for; a tenant's page revokes them."""
+
+    list_display = ("prefix", "name", "tenant", "user", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_filter = (TenantFilter, ("revoked_at", admin.EmptyFieldListFilter))
+    list_select_related = ("tenant", "user")
+    ordering = ("-created_at", "-id")
+    id_fields = ("id",)
+    person_field = "user_id"
+    key_field = "id"
+
+
 @admin.register(LedgerEntry)
-class LedgerAdmin(ReadOnlyAdmin):
+class LedgerAdmin(HistoryAdmin):
     """Every reserve, settle, refund and credit."""
 
-    list_display = ("created_at", "tenant", "kind", "metric", "amount", "charged_on", "ref", "reason")
-    list_filter = ("kind", "metric", "charged_on")
-    list_select_related = ("tenant",)
-    search_fields = ("=ref", "=user", "=key", "tenant__name")
-    ordering = ("-created_at", "-id")
+    list_display = ("created_at", "tenant", "kind", "metric", "amount", "charged_on", "ref", "person", "reason")
+    list_filter = (TenantFilter, PersonFilter, DayFilter, "kind", "metric")
+    id_fields = ("ref",)
+    person_field, key_field = "user", "key"
+    columns = ("key", "kind", "metric", "amount", "charged_on", "ref", "reason", "event_id")
 
 
 @admin.register(AuditEvent)
-class AuditAdmin(ReadOnlyAdmin):
+class AuditAdmin(HistoryAdmin):
     """Who did what, from where."""
 
-    list_display = ("created_at", "tenant", "action", "result", "target", "user", "address", "request_id")
-    list_filter = ("result", "action")
+    list_display = ("created_at", "tenant", "action", "result", "target", "person", "address", "request_id")
+    list_filter = (TenantFilter, PersonFilter, ActionFilter, DayFilter, "result")
+    id_fields = ("id",)
+    person_field, key_field = "user", "key"
+    text_fields = ("request_id", "target", "action")
+    columns = ("key", "action", "result", "target", "address", "request_id", "detail")
+
+
+@admin.register(Errand)
+class ErrandAdmin(ReadOnlyAdmin):
+    """Other work that waits, and what has failed; what an errand carries (an e-mail, sealed) is not shown."""
+
+    list_display = ("kind", "tenant", "due_at", "attempt", "failed_at", "error")
+    list_filter = (TenantFilter, "kind", ("failed_at", admin.EmptyFieldListFilter))
     list_select_related = ("tenant",)
-    search_fields = ("action", "target", "=request_id", "=user", "tenant__name")
-    ordering = ("-created_at", "-id")
+    ordering = ("-due_at", "-id")
+    fields = ("id", "kind", "tenant", "ref", "due_at", "attempt", "failed_at", "error", "created_at")
+    actions = ("retry", "drop")
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """No guessing what an errand carries by filtering for it."""
+        return not lookup.startswith("data") and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
+
+    @admin.action(description=_("Try the chosen failed errands again"), permissions=["act"])
+    def retry(self, request: HttpRequest, errands: QuerySet[Errand]) -> None:
+        """With all their tries."""
+        for row in errands.exclude(failed_at=None):
+            try_to(request, lambda row=row: retry_errand(row.pk), _("It is tried again."))  # type: ignore[misc]
+
+    @admin.action(description=_("Drop the chosen failed errands: they never happen"), permissions=["act"])
+    def drop(self, request: HttpRequest, errands: QuerySet[Errand]) -> None:
+        """For good."""
+        for row in errands.exclude(failed_at=None):
+            try_to(request, lambda row=row: drop_errand(row.pk), _("It is dropped."))  # type: ignore[misc]

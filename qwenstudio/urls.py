@@ -25,5 +25,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("accounts.web.urls")),
     path("", include("generation.web.urls")),
     path("admin/login/", admin_sign_in),  # before the admin's own
+    path("admin/", include("generation.staff.now")),
     path("admin/", admin.site.urls),
 ]

@@ -257,6 +257,8 @@ add_code(
     Retry.CHANGED,
     _("The limit would be below what is used already."),
     _("Choose a higher one, or confirm it: then everything new is refused until the period ends."),
+)
+add_code(
     "key_ended",
     409,
     Retry.NO,

@@ -25,6 +25,7 @@ DEFAULT_PLAN = "default"
 NAME_CHARS = 120
 MAX_OWNED = 5  # each has a plan of its own: without a bound one person would have any number of plans
 _CONTROLS = ("Cc", "Cs", "Zl", "Zp")
+MAX_REASON = 200
 
 
 def create_tenant(*, name: str, owner: User, plan: Plan | None = None) -> Tenant:
@@ -80,21 +81,27 @@ def change_tenant(
 
 
 def suspend_tenant(tenant: Tenant, *, reason: str) -> None:
-    """Refuse everything a tenant asks for, from the next request on. Its rows and files stay."""
+    """Refuse everything a tenant asks for, from the next request on. Its rows and files stay.
+
+    Raises `InvalidField` without a reason: its admins read it in their audit log.
+    """
     _set_suspended(tenant, suspended=True, reason=reason)
 
 
 def restore_tenant(tenant: Tenant, *, reason: str) -> None:
-    """Undo `suspend_tenant`."""
+    """Undo `suspend_tenant`. Raises `InvalidField` without a reason."""
     _set_suspended(tenant, suspended=False, reason=reason)
 
 
 def _set_suspended(tenant: Tenant, *, suspended: bool, reason: str) -> None:
+    reason = reason.strip()
+    if not 1 <= len(reason) <= MAX_REASON:
+        raise InvalidField(f"say why, in 1 to {MAX_REASON} characters", field="reason")
     with in_tenant(tenant.pk), transaction.atomic():
         tenant.suspended_at = timezone.now() if suspended else None
         tenant.save(update_fields=["suspended_at"])
         action = "tenant.suspended" if suspended else "tenant.restored"
-        record(action, target=f"tenant:{tenant.pk}", detail={"reason": reason[:200]})
+        record(action, target=f"tenant:{tenant.pk}", detail={"reason": reason})
 
 
 def _check_name(name: str) -> str:

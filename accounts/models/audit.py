@@ -38,3 +38,6 @@ class AuditEvent(models.Model):
             models.Index(fields=["-created_at", "-id"], name="accounts_audit_all"),
             models.Index(fields=["request_id"], name="accounts_audit_request", condition=~models.Q(request_id="")),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.action} ({self.pk})"

@@ -25,6 +25,9 @@ class TenantModel(models.Model):
     class Meta:
         abstract = True
 
+    def __str__(self) -> str:
+        return str(self.pk)
+
     def save(self, **kwargs: Any) -> None:
         """Take the tenant from the scope where none was given."""
         # Django leaves it None until it is set, whatever the type says.

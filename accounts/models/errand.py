@@ -40,3 +40,6 @@ class Errand(models.Model):
         verbose_name = _("errand")
         verbose_name_plural = _("errands")
         indexes = [models.Index(fields=["due_at"], name="accounts_errand_due", condition=Q(failed_at=None))]
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.pk})"

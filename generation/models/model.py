@@ -41,3 +41,6 @@ class ModelGrant(TenantModel):
         verbose_name = _("model grant")
         verbose_name_plural = _("model grants")
         constraints = [models.UniqueConstraint("tenant", "model", name="generation_modelgrant_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.model_id} for {self.tenant_id}"

@@ -49,11 +49,13 @@ LAYERS = {
     "accounts.apps": 4,
     "accounts.management": 4,
     "accounts.templatetags": 4,
+    "accounts.staff": 4,
     "accounts.web": 4,
     "generation.admin": 4,
     "generation.api": 4,
     "generation.apps": 4,
     "generation.management": 4,
+    "generation.staff": 4,
     "generation.web": 4,
     "generation.worker": 4,
     # 5: what puts them together
