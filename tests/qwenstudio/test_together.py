@@ -1,21 +1,29 @@
-"""Many at once against two real web processes: what `make proof NAMES="quota interleaved"` does at length."""
+"""Many at once against real web processes: what `make proof NAMES="quota interleaved"` does at length."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from qwenstudio.embedded import Services
-from tests.proofs import quota
+from tests.proofs import interleaved, quota
+from tests.qwenstudio.fronts import RunningFront, running_front
 
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def two_fronts(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+def two_fronts(test_database: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     with quota.running_fronts(tmp_path_factory.mktemp("two"), STUDIO_DB_POOL=str(quota.THREADS)) as urls:
         yield urls
+
+
+@pytest.fixture(scope="module")
+def narrow_front(test_database: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFront]:
+    with running_front(tmp_path_factory.mktemp("narrow"), STUDIO_DB_POOL=str(interleaved.POOL)) as front:
+        yield front
 
 
 @pytest.mark.parametrize("kind", quota.KINDS)
@@ -27,3 +35,12 @@ def test_exactly_as_many_as_the_quota_allows(db: None, two_fronts: list[str], se
         result = quota.run_round(two_fronts, kind, superuser_url=services.superuser_url, together=40)
         assert result["faults"] == []
         assert result["answers"].total() == 40
+
+
+def test_nothing_is_mixed_up(db: None, narrow_front: RunningFront, services: Services, media: Path) -> None:
+    parties = interleaved.make_parties(6, media)
+    tally = interleaved.interleave(narrow_front.url, parties, requests=400, clients=8)
+    assert tally.mixed == []
+    assert tally.wrong == []
+    assert (tally.kinds.total(), len(tally.kinds)) == (400, len(interleaved.ASKS))
+    assert interleaved.check_rows(parties, services.superuser_url) == []
