@@ -26,15 +26,20 @@ class OwnStudio:
 
 
 @contextmanager
-def own_studio(folder: Path) -> Iterator[OwnStudio]:
-    """Start everything but workers; the folder is removed afterwards."""
+def own_database(folder: Path, *, process: str = "web") -> Iterator[Services]:
+    """Servers of a proof's own with the tables in them, and Django set up as this process's; the folder goes with them.
+
+    Whatever names another studio is taken out of the environment.
+    """
     services = start(folder / "var", log=lambda text: None, tie=True)
     try:
+        for name in [name for name in os.environ if name.startswith(("STUDIO_", "DATABASE_", "REDIS_URL", "SECRET_"))]:
+            del os.environ[name]
         os.environ.update(services.environment())
         os.environ.update(
             STUDIO_VAR=str(folder / "var"),
             STUDIO_MEDIA=str(folder / "media"),
-            STUDIO_PROCESS="web",
+            STUDIO_PROCESS=process,
             DJANGO_SETTINGS_MODULE="qwenstudio.settings",
         )
         output, _ = (migrations := begin_migrations()).communicate()
@@ -43,6 +48,16 @@ def own_studio(folder: Path) -> Iterator[OwnStudio]:
         import django  # the environment is complete now
 
         django.setup()
+        yield services
+    finally:
+        services.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def own_studio(folder: Path) -> Iterator[OwnStudio]:
+    """Start everything but workers; the folder is removed afterwards."""
+    with own_database(folder) as services:
         from tests.qwenstudio.fronts import running_front
 
         secret, cookie = make_people()
@@ -55,9 +70,6 @@ def own_studio(folder: Path) -> Iterator[OwnStudio]:
                 redis_url=services.redis_url,
                 services=services,
             )
-    finally:
-        services.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_people() -> tuple[str, str]:
