@@ -14,7 +14,7 @@ class GenerationConfig(AppConfig):
     def ready(self) -> None:
         """Register our errands and codes, and the wake-up for all errands (accounts knows no Redis)."""
         from accounts.domain.errands import on_errand_added  # models are loaded only now
-        from generation.domain import codes, erase, remove  # noqa: F401  (register their errands)
+        from generation.domain import codes, erase, export, remove  # noqa: F401  (register their errands)
         from generation.queue.wake import wake_errands
 
         def wake() -> None:
