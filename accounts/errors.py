@@ -238,8 +238,11 @@ class LastOwner(StudioError):
     kind = "conflict"
     code = "last_owner"
 
-    def __init__(self) -> None:
-        super().__init__("the last owner of a tenant cannot leave or lose the role; make somebody else owner first")
+    def __init__(self, tenants: Sequence[str] = ()) -> None:
+        which = f" ({', '.join(tenants)})" if tenants else ""
+        super().__init__(
+            f"the last owner of a tenant{which} cannot leave or lose the role; make somebody else owner first"
+        )
 
 
 class AlreadyMember(StudioError):

@@ -16,11 +16,12 @@ from accounts.tenancy import across_tenants, current_scope
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts at this point, and from which address."""
+    """Who acts at this point, and from which address; `session` is the key of a browser's."""
 
     user: UUID | None = None
     key: UUID | None = None
     address: str | None = None
+    session: str | None = None
 
 
 _actor: ContextVar[Actor] = ContextVar("audit_actor", default=Actor())  # noqa: B039  (frozen)
@@ -48,17 +49,19 @@ def record(
     result: str = "ok",
     detail: Mapping[str, Any] | None = None,
     tenant: UUID | None = None,
+    personal: bool = False,
 ) -> AuditEvent:
     """Write one event in the transaction of what it tells about; the tenant is the one in scope unless given.
 
-    Outside of any tenant (sign-ins, staff) the event belongs to the installation.
+    Outside of any tenant (sign-ins, staff) the event belongs to the installation; so does a `personal` one, which is a
+    person's own business (password, second factor, sessions), whichever tenant they look at meanwhile.
     """
     scope = current_scope()
     actor = _actor.get()
-    outside = not scope.across and scope.tenant is None
+    outside = personal or (not scope.across and scope.tenant is None)
     with across_tenants() if outside else nullcontext():
         return AuditEvent.objects.create(
-            tenant_id=tenant or scope.tenant,
+            tenant_id=tenant or (None if personal else scope.tenant),
             action=action,
             result=result,
             target=target[:120],

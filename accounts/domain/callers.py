@@ -108,6 +108,16 @@ SELECT {_TENANT_COLUMNS}, NULL::uuid AS key_id, m.user_id, NULL::varchar[] AS sc
  WHERE m.tenant_id = %(tenant)s AND m.user_id = %(user)s
 """  # noqa: S608  (as above)
 
+# Parameters: tenant, user, session (a stamp, accounts/domain/sessions.py). As above, for whoever shows a pass: their
+# session must be alive, and the password the one that it was made under.
+SESSION_CALLER_SQL = f"""{MEMBER_CALLER_SQL.rstrip()}
+   AND EXISTS (
+     SELECT FROM usersessions_usersession s
+       JOIN django_session d ON d.session_key = s.session_key AND d.expire_date > now()
+      WHERE s.user_id = u.id
+        AND left(encode(sha256(convert_to(s.session_key || ':' || u.password, 'UTF8')), 'hex'), 32) = %(session)s)
+"""
+
 # Parameters: tenant, key, address. The condition keeps parallel requests from writing it more than once a minute.
 KEY_TOUCH_SQL = """
 UPDATE accounts_apikey SET last_used_at = now(), last_used_ip = %(address)s

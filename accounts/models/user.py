@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.ids import uuid7
+
+# Where the address of a person was who has deleted their account; the name is reserved and never resolves (RFC 2606).
+GONE = "@deleted.invalid"
 
 
 def normal_email(email: str) -> str:
@@ -24,19 +29,27 @@ class UserManager(BaseUserManager["User"]):
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         user = self.model(email=normal_email(email), **fields)
-        user.set_password(password)
+        # Not `set_password`: that would tell the validators of a change, and this is a beginning.
+        user.password = make_password(password)
         user.save(using=self._db)
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
         return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
+    def with_email(self, email: str) -> models.QuerySet[User]:
+        """The person with this address, if there is one, by the index of lower-case addresses."""
+        return self.alias(address=Lower("email")).filter(address=normal_email(email))
+
     def get_by_natural_key(self, username: str | None) -> User:
-        return self.get(email=normal_email(username or ""))
+        return self.with_email(username or "").get()
 
 
 class User(AbstractBaseUser, PermissionsMixin):
     """A person; global, because one person may belong to several tenants."""
+
+    # Set before the first save by a sign-up: the address is still to be verified. Everybody else's counts as verified.
+    is_unproven = False
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     email = models.EmailField(_("e-mail"), max_length=254)
@@ -60,5 +73,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether they have deleted their account; the row stays for what refers to it."""
+        return self.email.endswith(GONE)
+
     def get_short_name(self) -> str:
+        if self.is_gone:
+            return gettext("somebody who left")
         return self.name or self.email.split("@")[0]

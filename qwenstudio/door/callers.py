@@ -2,7 +2,7 @@
 
 A key comes in `Authorization: Bearer|Token qs_…` or `X-Api-Key`; a browser shows the signed cookie `studio_pass` that
 Django's side issues with its pages. A found caller is kept for `KEPT_S`; a stream asks again every `RECHECK_S`, so that
-a revoked key or a suspended tenant ends it within five seconds.
+a revoked key, a suspended tenant, a session that was ended or a new password ends it within five seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from accounts.domain.callers import (
     KEY_CALLER_SQL,
     KEY_DIRECTORY_SQL,
     KEY_TOUCH_SQL,
-    MEMBER_CALLER_SQL,
+    SESSION_CALLER_SQL,
     Caller,
     caller_from_row,
     check_network,
@@ -64,6 +64,7 @@ class Credential:
     sha256: str = ""
     user: UUID | None = None
     tenant: UUID | None = None
+    session: str = ""
     address: str | None = None
     expires_at: float = math.inf  # Unix time; a member's pass is short-lived, so what it opened must be too
 
@@ -86,6 +87,7 @@ async def find_credential(pages: Bridge, request: Request) -> Credential:
         kind="member",
         user=found.user,
         tenant=found.tenant,
+        session=found.session,
         address=request.address,
         expires_at=found.expires_at,
     )
@@ -149,7 +151,9 @@ class Callers:
     async def _look_up(self, credential: Credential) -> dict[str, Any]:
         if credential.kind == "member":
             assert credential.tenant is not None  # noqa: S101  (read_pass always sets it)
-            row = await self._database.fetch_one(MEMBER_CALLER_SQL, tenant=credential.tenant, user=credential.user)
+            row = await self._database.fetch_one(
+                SESSION_CALLER_SQL, tenant=credential.tenant, user=credential.user, session=credential.session
+            )
             if row is None:
                 raise NotSignedIn("your session has ended: sign in again")
             return row

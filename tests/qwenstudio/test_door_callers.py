@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.domain import places
 from accounts.domain.keys import new_secret, revoke_key
-from accounts.domain.passes import PASS_COOKIE, PASS_SALT, issue_pass
+from accounts.domain.passes import PASS_COOKIE, PASS_SALT, issue_pass, read_pass
 from accounts.errors import InvalidKey, NotAllowed, NotSignedIn, StudioError
 from accounts.ids import uuid7
 from accounts.models import ApiKey, Membership, Tenant
@@ -21,7 +21,7 @@ from qwenstudio.door import callers as callers_module
 from qwenstudio.door.callers import find_credential
 from qwenstudio.door.http import read_request
 from tests.factories import Person, make_key
-from tests.qwenstudio.doors import running_door
+from tests.qwenstudio.doors import pass_cookie, running_door
 from tests.qwenstudio.exchange import Exchange, make_scope
 
 EVENTS = "/api/v1/events"
@@ -52,8 +52,7 @@ def test_key_is_the_caller_that_django_finds(alice: Person, form: str) -> None:
 
 
 def test_pass_is_the_caller_that_django_finds(bob: Person) -> None:
-    cookie = issue_pass(user=bob.user.pk, tenant=bob.tenant.pk)
-    assert find({"Cookie": f"{PASS_COOKIE}={cookie}"}) == bob.caller
+    assert find({"Cookie": pass_cookie(bob)}) == bob.caller
 
 
 @pytest.mark.parametrize("secret", ["", "qs_live_wrong", "{}x", "sk-123"])
@@ -71,8 +70,7 @@ def test_unknown_expired_and_revoked_keys_get_one_answer(alice: Person, mallory:
 
 
 def test_bad_key_is_not_saved_by_a_good_cookie(bob: Person) -> None:
-    cookie = issue_pass(user=bob.user.pk, tenant=bob.tenant.pk)
-    found = find({"Authorization": "Bearer nonsense", "Cookie": f"{PASS_COOKIE}={cookie}"})
+    found = find({"Authorization": "Bearer nonsense", "Cookie": pass_cookie(bob)})
     assert isinstance(found, InvalidKey)
 
 
@@ -86,13 +84,16 @@ def test_forged_pass_is_refused(db: None, cookie: str) -> None:
 
 
 def test_pass_ends_with_the_membership(bob: Person) -> None:
-    cookie = {"Cookie": f"{PASS_COOKIE}={issue_pass(user=bob.user.pk, tenant=bob.tenant.pk)}"}
+    cookie = {"Cookie": pass_cookie(bob)}
     Membership.objects.filter(user=bob.user).delete()
     assert isinstance(find(cookie), NotSignedIn)
 
 
 def test_pass_for_another_tenant_is_worth_nothing(bob: Person, mallory: Person) -> None:
-    found = find({"Cookie": f"{PASS_COOKIE}={issue_pass(user=bob.user.pk, tenant=mallory.tenant.pk)}"})
+    own = read_pass(pass_cookie(bob).partition("=")[2])
+    assert own is not None
+    cookie = issue_pass(user=bob.user.pk, tenant=mallory.tenant.pk, session=own.session)
+    found = find({"Cookie": f"{PASS_COOKIE}={cookie}"})
     assert isinstance(found, NotSignedIn)
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 from redis import Redis
 
 from accounts.domain.keys import revoke_key
-from accounts.domain.passes import PASS_COOKIE, PASS_SECONDS, issue_pass
+from accounts.domain.passes import PASS_SECONDS
 from accounts.ids import uuid7
 from accounts.models import Tenant
 from accounts.tenancy import across_tenants, in_tenant
@@ -33,7 +33,7 @@ from qwenstudio.door.callers import Credential
 from tests.chaos.rig import offer_sleeping_model
 from tests.factories import Person, make_key
 from tests.generation.api.calls import BODY, finish, rows, submitted
-from tests.qwenstudio.doors import running_door
+from tests.qwenstudio.doors import pass_cookie, running_door
 from tests.qwenstudio.exchange import Exchange, make_scope
 
 MANY = 20
@@ -291,7 +291,7 @@ def test_stream_ends_with_the_right_to_it(alice: Person, how: str) -> None:
 
 def test_browser_streams_by_its_pass(bob: Person) -> None:
     generation = submitted(bob)
-    cookie = f"{PASS_COOKIE}={issue_pass(user=bob.user.pk, tenant=bob.tenant.pk)}"
+    cookie = pass_cookie(bob)
 
     async def scene(door: Door) -> None:
         exchange, task = watch(door, bob, generation, Cookie=cookie)
@@ -368,7 +368,7 @@ def test_openings_of_one_caller_are_bounded(alice: Person, monkeypatch: pytest.M
 def test_stream_ends_with_its_pass(bob: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has signed out, or changed the password, is not watched by the thief of a session for ever."""
     monkeypatch.setattr(streams_module, "RECHECK_S", 0.2)
-    cookie = f"{PASS_COOKIE}={issue_pass(user=bob.user.pk, tenant=bob.tenant.pk)}"
+    cookie = pass_cookie(bob)
 
     async def scene(door: Door) -> None:
         exchange, task = watch(door, bob, Cookie=cookie)

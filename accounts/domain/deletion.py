@@ -1,0 +1,119 @@
+"""Deleting an account: the person goes, what belongs to others stays.
+
+The row of the person stays too, without anything that is theirs: pictures, the ledger and the audit log name its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from django.db import models, transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from accounts.domain.audit import record
+from accounts.domain.errands import add_errand
+from accounts.domain.mail import queue_mail
+from accounts.domain.members import TenantChoice, tenants_of
+from accounts.domain.sessions import end_sessions
+from accounts.enums import ErrandKind, Role
+from accounts.errors import InvalidField, LastOwner
+from accounts.models import (
+    ApiKey,
+    Invitation,
+    KeyDirectory,
+    KeySecret,
+    MemberBudget,
+    Membership,
+    Tenant,
+    TokenDirectory,
+    User,
+)
+from accounts.models.user import GONE
+from accounts.tenancy import in_tenant
+
+
+class Pictures(models.TextChoices):
+    """What becomes of the pictures of somebody who goes."""
+
+    HAND_OVER = "hand_over", _("Leave my pictures to the organisation")
+    DELETE = "delete", _("Delete my pictures")
+
+
+def only_owner_of(user: User) -> list[TenantChoice]:
+    """The tenants that would have no owner without this person. One that is to be deleted anyway does not count."""
+    return [choice for choice in tenants_of(user.pk) if choice.role == Role.OWNER and _is_only_owner(user, choice)]
+
+
+def delete_person(*, user: User, pictures: str) -> None:
+    """Remove a person: memberships, keys, sessions, factors, name and address; their pictures as they have chosen.
+
+    Raises `LastOwner` naming the tenants, and `InvalidField`; nothing is changed then.
+    """
+    if pictures not in Pictures.values:
+        raise InvalidField(f"pictures must be one of {', '.join(Pictures.values)}", field="pictures")
+    with transaction.atomic():
+        person = User.objects.select_for_update().get(pk=user.pk)
+        choices = sorted(tenants_of(person.pk), key=lambda choice: choice.id)  # everybody locks in one order
+        _lock_owners(choices)
+        if only := only_owner_of(person):
+            raise LastOwner([choice.name for choice in only])
+        for choice in choices:
+            with in_tenant(choice.id):
+                _leave(person, choice, pictures=pictures)
+        queue_mail("account_deleted", to=person.email, language=person.language)
+        _blank(person)
+        record("account.deleted", target=f"user:{person.pk}", detail={"pictures": pictures}, personal=True)
+
+
+def _lock_owners(choices: Sequence[TenantChoice]) -> None:
+    # As accounts.domain.members does: two owners who leave at the same moment wait for each other here.
+    rows = Membership.objects.select_for_update().filter(tenant_id__in=[choice.id for choice in choices])
+    list(rows.filter(role=Role.OWNER).order_by("tenant_id", "id"))
+
+
+def _is_only_owner(user: User, choice: TenantChoice) -> bool:
+    if Membership.objects.filter(tenant_id=choice.id, role=Role.OWNER).exclude(user_id=user.pk).exists():
+        return False
+    with in_tenant(choice.id):
+        return Tenant.objects.filter(pk=choice.id, delete_after=None).exists()
+
+
+def _leave(person: User, choice: TenantChoice, *, pictures: str) -> None:
+    """Out of one tenant; runs in its scope."""
+    _revoke_keys(person)
+    MemberBudget.objects.filter(user_id=person.pk).delete()
+    Invitation.objects.filter(email=person.email).update(email=_nobody(person))
+    Membership.objects.filter(tenant_id=choice.id, user_id=person.pk).delete()
+    record("member.removed", target=f"user:{person.pk}", detail={"account": "deleted", "pictures": pictures})
+    if pictures == Pictures.DELETE:
+        add_errand(kind=ErrandKind.DELETE_PICTURES, ref=person.pk, tenant=choice.id)
+
+
+def _revoke_keys(person: User) -> None:
+    for key in ApiKey.objects.select_for_update().filter(user_id=person.pk, revoked_at=None):
+        key.revoked_at = timezone.now()
+        key.save(update_fields=["revoked_at"])
+        hashes = KeySecret.objects.filter(key=key).values_list("sha256", flat=True)
+        KeyDirectory.objects.filter(tenant_id=key.tenant_id, sha256__in=list(hashes)).delete()
+        record("key.revoked", target=f"key:{key.pk}")
+
+
+def _blank(person: User) -> None:
+    person.email, person.name, person.language = _nobody(person), "", ""
+    person.is_active = person.is_staff = person.is_superuser = False
+    person.last_login = None
+    person.set_unusable_password()
+    person.save()
+    person.groups.clear()
+    person.user_permissions.clear()
+    end_sessions(person.pk)
+    EmailAddress.objects.filter(user_id=person.pk).delete()
+    Authenticator.objects.filter(user_id=person.pk).delete()
+    TokenDirectory.objects.filter(user_id=person.pk).delete()
+
+
+def _nobody(person: User) -> str:
+    return f"{person.pk.hex}{GONE}"

@@ -1,0 +1,74 @@
+"""Second factors: who has one, and what keeps a code from being used twice.
+
+allauth holds them (`Authenticator`); their secrets are sealed by `accounts/web/adapters.py`.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+from typing import Any
+from uuid import UUID
+
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+
+from accounts.domain.audit import record
+from accounts.domain.sealed import unseal
+
+
+def has_second_factor(user: UUID) -> bool:
+    """Whether the person is asked for a code at sign-in."""
+    return bool(Authenticator.objects.filter(user_id=user, type=Authenticator.Type.TOTP).exists())
+
+
+def spend_code(*, user: UUID, code: str) -> Authenticator | None:
+    """The factor that a code belongs to, a time-based one or a recovery code; each works once. `None` for a wrong one.
+
+    The row is locked and remembers the last time step, so a code that somebody looked at is worth nothing a second time
+    in any process (RFC 6238, section 5.2).
+    """
+    with transaction.atomic():
+        factors = Authenticator.objects.select_for_update().filter(user_id=user).order_by("pk")
+        for factor in factors:
+            if factor.type == Authenticator.Type.TOTP and _spend_totp(factor, code):
+                return factor
+            if factor.type == Authenticator.Type.RECOVERY_CODES and factor.wrap().validate_code(code):
+                factor.refresh_from_db()
+                return factor
+    return None
+
+
+def recovery_codes_left(user: UUID) -> int | None:
+    """How many are unused; `None` without a second factor."""
+    factor = Authenticator.objects.filter(user_id=user, type=Authenticator.Type.RECOVERY_CODES).first()
+    return None if factor is None else len(factor.wrap().get_unused_codes())
+
+
+def _spend_totp(factor: Authenticator, code: str) -> bool:
+    secret = str(unseal(factor.data["secret"]))
+    digits = "".join(code.split()).encode()
+    for step in yield_hotp_counters_from_time():
+        if compare_digest(digits, format_hotp_value(hotp_value(secret, step)).encode()):
+            if step <= factor.data.get("last_step", 0):
+                return False
+            factor.data["last_step"] = step
+            factor.save(update_fields=["data"])
+            return True
+    return False
+
+
+def _on_saved(*, instance: Authenticator, created: bool, raw: bool = False, **_: Any) -> None:
+    if created and not raw:
+        record("factor.added", target=f"user:{instance.user_id}", detail={"type": instance.type}, personal=True)
+
+
+def _on_deleted(*, instance: Authenticator, **_: Any) -> None:
+    record("factor.removed", target=f"user:{instance.user_id}", detail={"type": instance.type}, personal=True)
+
+
+def connect() -> None:
+    """Called once, when the app is ready: however a factor comes or goes, the audit log has it."""
+    post_save.connect(_on_saved, sender=Authenticator, dispatch_uid="accounts.factors.added")
+    post_delete.connect(_on_deleted, sender=Authenticator, dispatch_uid="accounts.factors.removed")

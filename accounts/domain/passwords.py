@@ -1,0 +1,31 @@
+"""What follows from a new password, by whichever way it was set."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+
+from accounts.domain.audit import record
+from accounts.domain.sessions import end_sessions, present_session
+from accounts.models import User
+
+
+class EndSessions:
+    """One of Django's password validators, for the sake of `password_changed`: it is called with every change.
+
+    So the person's sessions end wherever the password was changed: by themselves, by a reset, by staff in the admin, by
+    a command. The one that changes it stays.
+    """
+
+    def validate(self, password: str, user: User | None = None) -> None:
+        """Nothing is wrong with any password here."""
+
+    def get_help_text(self) -> str:
+        """What people read beside the field."""
+        return _("A new password signs you out in every other browser.")
+
+    def password_changed(self, password: str, user: User | None = None) -> None:
+        """Called after the save."""
+        if user is None or user.pk is None:
+            return
+        end_sessions(user.pk, but=present_session(user.pk))
+        record("password.changed", target=f"user:{user.pk}", personal=True)
