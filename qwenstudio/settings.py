@@ -46,6 +46,10 @@ try:
     STUDIO_LANE = env.choice("STUDIO_LANE", default="blue", choices=("blue", "green"))
     STUDIO_MODELS = env.path("STUDIO_MODELS", BASE_DIR / "deploy" / "models.toml")
     STUDIO_SIGNUP = env.choice("STUDIO_SIGNUP", default="invited", choices=("open", "invited", "closed"))
+    # Whom to ask for an account: an e-mail address or a sentence.
+    STUDIO_CONTACT = env.text("STUDIO_CONTACT", "")
+    # Staff must have a second factor before the admin lets them in.
+    STUDIO_STAFF_2FA = env.flag("STUDIO_STAFF_2FA", default=False)
     STUDIO_STORAGE = env.choice("STUDIO_STORAGE", default="file", choices=("file",))
     STUDIO_OFFLOAD = env.choice("STUDIO_OFFLOAD", default="none", choices=("none", "model", "group", "sequential"))
     # Where nginx serves STUDIO_MEDIA internally (`X-Accel-Redirect`); empty: the studio sends files itself.
@@ -182,10 +186,44 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "accounts.domain.passwords.EndSessions"},  # not a check: it hears of every change
 ]
+PASSWORD_RESET_TIMEOUT = 4 * 3600
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "studio"
 LOGOUT_REDIRECT_URL = "sign-in"
+
+# Sign-in, verification, reset and second factors go through django-allauth; pages, mails and throttles are ours
+# (docs/accounts.md).
+ACCOUNT_ADAPTER = "accounts.web.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True  # in the browser that signed up, nowhere else
+ACCOUNT_CHANGE_EMAIL = True  # one address each; a new one takes its place once it is verified
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_RATE_LIMITS = False  # theirs count by e-mail address alone: accounts/web/throttle.py counts instead
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "django.contrib.auth.tokens.PasswordResetTokenGenerator"  # noqa: S105
+ACCOUNT_FORMS = {
+    "add_email": "accounts.web.account_forms.NewEmailForm",
+    "change_password": "accounts.web.account_forms.ChangePasswordForm",
+    "reauthenticate": "accounts.web.account_forms.ConfirmForm",
+    "reset_password": "accounts.web.account_forms.AskResetForm",
+    "reset_password_from_key": "accounts.web.account_forms.NewPasswordForm",
+    "set_password": "accounts.web.account_forms.NewPasswordForm",
+}
+MFA_ADAPTER = "accounts.web.adapters.FactorAdapter"
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # nobody gets in unverified; a second factor must not forbid a new address
+MFA_TOTP_TOLERANCE = 1  # a clock may be half a minute off
+MFA_FORMS = {
+    "activate_totp": "accounts.web.account_forms.SetUpForm",
+    "authenticate": "accounts.web.account_forms.CodeForm",
+    "reauthenticate": "accounts.web.account_forms.ConfirmCodeForm",
+}
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]

@@ -6,19 +6,17 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from accounts.models import User
+from accounts.web.paths import own_path
 
 
 @require_POST
 def choose_language(request: HttpRequest) -> HttpResponseBase:
     """Remember one of our languages in a cookie, and with the person who is signed in."""
     language = request.POST.get("language", "")
-    path = request.POST.get("next", "")
-    own = path.startswith("/") and url_has_allowed_host_and_scheme(path, allowed_hosts=None)
-    response = redirect(path if own else "/")
+    response = redirect(own_path(request.POST.get("next", "")) or "/")
     if language in dict(settings.LANGUAGES):
         response.set_cookie(
             settings.LANGUAGE_COOKIE_NAME,

@@ -21,15 +21,19 @@ from accounts.domain.callers import Caller, caller_of_key, caller_of_member, che
 from accounts.domain.members import first_tenant_of
 from accounts.domain.passes import PASS_COOKIE, PASS_SECONDS, RENEW_AFTER_SECONDS, Pass, issue_pass, read_pass
 from accounts.domain.places import refuse_wrong_key
+from accounts.domain.sessions import note_session, stamp_of
 from accounts.errors import InvalidKey, NotAllowed, StudioError, Unavailable
 from accounts.logcontext import bind_log
 from accounts.tenancy import across_tenants, in_tenant
 from accounts.web.requests import StudioRequest
+from accounts.web.second_factor import lead_to_set_up, must_set_up
 
 # Answered without asking who it is: health checks must not need the database.
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
 # The key in its headers is what it is about, not who asks: using it here is no use of it.
 KEYLESS_PATHS = ("/api/v1/keys/leaked",)
+# One page asks for dozens of these; that it was asked for itself says who is there.
+QUIET_PATHS = ("/files/",)
 SESSION_TENANT = "tenant"
 
 
@@ -57,6 +61,8 @@ class TenantMiddleware:
             if not request.path.startswith("/api/"):
                 raise
             return problem_response(Unavailable("the database does not answer; try again", retry_after_s=5))
+        if must_set_up(request):
+            return lead_to_set_up(request)
         with _surroundings(request):
             response = self.get_response(request)
         _renew_pass(request, response)
@@ -74,11 +80,20 @@ def _find_caller(request: StudioRequest) -> None:
             request.caller = caller_of_key(secret, address=request.client_address)
         elif request.user.is_authenticated:
             request.person = request.user
+            _note_session(request)
             request.caller = _caller_of_session(request, request.user.pk)
     except InvalidKey:
         request.caller_error = refuse_wrong_key(address=request.client_address)
     except StudioError as error:
         request.caller_error = error
+
+
+def _note_session(request: StudioRequest) -> None:
+    key = request.session.session_key
+    if request.person is None or key is None or request.path.startswith(QUIET_PATHS):
+        return
+    agent = request.META.get("HTTP_USER_AGENT", "")
+    note_session(user=request.person.pk, session_key=key, address=request.client_address, agent=agent)
 
 
 def _caller_of_session(request: StudioRequest, user_id: UUID) -> Caller | None:
@@ -106,7 +121,14 @@ def _surroundings(request: StudioRequest) -> Iterator[None]:
     user = caller.user if caller else person.pk if person else None
     with ExitStack() as stack:
         stack.enter_context(
-            acting(Actor(user=user, key=caller.key if caller else None, address=request.client_address))
+            acting(
+                Actor(
+                    user=user,
+                    key=caller.key if caller else None,
+                    address=request.client_address,
+                    session=request.session.session_key if person else None,
+                )
+            )
         )
         if caller is not None:
             stack.enter_context(bind_log(tenant=caller.tenant, member=caller.user, key=caller.key))
@@ -142,14 +164,16 @@ def _stream_inside(request: StudioRequest, chunks: Iterable[bytes]) -> Iterator[
 def _renew_pass(request: StudioRequest, response: HttpResponseBase) -> None:
     """Keep the browser's pass to the async door fresh, and take it away with the session."""
     caller, held = request.caller, request.COOKIES.get(PASS_COOKIE)
-    signed_in = request.person is not None and SESSION_KEY in request.session  # not signed out by this very request
-    if signed_in and caller is not None and caller.user is not None:
-        wanted = Pass(user=caller.user, tenant=caller.tenant)
+    person, key = request.person, request.session.session_key
+    # Neither signed out by this very request, nor signed in as somebody else.
+    stays = person is not None and request.session.get(SESSION_KEY) == str(person.pk)
+    if person is not None and stays and key and caller is not None and caller.user is not None:
+        wanted = Pass(user=caller.user, tenant=caller.tenant, session=stamp_of(key, person.password))
         if held and read_pass(held, max_age_s=RENEW_AFTER_SECONDS) == wanted:
             return
         response.set_cookie(
             PASS_COOKIE,
-            issue_pass(user=wanted.user, tenant=wanted.tenant),
+            issue_pass(user=wanted.user, tenant=wanted.tenant, session=wanted.session),
             max_age=PASS_SECONDS,
             secure=settings.SESSION_COOKIE_SECURE,
             httponly=True,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from django.conf import settings
-from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth import authenticate, logout
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -20,10 +17,10 @@ from accounts.domain.audit import record
 from accounts.domain.signin import redeem
 from accounts.errors import InvalidToken
 from accounts.models import User
+from accounts.web.entering import enter
 from accounts.web.forms import SignInForm
-from accounts.web.throttle import count_failure, forget_failures, wait_before_sign_in
-
-BACKEND = "django.contrib.auth.backends.ModelBackend"
+from accounts.web.paths import own_path
+from accounts.web.throttle import count_failure, forget_failures, wait_before_sign_in, words_of_waiting
 
 
 @sensitive_post_parameters("password")
@@ -31,7 +28,7 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in(request: HttpRequest) -> HttpResponseBase:
     """The form. Known and unknown addresses get one answer, in the same time."""
-    next_path = _own_path(request.POST.get("next") or request.GET.get("next") or "")
+    next_path = own_path(request.POST.get("next") or request.GET.get("next") or "")
     if getattr(request, "person", None) is not None and request.method != "POST":
         return redirect(next_path or "home")
     form = SignInForm(request.POST or None)
@@ -44,7 +41,7 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
             user = None if wait_s else authenticate(request, username=email, password=form.cleaned_data["password"])
             if isinstance(user, User):
                 forget_failures(email=email, address=address)
-                return _enter(request, user, next_path=next_path, way="password")
+                return enter(request, user, way="password", next_path=next_path)
             status = _refuse(form, email=email, address=address, wait_s=wait_s)
     response = render(request, "accounts/sign_in.html", {"form": form, "next": next_path}, status=status)
     if wait_s:
@@ -55,16 +52,7 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
 def _refuse(form: SignInForm, *, email: str, address: str | None, wait_s: int) -> int:
     """Say why not, and which status that is."""
     if wait_s:
-        minutes = max(1, round(wait_s / 60))
-        form.add_error(
-            None,
-            ngettext(
-                "Too many wrong tries from here. Please wait %(n)d minute.",
-                "Too many wrong tries from here. Please wait %(n)d minutes.",
-                minutes,
-            )
-            % {"n": minutes},
-        )
+        form.add_error(None, words_of_waiting(wait_s))
         return 429
     count_failure(email=email, address=address)
     record("sign_in", result="refused")
@@ -82,7 +70,7 @@ def sign_in_by_link(request: HttpRequest, token: str) -> HttpResponseBase:
         redeemed = redeem(token)
     except InvalidToken:
         return render(request, "accounts/link_spent.html", status=410)
-    return _enter(request, redeemed.user, next_path=_own_path(redeemed.next_path), way="link")
+    return enter(request, redeemed.user, way="link", next_path=own_path(redeemed.next_path))
 
 
 @never_cache
@@ -92,12 +80,12 @@ def admin_sign_in(request: HttpRequest) -> HttpResponseBase:
 
     Django's own form in its place would know neither the throttle nor the audit log.
     """
-    next_path = _own_path(request.GET.get("next") or "") or reverse("admin:index")
+    next_path = own_path(request.GET.get("next") or "") or reverse("admin:index")
     person = getattr(request, "person", None)
     if person is None:
         return redirect_to_login(next_path)
     # Only staff go back: anybody else would be led here again.
-    return redirect(next_path) if person.is_staff else render(request, "403.html", {"staff_only": True}, status=403)
+    return redirect(next_path) if person.is_staff else render(request, "403.html", status=403)
 
 
 @require_POST
@@ -105,17 +93,3 @@ def sign_out(request: HttpRequest) -> HttpResponseBase:
     """Ends the session."""
     logout(request)
     return redirect("sign-in")
-
-
-def _enter(request: HttpRequest, user: User, *, next_path: str, way: str) -> HttpResponse:
-    login(request, user, backend=BACKEND)  # a new session id: one that was planted before is worthless
-    record("sign_in", target=f"user:{user.pk}", detail={"way": way})
-    response = redirect(next_path or "home")
-    if user.language:
-        response.set_cookie(settings.LANGUAGE_COOKIE_NAME, user.language, max_age=31_536_000, samesite="Lax")
-    return response
-
-
-def _own_path(path: str) -> str:
-    """The path if it leads nowhere but here."""
-    return path if path.startswith("/") and url_has_allowed_host_and_scheme(path, allowed_hosts=None) else ""

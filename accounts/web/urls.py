@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from allauth.mfa.base import views as factor_views
+from django.urls import include, path
 
 from accounts.web.keys import keys, revoke
 from accounts.web.language import choose_language
+from accounts.web.pages import page
 from accounts.web.signin import sign_in, sign_in_by_link, sign_out
+from accounts.web.signup import sign_up, sign_up_invited
 
 urlpatterns = [
     path("sign-in/", sign_in, name="sign-in"),
     path("sign-in/link/<str:token>/", sign_in_by_link, name="sign-in-link"),
+    path("sign-in/code/", page(factor_views.authenticate), name="mfa_authenticate"),
+    path("sign-up/", sign_up, name="sign-up"),
+    path("sign-up/<str:token>/", sign_up_invited, name="sign-up-invited"),
     path("sign-out/", sign_out, name="sign-out"),
+    # allauth looks these up by its own names.
+    path("sign-in/", sign_in, name="account_login"),
+    path("sign-up/", sign_up, name="account_signup"),
+    path("sign-out/", sign_out, name="account_logout"),
+    path("account/", include("accounts.web.account_urls")),
     path("language/", choose_language, name="language"),
     path("keys/", keys, name="keys"),
     path("keys/<uuid:key>/revoke/", revoke, name="key-revoke"),

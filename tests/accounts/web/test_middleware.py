@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.domain.keys import revoke_key
 from accounts.domain.passes import PASS_COOKIE, Pass, issue_pass, read_pass
+from accounts.domain.sessions import stamp_of
 from accounts.domain.tenants import suspend_tenant
 from accounts.enums import Role
 from accounts.models import Membership
@@ -166,19 +167,28 @@ def test_database_down_is_a_503_for_programs(alice: Person, monkeypatch: pytest.
     assert response.json()["code"] == "unavailable" and "refused" not in response.content.decode()
 
 
+def own_pass(person: Person) -> Pass:
+    """The pass of the session that a person's client has."""
+    stamp = stamp_of(person.client.session.session_key or "", person.user.password)
+    return Pass(user=person.user.pk, tenant=person.tenant.pk, session=stamp)
+
+
 def test_browser_gets_a_pass_to_the_door(alice: Person) -> None:
     cookie = alice.client.get("/who/").cookies[PASS_COOKIE]
-    assert read_pass(cookie.value) == Pass(user=alice.user.pk, tenant=alice.tenant.pk)
+    assert read_pass(cookie.value) == own_pass(alice)
     assert cookie["httponly"] and cookie["samesite"] == "Lax" and cookie["max-age"] == 600
     assert PASS_COOKIE not in alice.client.get("/who/").cookies, "a fresh one is kept"
     assert PASS_COOKIE not in alice.api.get("/who/").cookies, "programs need none"
 
 
 def test_foreign_or_forged_pass_is_replaced(alice: Person, mallory: Person) -> None:
-    for value in (issue_pass(user=mallory.user.pk, tenant=mallory.tenant.pk), "forged", alice.secret):
+    foreign = own_pass(mallory)
+    stolen = issue_pass(user=foreign.user, tenant=foreign.tenant, session=foreign.session)
+    old = issue_pass(user=alice.user.pk, tenant=alice.tenant.pk, session=stamp_of("gone", alice.user.password))
+    for value in (stolen, old, "forged", alice.secret):
         alice.client.cookies[PASS_COOKIE] = value
         fresh = alice.client.get("/who/").cookies[PASS_COOKIE]
-        assert read_pass(fresh.value) == Pass(user=alice.user.pk, tenant=alice.tenant.pk)
+        assert read_pass(fresh.value) == own_pass(alice)
 
 
 def test_pass_ends_with_the_session(alice: Person) -> None:
