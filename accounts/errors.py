@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 Kind = Literal["invalid", "unauthenticated", "denied", "missing", "conflict", "mismatch", "limited", "unavailable"]
 
@@ -19,6 +20,8 @@ class StudioError(Exception):
     kind: Kind = "invalid"
     code = "invalid"
     limit: str | None = None  # the limit that refused, where one did: "images_per_day"
+    tenant: UUID | None = None  # whose log a refused credential belongs into; set where it was looked up
+    key: UUID | None = None
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ from accounts.domain.limits import (
 )
 from accounts.domain.roles import ROLE_SCOPES, Right
 from accounts.domain.sql import execute, fetch_one
-from accounts.errors import InvalidKey, NotAllowed, TenantClosing, TenantSuspended
+from accounts.errors import InvalidKey, NotAllowed, StudioError, TenantClosing, TenantSuspended
 from accounts.tenancy import in_tenant
 
 
@@ -143,14 +143,19 @@ def caller_of_key(secret: str, *, address: str | None) -> Caller:
     found = fetch_one(KEY_DIRECTORY_SQL, sha256=sha256)
     if found is None:
         raise InvalidKey
-    with in_tenant(found["tenant_id"]):
-        row = fetch_one(KEY_CALLER_SQL, tenant=found["tenant_id"], sha256=sha256)
-        if row is None:
-            raise InvalidKey
-        caller = caller_from_row(row)
-        check_network(caller, address=address)
-        if row["touch"]:
-            execute(KEY_TOUCH_SQL, tenant=caller.tenant, key=caller.key, address=address)
+    row = None
+    try:
+        with in_tenant(found["tenant_id"]):
+            row = fetch_one(KEY_CALLER_SQL, tenant=found["tenant_id"], sha256=sha256)
+            if row is None:
+                raise InvalidKey
+            caller = caller_from_row(row)
+            check_network(caller, address=address)
+            if row["touch"]:
+                execute(KEY_TOUCH_SQL, tenant=caller.tenant, key=caller.key, address=address)
+    except StudioError as error:
+        error.tenant, error.key = found["tenant_id"], row["key_id"] if row else None
+        raise
     return caller
 
 

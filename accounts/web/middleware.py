@@ -18,13 +18,14 @@ from accounts.api.problems import problem_response
 from accounts.domain.addresses import client_address
 from accounts.domain.audit import Actor, acting
 from accounts.domain.callers import Caller, caller_of_key, caller_of_member, check_network
-from accounts.domain.members import first_tenant_of
+from accounts.domain.members import tenant_ids_of
 from accounts.domain.passes import PASS_COOKIE, PASS_SECONDS, RENEW_AFTER_SECONDS, Pass, issue_pass, read_pass
 from accounts.domain.places import refuse_wrong_key
 from accounts.domain.sessions import note_session, stamp_of
 from accounts.errors import InvalidKey, NotAllowed, StudioError, Unavailable
 from accounts.logcontext import bind_log
 from accounts.tenancy import across_tenants, in_tenant
+from accounts.web.refusals import note_refusal, note_wrong_key
 from accounts.web.requests import StudioRequest
 from accounts.web.second_factor import lead_to_set_up, must_set_up
 
@@ -65,6 +66,7 @@ class TenantMiddleware:
             return lead_to_set_up(request)
         with _surroundings(request):
             response = self.get_response(request)
+        note_refusal(request, response)
         _renew_pass(request, response)
         if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
             response.streaming_content = _stream_inside(request, cast("Iterable[bytes]", response.streaming_content))
@@ -82,8 +84,9 @@ def _find_caller(request: StudioRequest) -> None:
             request.person = request.user
             _note_session(request)
             request.caller = _caller_of_session(request, request.user.pk)
-    except InvalidKey:
+    except InvalidKey as error:
         request.caller_error = refuse_wrong_key(address=request.client_address)
+        note_wrong_key(request, error, secret=secret or "")
     except StudioError as error:
         request.caller_error = error
 
@@ -100,17 +103,29 @@ def _caller_of_session(request: StudioRequest, user_id: UUID) -> Caller | None:
     chosen = request.session.get(SESSION_TENANT)
     if chosen is not None:
         try:
-            return _enter_tenant(request, user_id, UUID(chosen))
+            return enter_tenant(request, user_id, UUID(chosen))
         except (NotAllowed, ValueError):
             # No longer a member there, or suspended: fall back to another tenant of theirs, if there is one.
             del request.session[SESSION_TENANT]
-    tenant = first_tenant_of(user_id)
-    return None if tenant is None else _enter_tenant(request, user_id, tenant)
+    refusal: NotAllowed | None = None
+    for tenant in tenant_ids_of(user_id):
+        try:
+            return enter_tenant(request, user_id, tenant)
+        except NotAllowed as error:
+            refusal = refusal or error
+    if refusal is not None:
+        raise refusal
+    return None
 
 
-def _enter_tenant(request: StudioRequest, user_id: UUID, tenant: UUID) -> Caller:
-    caller = caller_of_member(user_id=user_id, tenant_id=tenant)
-    check_network(caller, address=request.client_address)
+def enter_tenant(request: StudioRequest, user_id: UUID, tenant: UUID) -> Caller:
+    """The caller that a person is in one of their tenants, from where they are. Raises `NotAllowed`."""
+    try:
+        caller = caller_of_member(user_id=user_id, tenant_id=tenant)
+        check_network(caller, address=request.client_address)
+    except NotAllowed as error:
+        error.tenant = tenant
+        raise
     return caller
 
 
