@@ -9,10 +9,18 @@ from django.db import transaction
 
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller
+from accounts.domain.counters import limit_name
 from accounts.domain.limits import BUDGET_LIMITS, Budget, check_limits, read_budget
 from accounts.domain.roles import Right
+from accounts.domain.sql import fetch_all
 from accounts.errors import NotAllowed, NotFound
 from accounts.models import MemberBudget, Membership
+
+_USED_SQL = """
+SELECT metric, period, used + reserved AS used FROM accounts_counter
+ WHERE tenant_id = %(tenant)s AND scope = 'member' AND scope_id = %(user)s
+   AND starts_on = date_trunc(period, now() AT TIME ZONE 'UTC')::date
+"""
 
 
 def get_budget(*, by: Caller, user: UUID) -> Budget:
@@ -58,3 +66,9 @@ def _check_rank(by: Caller, member: Membership) -> None:
         raise NotAllowed("you cannot set your own budget; ask an owner of your tenant")
     if Right.MANAGE_OWNERS.is_held_by(member.role):
         raise NotAllowed("only an owner may set an owner's budget")
+
+
+def budget_used(*, tenant: UUID, user: UUID) -> dict[str, int]:
+    """What a member has used or set aside in the present periods, by the names of the limits."""
+    rows = fetch_all(_USED_SQL, tenant=tenant, user=user)
+    return {limit_name(row["metric"], row["period"]): row["used"] for row in rows}

@@ -62,9 +62,10 @@ _KEYS = {
     "key": f"coalesce({COLUMNS['key']}, '{NOBODY}')",
     "model": COLUMNS["model"],
 }
+# In the order of the union below.
 _SUMS = ", ".join(
-    f"coalesce(sum(c.amount) FILTER (WHERE c.metric = '{metric.value}'), 0)::bigint AS {metric.value}"
-    for metric in Metric
+    f"coalesce(sum(c.amount) FILTER (WHERE c.metric = '{name}'), 0)::bigint AS {name}"
+    for name in ("images", "gpu_ms", "tokens")
 )
 # One walk through the period's entries; the rest is sums of sums. `place` 0 in a day: all that have no colour.
 _REPORT_SQL = """

@@ -5,11 +5,13 @@ from __future__ import annotations
 from allauth.mfa.base import views as factor_views
 from django.urls import include, path
 
+from accounts.web.budgets import budget
 from accounts.web.keys import keys, revoke
 from accounts.web.language import choose_language
 from accounts.web.pages import page
 from accounts.web.signin import sign_in, sign_in_by_link, sign_out
 from accounts.web.signup import sign_up, sign_up_invited
+from accounts.web.usage import usage, usage_csv
 
 urlpatterns = [
     path("sign-in/", sign_in, name="sign-in"),
@@ -26,4 +28,7 @@ urlpatterns = [
     path("language/", choose_language, name="language"),
     path("keys/", keys, name="keys"),
     path("keys/<uuid:key>/revoke/", revoke, name="key-revoke"),
+    path("usage/", usage, name="usage"),
+    path("usage/csv/", usage_csv, name="usage-csv"),
+    path("usage/budgets/<uuid:member>/", budget, name="budget"),
 ]
