@@ -22,7 +22,10 @@ OPERATIONS = 10_000
 PROVES = (
     "generation/domain",
     "accounts/domain/quotas.py",
+    "accounts/domain/credit.py",
     "tests/generation/domain/walk.py",
+    "tests/generation/domain/walkmodel.py",
+    "tests/generation/domain/walkworkers.py",
 )
 
 

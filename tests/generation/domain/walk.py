@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -20,87 +19,38 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from accounts.domain.callers import Caller, caller_of_key, caller_of_member
+from accounts.domain.credit import credit_tenant
 from accounts.domain.tenants import restore_tenant, suspend_tenant
 from accounts.enums import Metric, Role
 from accounts.errors import NotAllowed, QuotaExceeded
-from accounts.models import MemberBudget, Plan, Tenant
+from accounts.ids import uuid7
+from accounts.models import MemberBudget, Tenant
 from accounts.tenancy import across_tenants, in_tenant
-from generation.domain.cancel import cancel_generation, cancel_running
-from generation.domain.claim import MAX_LOST, ClaimedRow, renew_claims
-from generation.domain.finish import MAX_ATTEMPTS, add_warning, fail_row, finish_slice, release_row
+from generation.domain.cancel import cancel_generation
+from generation.domain.claim import MAX_LOST, ClaimedRow
 from generation.domain.remove import remove_generation
 from generation.domain.request import GenerationRequest
 from generation.domain.retry import retry_generation
 from generation.domain.submit import submit_generation
-from generation.domain.sweep import sweep
 from generation.enums import FINAL, Status
 from generation.errors import AlreadyFinished, NotFinished, QueueFull
 from tests.chaos.rig import offer_sleeping_model
-from tests.factories import make_key, make_member, make_plan, make_tenant
-from tests.generation.domain.desk import claim, draw
+from tests.factories import make_key, make_member, make_plan, make_tenant, make_user
+from tests.generation.domain.walkmodel import Customer, Look, Work, check_books, would_exceed, year_before
+from tests.generation.domain.walkworkers import CONCURRENT, Workers
 
-Look = Callable[..., list[tuple[Any, ...]]]
 CHECK_EVERY = 10
 RULES = (
-    "tenant", "member", "suspend", "year", "submit", "retry", "cancel", "remove", "claim", "renew", "crash", "sweep",
-    "finish", "fail", "release", "drop", "zombie",
+    "tenant", "member", "suspend", "year", "credit", "submit", "retry", "cancel", "remove", "claim", "renew", "crash",
+    "sweep", "finish", "fail", "release", "drop", "zombie",
 )  # fmt: skip
 MOST_TENANTS, MOST_CALLERS = 4, 4
 QUEUE_LENGTH = 12
 IMAGES_PER_DAY = (12, 25, 60)  # of a plan; a budget and a key's limit are half and a third of it
-CONCURRENT = 4
+CANCELS_PER_DAY = 5
 
 
-@dataclass
-class Work:
-    """One generation as the rules have it."""
-
-    tenant: UUID
-    user: UUID | None
-    key: UUID | None
-    n: int
-    estimate_ms: int
-    charged_on: date
-    status: str = Status.QUEUED
-    done: int = 0
-    cost_ms: int = 0
-    attempt: int = 0
-    lost: int = 0
-    fence: int = 0
-    expired: bool = False  # its lease has run out
-    cancelling: bool = False
-    removed: bool = False
-
-    @property
-    def charge(self) -> dict[Metric, int]:
-        """What its ledger must add up to: the reserve while it is open, in the end what was delivered and ran."""
-        if self.status not in FINAL:
-            return {Metric.IMAGES: self.n, Metric.GPU_MS: self.estimate_ms}
-        if self.status == Status.FAILED:
-            return {Metric.IMAGES: 0, Metric.GPU_MS: 0}
-        return {Metric.IMAGES: self.done, Metric.GPU_MS: self.cost_ms}
-
-    def owns(self, row: ClaimedRow) -> bool:
-        """Whether a claim may still write."""
-        return self.status == Status.RUNNING and self.fence == row.fence
-
-    def end_run(self, status: str) -> None:
-        """Out of its worker's hands."""
-        self.status, self.expired = Status.CANCELED if self.cancelling and status == Status.QUEUED else status, False
-
-
-@dataclass
-class Customer:
-    """A tenant with its people; the ceilings are on images a day."""
-
-    id: UUID
-    plan: Plan
-    images: int
-    suspended: bool = False
-    callers: list[Caller] = field(default_factory=list)
-
-
-class Walk(RuleBasedStateMachine):
+class Walk(Workers, RuleBasedStateMachine):
     """`look` reads as the administrator, `wipe` empties the database; `counts` says what was done over all runs.
 
     Which of two equal rows a claim takes is chance, so no rule is shut while something is missing, as hypothesis would
@@ -123,6 +73,7 @@ class Walk(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         offer_sleeping_model()
+        self.staff = make_user("staff", is_staff=True, is_superuser=True)
         self.add_tenant(0)
         self.add_tenant(2)
         for turn in range(4):
@@ -138,10 +89,14 @@ class Walk(RuleBasedStateMachine):
             return
         images = IMAGES_PER_DAY[size]
         plan = make_plan(
-            images_per_day=images, queue_length=QUEUE_LENGTH, concurrent_generations=CONCURRENT, weight=size + 1
+            images_per_day=images,
+            queue_length=QUEUE_LENGTH,
+            concurrent_generations=CONCURRENT,
+            cancels_per_day=CANCELS_PER_DAY,
+            weight=size + 1,
         )
         tenant, owner = make_tenant(f"Walk {len(self.customers)}", plan=plan)
-        customer = Customer(id=tenant.pk, plan=plan, images=images)
+        customer = Customer(id=tenant.pk, images=images, cancels=CANCELS_PER_DAY)
         customer.callers.append(caller_of_member(user_id=owner.pk, tenant_id=tenant.pk))
         _, secret = make_key(tenant, owner, limits={"images_per_day": max(1, images // 3)})
         customer.callers.append(caller_of_key(secret, address=None))
@@ -205,6 +160,19 @@ class Walk(RuleBasedStateMachine):
         )
         self._did("year")
 
+    @rule(pick=st.integers(0, 99), metric=st.sampled_from((Metric.IMAGES, Metric.GPU_MS)), amount=st.integers(1, 5))
+    def credit(self, pick: int, metric: Metric, amount: int) -> None:
+        """Staff give something back; the form is sent twice."""
+        customer, token, today = self._any(self.customers, pick), uuid7(), self._today()
+        for first in (True, False):
+            with across_tenants():
+                given = credit_tenant(
+                    by_staff=self.staff, tenant=customer.id, metric=metric.value, amount=amount, reason="x", token=token
+                )
+            assert given == first
+        self.credits[customer.id, metric, today] -= amount
+        self._did("credit")
+
     # ---- asking
 
     @rule(pick=st.integers(0, 99), n=st.sampled_from((1, 1, 1, 2, 3, 10)), side=st.sampled_from((64, 128)))
@@ -232,7 +200,7 @@ class Walk(RuleBasedStateMachine):
     def _ask(self, caller: Caller, n: int, ask: Callable[[], UUID]) -> None:
         """A submit that must be taken or refused exactly as the model says."""
         today = self._today()
-        over = self._over(caller, n, today)
+        over = would_exceed(self, caller, n, today)
         waiting = sum(one.status == Status.QUEUED for one in self.work.values() if one.tenant == caller.tenant)
         if over or waiting >= QUEUE_LENGTH:
             refused(QuotaExceeded if over else QueueFull, ask)
@@ -243,22 +211,6 @@ class Walk(RuleBasedStateMachine):
             # What a picture is thought to take is the cost table's word, which other tests look at.
             estimate_ms=self.look("SELECT estimate_ms FROM generation_generation WHERE id = %s", id)[0][0],
         )  # fmt: skip
-
-    def _over(self, caller: Caller, n: int, today: date) -> bool:
-        """Whether `n` more images would pass the ceiling of the tenant, of the member or of the key."""
-        same_day = [one for one in self.work.values() if one.charged_on == today and one.tenant == caller.tenant]
-        used = {
-            "tenant": sum(one.charge[Metric.IMAGES] for one in same_day)
-            + self.credits[caller.tenant, Metric.IMAGES, today],
-            "member": sum(one.charge[Metric.IMAGES] for one in same_day if one.user == caller.user),
-            "key": sum(one.charge[Metric.IMAGES] for one in same_day if one.key == caller.key),
-        }
-        ceilings = {
-            "tenant": next(one.images for one in self.customers if one.id == caller.tenant),
-            "member": caller.budget.images_per_day,
-            "key": caller.key_limits.images_per_day if caller.key else None,
-        }
-        return any(most is not None and used[scope] + n > most for scope, most in ceilings.items())
 
     @rule(pick=st.integers(0, 9999))
     def cancel(self, pick: int) -> None:
@@ -274,6 +226,7 @@ class Walk(RuleBasedStateMachine):
                 work.cancelling = True
                 if work.status == Status.QUEUED:
                     work.status = Status.CANCELED
+                    work.unasked = not (work.cost_ms or work.done)
         self._did("cancel")
 
     @rule(pick=st.integers(0, 9999))
@@ -289,175 +242,6 @@ class Walk(RuleBasedStateMachine):
             else:
                 refused(NotFinished, lambda: remove_generation(id))
         self._did("remove")
-
-    # ---- working
-
-    @rule(most=st.sampled_from((1, 8, 8)))
-    def claim(self, most: int) -> None:
-        self._claim(most)
-        self._did("claim")
-
-    @rule(most=st.sampled_from((1, 8)), fate=st.sampled_from(("finish", "finish", "crash", "fail")))
-    def claim_and_end(self, most: int, fate: str) -> None:
-        """A worker's whole turn: all rows of a pass meet the same end."""
-        for row in self._claim(most):
-            end: Callable[[int], None] = {
-                "finish": lambda place: self.finish(place, 90),
-                "crash": self.crash,
-                "fail": lambda place: self.fail(place, True),
-            }[fate]
-            end(self.held.index(row))
-        self._did("claim")
-
-    def _claim(self, most: int) -> list[ClaimedRow]:
-        taken = claim(models={"demo": most})
-        self._requeue_expired()  # a claim begins with that
-        rows = list(taken.rows) if taken else []
-        for row in rows:
-            work = self.work[row.id]
-            assert work.status == Status.QUEUED, "claimed what was not waiting"
-            assert row.fence > work.fence
-            assert not next(one for one in self.customers if one.id == row.tenant).suspended
-            work.status, work.fence = Status.RUNNING, row.fence
-        self.held += rows
-        for customer in self.customers:
-            running = [one for one in self.work.values() if one.tenant == customer.id and one.status == Status.RUNNING]
-            assert len(running) <= CONCURRENT
-        return rows
-
-    @rule(pick=st.integers(0, 99))
-    def renew(self, pick: int) -> None:
-        if not self.held:
-            self.claim(8)
-            return
-        row = self._any(self.held, pick)
-        renewal = renew_claims({row.id: row.fence}, steps={row.id: 1}, lease_s=30)
-        assert (row.id in renewal.lost) == (not self.work[row.id].owns(row))
-        assert (row.id in renewal.cancelled) == (self.work[row.id].owns(row) and self.work[row.id].cancelling)
-        self._did("renew")
-
-    @rule(pick=st.integers(0, 99))
-    def crash(self, pick: int) -> None:
-        """Its worker is gone or hangs: the lease runs out, and the worker may still come back with its picture."""
-        if not self.held:
-            self.claim(8)
-            return
-        row = self.held.pop(pick % len(self.held))
-        self.zombies.append(row)
-        work = self.work[row.id]
-        if work.owns(row):
-            sql = "UPDATE generation_generation SET lease_until = now() - interval '1 s' WHERE id = %s RETURNING 1"
-            self.look(sql, row.id)
-            work.expired = True
-        self._did("crash")
-
-    @rule()
-    def sweep(self) -> None:
-        report = sweep()
-        assert not report.errors and not report.repaired, report
-        self._requeue_expired()
-        for work in self.work.values():
-            if work.expired:  # for the last time, or while it was to be cancelled
-                work.lost += 1
-                work.fence += 1
-                work.end_run(Status.CANCELED if work.cancelling else Status.FAILED)
-        self._did("sweep")
-
-    @rule(pick=st.integers(0, 99), ms=st.integers(0, 400))
-    def finish(self, pick: int, ms: int) -> None:
-        if not self.held:
-            self.claim(8)
-            return
-        self._finish(self.held.pop(pick % len(self.held)), ms)
-        self._did("finish")
-
-    @rule(pick=st.integers(0, 99), retry=st.booleans())
-    def fail(self, pick: int, retry: bool) -> None:
-        if not self.held:
-            self.claim(8)
-            return
-        self._fail(self.held.pop(pick % len(self.held)), retry)
-        self._did("fail")
-
-    @rule(pick=st.integers(0, 99))
-    def release(self, pick: int) -> None:
-        if not self.held:
-            self.claim(8)
-            return
-        self._release(self.held.pop(pick % len(self.held)))
-        self._did("release")
-
-    @rule(pick=st.integers(0, 99), ms=st.integers(0, 400))
-    def drop(self, pick: int, ms: int) -> None:
-        """A worker drops a row that was cancelled."""
-        if not self.held:
-            self.claim(8)
-            return
-        self._drop(self.held.pop(pick % len(self.held)), ms)
-        self._did("drop")
-
-    @rule(pick=st.integers(0, 99), way=st.sampled_from(("finish", "finish", "fail", "release", "drop", "warn")))
-    def zombie(self, pick: int, way: str) -> None:
-        """Somebody comes back with a fence that may be stale; it may come back again and again."""
-        if not self.zombies:
-            self.crash(pick)
-            return
-        row = self._any(self.zombies, pick)
-        if way == "finish":
-            self._finish(row, 60)
-        elif way == "fail":
-            self._fail(row, True)
-        elif way == "release":
-            self._release(row)
-        elif way == "drop":
-            self._drop(row, 30)
-        else:
-            said = add_warning(row=row, code=f"walk-{self.steps}", detail="late")
-            assert said == self.work[row.id].owns(row)
-        self._did("zombie")
-
-    def _finish(self, row: ClaimedRow, ms: int) -> None:
-        work, owned = self.work[row.id], self.work[row.id].owns(row)
-        outcome = finish_slice(row=row, images=draw(row), run_ms=ms)
-        if not owned:
-            assert outcome == "lost"
-            return
-        work.done += len(row.seeds)
-        work.cost_ms += ms
-        work.end_run(Status.SUCCEEDED if work.done >= work.n else Status.QUEUED)
-        assert outcome == ("continues" if work.status == Status.QUEUED else "finished")
-
-    def _fail(self, row: ClaimedRow, retry: bool) -> None:
-        work, owned = self.work[row.id], self.work[row.id].owns(row)
-        outcome = fail_row(row=row, code="engine_error", message="bad", retry=retry)
-        if not owned:
-            assert outcome == "lost"
-            return
-        work.attempt += 1
-        again = work.cancelling or (retry and work.attempt < MAX_ATTEMPTS)
-        work.end_run(Status.QUEUED if again else Status.FAILED)
-        assert outcome == ("retried" if work.status == Status.QUEUED else "failed")
-
-    def _release(self, row: ClaimedRow) -> None:
-        work, owned = self.work[row.id], self.work[row.id].owns(row)
-        assert release_row(row=row) == owned
-        if owned:
-            work.end_run(Status.QUEUED)
-
-    def _drop(self, row: ClaimedRow, ms: int) -> None:
-        work, owned = self.work[row.id], self.work[row.id].owns(row)
-        assert cancel_running(row=row, run_ms=ms) == owned
-        if owned:
-            work.cost_ms += ms
-            work.cancelling = True
-            work.end_run(Status.CANCELED)
-
-    def _requeue_expired(self) -> None:
-        for work in self.work.values():
-            if work.expired and work.lost + 1 < MAX_LOST and not work.cancelling:
-                work.lost += 1
-                work.fence += 1
-                work.end_run(Status.QUEUED)
 
     # ---- looking
 
@@ -522,75 +306,6 @@ def refused(error: type[Exception], ask: Callable[[], object]) -> None:
     except error:
         return
     raise AssertionError(f"it should have been refused: {error.__name__}")
-
-
-def year_before(day: date) -> date:
-    """As PostgreSQL counts: the 29th of February becomes the 28th."""
-    return date(day.year - 1, day.month, min(day.day, 28) if day.month == 2 else day.day)
-
-
-def check_books(walk: Walk) -> None:
-    """Rows, ledger, counters, clocks and images are what the model says."""
-    present = dict(walk._present())
-    rows = walk.look("SELECT id, status, n, done, cost_ms, attempt, lost, charged_on FROM generation_generation")
-    wanted = {
-        (id, work.status, work.n, work.done, work.cost_ms, work.attempt, work.lost, work.charged_on)
-        for id, work in present.items()
-    }
-    same("rows", set(rows), wanted)
-    images = walk.look("SELECT generation_id, count(*) FROM generation_image GROUP BY 1")
-    same("images", dict(images), {id: work.done for id, work in present.items() if work.done})
-
-    entries = walk.look(
-        "SELECT ref, metric, sum(amount)::bigint, count(*) FILTER (WHERE kind = 'reserve'),"
-        " count(*) FILTER (WHERE kind <> 'reserve') FROM accounts_ledgerentry WHERE kind <> 'credit' GROUP BY 1, 2"
-    )
-    same(
-        "ledger",
-        {(ref, metric): tuple(rest) for ref, metric, *rest in entries},
-        {
-            (id, metric.value): (amount, 1, int(work.status in FINAL))
-            for id, work in walk.work.items()
-            for metric, amount in work.charge.items()
-        },
-    )
-    counters = walk.look(
-        "SELECT scope, scope_id, metric, period, starts_on, used, reserved FROM accounts_counter"
-        " WHERE (used, reserved) <> (0, 0)"
-    )
-    same("counters", {tuple(row[:5]): row[5:] for row in counters}, sum_counters(walk))
-    clocks = walk.look("SELECT tenant, sum(queued)::int, sum(running)::int FROM generation_fairclock GROUP BY 1")
-    states = Counter((work.tenant, work.status) for work in walk.work.values())
-    same(
-        "clocks",
-        {tenant: counts for tenant, *counts in clocks},
-        {tenant: [states[tenant, Status.QUEUED], states[tenant, Status.RUNNING]] for tenant, *_ in clocks},
-    )
-
-
-def sum_counters(walk: Walk) -> dict[tuple[Any, ...], tuple[int, int]]:
-    """Used and reserved per scope, metric and period, from the model alone; zeros are left out."""
-    sums: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0])
-    for work in walk.work.values():
-        for metric, amount in work.charge.items():
-            for scope, owner in (("tenant", work.tenant), ("member", work.user), ("key", work.key)):
-                for period, starts in (("day", work.charged_on), ("month", work.charged_on.replace(day=1))):
-                    if owner is not None:
-                        sums[scope, owner, metric.value, period, starts][work.status not in FINAL] += amount
-    for (tenant, metric, day), amount in walk.credits.items():
-        for period, starts in (("day", day), ("month", day.replace(day=1))):
-            sums["tenant", tenant, metric.value, period, starts][0] += amount
-    return {key: (used, reserved) for key, (used, reserved) in sums.items() if (used, reserved) != (0, 0)}
-
-
-def same(what: str, found: Any, wanted: Any) -> None:
-    """Compare, and show only what differs."""
-    if found == wanted:
-        return
-    if isinstance(found, set):
-        raise AssertionError(f"{what}: found {found - wanted}, wanted {wanted - found}")
-    odd = {key for key in {*found, *wanted} if found.get(key) != wanted.get(key)}
-    raise AssertionError(f"{what}: " + "; ".join(f"{key}: {found.get(key)} for {wanted.get(key)}" for key in odd))
 
 
 def make_walk(look: Look, wipe: Callable[[], None]) -> type[Walk]:
