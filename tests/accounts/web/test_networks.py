@@ -11,6 +11,7 @@ import pytest
 from django.test import Client
 
 from accounts.domain.passes import PASS_COOKIE, issue_pass
+from accounts.domain.sessions import stamp_of
 from accounts.models import ApiKey, Tenant
 from accounts.tenancy import in_tenant
 from tests.factories import Person, make_key
@@ -37,7 +38,8 @@ def ask_door(person: Person, who: str, remote: str | None, headers: dict[str, st
     if who == "key":
         shown = {"X-Api-Key": person.secret}
     else:
-        shown = {"Cookie": f"{PASS_COOKIE}={issue_pass(user=person.user.pk, tenant=person.tenant.pk)}"}
+        session = stamp_of(person.client.session.session_key or "", person.user.password)
+        shown = {"Cookie": f"{PASS_COOKIE}={issue_pass(user=person.user.pk, tenant=person.tenant.pk, session=session)}"}
     client = (remote, 50000) if remote else None
 
     async def scene() -> int:
