@@ -9,8 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from allauth.account import admin as account_admin
+from allauth.mfa import admin as factor_admin
+from allauth.usersessions import admin as session_admin
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
@@ -23,6 +26,7 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from accounts.domain.errands import drop_errand, retry_errand
+from accounts.domain.factors import drop_factors
 from accounts.domain.staff import only_owner_of
 from accounts.models import ApiKey, AuditEvent, Errand, LedgerEntry, Membership, Plan, Tenant, User
 from accounts.models.user import normal_email
@@ -49,6 +53,11 @@ admin.site.site_title = _("QwenStudio admin")
 admin.site.index_title = _("Everything that staff look after")
 admin.site.site_url = "/studio/"
 admin.site.unregister(Group)
+# allauth's own pages, which its modules register: they show where everybody is signed in, and let sealed factors be
+# edited. People have pages of their own for these, and staff take a lost factor away by an action below.
+for module in (account_admin, factor_admin, session_admin):
+    for model in [model for model in admin.site._registry if model.__module__.startswith(module.__package__)]:
+        admin.site.unregister(model)
 
 
 @admin.register(Group)
@@ -112,6 +121,7 @@ class UserAdmin(AuditedMixin, UserAdminBase):
     search_fields = ("email", "name")
     readonly_fields = ("last_login", "created_at", "tenants")
     filter_horizontal = ("groups", "user_permissions")
+    actions = ("drop_factors",)
     show_full_result_count = False
     fieldsets = (
         (None, {"fields": ("email", "password", "name", "language", "tenants")}),
@@ -133,6 +143,16 @@ class UserAdmin(AuditedMixin, UserAdminBase):
             for row in rows
         )
         return format_html_join(", ", '<a href="{}">{}</a> ({})', links) or "–"
+
+    @admin.action(description=_("Remove the second factor of the chosen people"), permissions=["change"])
+    def drop_factors(self, request: HttpRequest, people: QuerySet[User]) -> None:
+        """For who has lost phone and recovery codes."""
+        for person in people:
+            if not _may_touch(request, person):
+                self.message_user(request, _("You may not do this."), messages.ERROR)
+            elif drop_factors(person):
+                words = _("%(who)s signs in without a code now, and was told.") % {"who": person.email}
+                self.message_user(request, words, messages.SUCCESS)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         """The password and its event in one transaction."""

@@ -10,27 +10,16 @@ from collections.abc import Sequence
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django.db import models, transaction
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.domain.audit import record
 from accounts.domain.errands import add_errand
 from accounts.domain.mail import queue_mail
-from accounts.domain.members import TenantChoice, tenants_of
+from accounts.domain.members import TenantChoice, end_membership, tenants_of
 from accounts.domain.sessions import end_sessions
 from accounts.enums import ErrandKind, Role
 from accounts.errors import InvalidField, LastOwner
-from accounts.models import (
-    ApiKey,
-    Invitation,
-    KeyDirectory,
-    KeySecret,
-    MemberBudget,
-    Membership,
-    Tenant,
-    TokenDirectory,
-    User,
-)
+from accounts.models import Invitation, Membership, TokenDirectory, User
 from accounts.models.user import GONE
 from accounts.tenancy import in_tenant
 
@@ -44,7 +33,10 @@ class Pictures(models.TextChoices):
 
 def only_owner_of(user: User) -> list[TenantChoice]:
     """The tenants that would have no owner without this person. One that is to be deleted anyway does not count."""
-    return [choice for choice in tenants_of(user.pk) if choice.role == Role.OWNER and _is_only_owner(user, choice)]
+    owned = [choice for choice in tenants_of(user.pk) if choice.role == Role.OWNER and choice.state != "closing"]
+    others = Membership.objects.filter(tenant_id__in=[choice.id for choice in owned], role=Role.OWNER)
+    shared = set(others.exclude(user_id=user.pk).values_list("tenant_id", flat=True))
+    return [choice for choice in owned if choice.id not in shared]
 
 
 def delete_person(*, user: User, pictures: str) -> None:
@@ -74,31 +66,14 @@ def _lock_owners(choices: Sequence[TenantChoice]) -> None:
     list(rows.filter(role=Role.OWNER).order_by("tenant_id", "id"))
 
 
-def _is_only_owner(user: User, choice: TenantChoice) -> bool:
-    if Membership.objects.filter(tenant_id=choice.id, role=Role.OWNER).exclude(user_id=user.pk).exists():
-        return False
-    with in_tenant(choice.id):
-        return Tenant.objects.filter(pk=choice.id, delete_after=None).exists()
-
-
 def _leave(person: User, choice: TenantChoice, *, pictures: str) -> None:
     """Out of one tenant; runs in its scope."""
-    _revoke_keys(person)
-    MemberBudget.objects.filter(user_id=person.pk).delete()
+    end_membership(tenant=choice.id, user_id=person.pk)
     Invitation.objects.filter(email=person.email).update(email=_nobody(person))
     Membership.objects.filter(tenant_id=choice.id, user_id=person.pk).delete()
     record("member.removed", target=f"user:{person.pk}", detail={"account": "deleted", "pictures": pictures})
     if pictures == Pictures.DELETE:
         add_errand(kind=ErrandKind.DELETE_PICTURES, ref=person.pk, tenant=choice.id)
-
-
-def _revoke_keys(person: User) -> None:
-    for key in ApiKey.objects.select_for_update().filter(user_id=person.pk, revoked_at=None):
-        key.revoked_at = timezone.now()
-        key.save(update_fields=["revoked_at"])
-        hashes = KeySecret.objects.filter(key=key).values_list("sha256", flat=True)
-        KeyDirectory.objects.filter(tenant_id=key.tenant_id, sha256__in=list(hashes)).delete()
-        record("key.revoked", target=f"key:{key.pk}")
 
 
 def _blank(person: User) -> None:

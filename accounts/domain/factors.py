@@ -15,7 +15,9 @@ from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
 from accounts.domain.audit import record
+from accounts.domain.mail import queue_mail
 from accounts.domain.sealed import unseal
+from accounts.models import User
 
 
 def has_second_factor(user: UUID) -> bool:
@@ -38,6 +40,18 @@ def spend_code(*, user: UUID, code: str) -> Authenticator | None:
                 factor.refresh_from_db()
                 return factor
     return None
+
+
+def drop_factors(user: User) -> bool:
+    """For staff, when somebody has lost phone and codes: whether there were any. The person is told."""
+    with transaction.atomic():
+        # One by one: each is an event of its own.
+        factors = list(Authenticator.objects.select_for_update().filter(user_id=user.pk))
+        for factor in factors:
+            factor.delete()
+        if factors:
+            queue_mail("factor_dropped", to=user.email, language=user.language)
+    return bool(factors)
 
 
 def recovery_codes_left(user: UUID) -> int | None:

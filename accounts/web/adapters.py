@@ -32,8 +32,9 @@ from accounts.web.known import make_known
 from accounts.web.paths import own_path, public_link
 from accounts.web.throttle import may_mail
 
-# allauth's name of a mail -> ours (`qwenstudio/templates/mail/<name>.txt`). It sends no others.
+# allauth's name of a mail -> ours (`qwenstudio/templates/mail/<name>.txt`); it sends no others. Empty: none is needed.
 MAILS = {
+    "account/email/email_deleted": "",  # an address that was never the person's: they have just dropped the wish
     "account/email/account_already_exists": "account_exists",
     "account/email/unknown_account": "no_account",
     "account/email/password_reset_key": "reset_password",
@@ -146,9 +147,12 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """All of allauth's mails come through here; none takes a link from it but the one that we made."""
+        name = MAILS[template_prefix]
+        if not name:
+            return
         person = context.get("user") or User.objects.with_email(email).first()
         _send(
-            MAILS[template_prefix],
+            name,
             to=email,
             person=person,
             link=context.get("password_reset_url", ""),

@@ -17,6 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from accounts.domain.codes import say_error
 from accounts.domain.invitations import Offer, find_invitation
 from accounts.domain.signup import sign_up_person
 from accounts.errors import StudioError
@@ -49,7 +50,7 @@ def sign_up_invited(request: HttpRequest, token: str) -> HttpResponseBase:
     try:
         offer = find_invitation(token)
     except StudioError as error:
-        return closed_page(request, reason=error.message, status=410)
+        return closed_page(request, reason=say_error(error), status=410)
     return _serve_form(request, token=token, offer=offer)
 
 
@@ -103,7 +104,7 @@ def _sign_up(request: HttpRequest, form: SignUpForm, *, token: str) -> HttpRespo
             invitation=token,
         )
     except StudioError as error:  # the invitation was taken back, used, or has run out meanwhile
-        form.add_error(None, error.message)
+        form.add_error(None, say_error(error))
         return None
     if user is not None:
         return enter(request, user, way="invitation" if token else "sign_up", signup=True)

@@ -18,7 +18,7 @@ from accounts.domain import mail  # noqa: F401  (registers the handler that send
 from accounts.domain.errands import claim_errand, is_ending, run_errand
 from accounts.logcontext import bind_log
 from accounts.valkey import blocking_connection
-from generation.domain import erase, export, remove  # noqa: F401  (register their handlers)
+from generation.domain import erase, export, forget, remove  # noqa: F401  (register their handlers)
 from generation.queue.jobs import StudioJob
 from generation.queue.wake import errand_queue
 from generation.worker import loop

@@ -1,0 +1,50 @@
+"""The errand behind a deleted account: everything that the person has drawn in one tenant goes, rows and files."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+from accounts.domain.audit import record
+from accounts.domain.errands import ClaimedErrand, Lease, errand
+from accounts.enums import ErrandKind
+from generation.domain.cancel import cancel_generation
+from generation.domain.remove import remove_generation
+from generation.enums import FINAL
+from generation.errors import AlreadyFinished, GenerationNotFound
+from generation.models import Generation
+
+log = logging.getLogger(__name__)
+
+BATCH = 200
+
+
+class StillDrawn(Exception):
+    """A worker has not let go of a generation yet; the errand comes again."""
+
+
+@errand(ErrandKind.DELETE_PICTURES)
+def delete_pictures(claimed: ClaimedErrand) -> None:
+    """Cancel what waits and runs, remove what has ended; runs in the tenant's scope. Raises `StillDrawn`.
+
+    Each generation is a transaction of its own, with the errand that deletes its files: whoever is killed in the middle
+    is followed by another worker, which goes on.
+    """
+    if claimed.ref is None:
+        raise ValueError("the errand names no person")
+    lease, removed = Lease(claimed), 0
+    own = Generation.objects.filter(user=claimed.ref)
+    for id in list(own.exclude(status__in=FINAL).values_list("pk", flat=True)):
+        lease.keep()
+        with suppress(AlreadyFinished, GenerationNotFound):
+            cancel_generation(id)
+    while ids := list(own.filter(status__in=FINAL).values_list("pk", flat=True)[:BATCH]):
+        for id in ids:
+            lease.keep()
+            with suppress(GenerationNotFound):
+                remove_generation(id)
+                removed += 1
+    if removed:
+        record("pictures.deleted", target=f"user:{claimed.ref}", detail={"generations": removed})
+    if left := own.count():
+        raise StillDrawn(f"{left} generations are being drawn")
