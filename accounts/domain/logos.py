@@ -9,15 +9,18 @@ import io
 from contextlib import suppress
 from uuid import UUID
 
+from django.conf import settings
 from PIL import Image, ImageOps
 
 from accounts.domain.audit import record
+from accounts.domain.callers import Caller
 from accounts.domain.errands import add_errand
 from accounts.domain.media import delete_files, write_atomic
 from accounts.enums import ErrandKind
-from accounts.errors import InvalidField
+from accounts.errors import InvalidField, NotFound
 from accounts.ids import uuid7
-from accounts.models import Tenant
+from accounts.models import Membership, Tenant, User
+from accounts.tenancy import in_tenant
 
 MAX_BYTES = 700_000  # with its form it stays under the cap of a request's body
 MAX_SIDE = 3000
@@ -39,6 +42,31 @@ def replace_logo(tenant: Tenant, path: str) -> None:
     tenant.logo = path
     tenant.save(update_fields=["logo"])
     record("tenant.logo", target=f"tenant:{tenant.pk}", detail={"removed": not path})
+
+
+def logo_url(tenant: Tenant) -> str | None:
+    """Where the logo is served; its name changes with it, so browsers may keep it."""
+    return f"{settings.STUDIO_URL}{logo_path(tenant.pk, tenant.logo)}" if tenant.logo else None
+
+
+def logo_path(tenant: UUID, logo: str) -> str:
+    """The same as a path, for pages."""
+    return f"/files/logos/{tenant}/{logo.rpartition('/')[2]}"
+
+
+def find_logo(*, by: Caller, person: User | None, tenant: UUID, name: str) -> str:
+    """The path of a logo that the caller may see: their tenant's, or that of another one the person belongs to.
+
+    Raises `NotFound` for everybody else, and for a name that is no longer the logo's.
+    """
+    own = tenant == by.tenant
+    if not own and not (person and Membership.objects.filter(tenant_id=tenant, user=person).exists()):
+        raise NotFound("no such file")
+    with in_tenant(tenant):
+        logo = Tenant.objects.values_list("logo", flat=True).get(pk=tenant)
+    if not logo or logo.rpartition("/")[2] != name:
+        raise NotFound("no such file")
+    return logo
 
 
 def discard_logo(path: str) -> None:

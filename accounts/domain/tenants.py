@@ -55,6 +55,11 @@ def found_tenant(*, user: User, name: str) -> Tenant:
         return create_tenant(name=name, owner=user)
 
 
+def get_tenant(*, by: Caller) -> Tenant:
+    """The caller's own."""
+    return Tenant.objects.get(pk=by.tenant)
+
+
 def change_tenant(
     *,
     by: Caller,
