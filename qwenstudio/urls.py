@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from accounts.api.views import NoSuchRoute
+from accounts.web.files import serve_export, serve_logo
 from accounts.web.signin import admin_sign_in
 from generation.web.files import serve_file, serve_receipt, serve_thumbnail
 from qwenstudio.apidocs import docs_page, schema
@@ -19,6 +20,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema/", schema, name="api-schema"),
     path("api/docs/", docs_page, name="api-docs"),
     re_path(r"^api/", NoSuchRoute.as_view()),
+    path("files/logos/<uuid:tenant>/<str:name>", serve_logo, name="logo"),
+    path("files/exports/<uuid:export>", serve_export, name="export-file"),
     path("files/<uuid:image>", serve_file, name="file"),
     path("files/<uuid:image>/thumbnail", serve_thumbnail, name="thumbnail"),
     path("files/<uuid:image>/receipt", serve_receipt, name="receipt"),

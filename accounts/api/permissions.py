@@ -12,6 +12,8 @@ from accounts.errors import NotAllowed, NotSignedIn
 
 # For `required_scopes`: whoever is known may call it.
 ANYBODY_KNOWN = ""
+# Likewise, because the domain asks for a right, which is a role and a scope.
+BY_RIGHT = ANYBODY_KNOWN
 
 
 class HasScope(BasePermission):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
+from accounts.api.exports import ExportsView, ExportView
+from accounts.api.invitations import InvitationsView, InvitationView, RenewView
 from accounts.api.keys import FinishRotationView, KeysView, KeyView, LeakedKeyView, RevokeSelfView, RotateView
+from accounts.api.members import MembersView, MemberView
+from accounts.api.tenant import TenantView
 
 urlpatterns: list[URLPattern] = [
     path("keys", KeysView.as_view(), name="api-keys"),
@@ -13,4 +17,12 @@ urlpatterns: list[URLPattern] = [
     path("keys/<uuid:key>", KeyView.as_view(), name="api-key"),
     path("keys/<uuid:key>/rotate", RotateView.as_view(), name="api-key-rotate"),
     path("keys/<uuid:key>/finish-rotation", FinishRotationView.as_view(), name="api-key-finish-rotation"),
+    path("members", MembersView.as_view(), name="api-members"),
+    path("members/<uuid:member>", MemberView.as_view(), name="api-member"),
+    path("invitations", InvitationsView.as_view(), name="api-invitations"),
+    path("invitations/<uuid:invitation>", InvitationView.as_view(), name="api-invitation"),
+    path("invitations/<uuid:invitation>/renew", RenewView.as_view(), name="api-invitation-renew"),
+    path("tenant", TenantView.as_view(), name="api-tenant"),
+    path("exports", ExportsView.as_view(), name="api-exports"),
+    path("exports/<uuid:export>", ExportView.as_view(), name="api-export"),
 ]

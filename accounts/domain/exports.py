@@ -58,10 +58,15 @@ def get_export(*, by: Caller, export_id: UUID) -> Export:
     return export
 
 
+def export_url(export: Export) -> str | None:
+    """Where its file is served, while it is there."""
+    return f"{settings.STUDIO_URL}/files/exports/{export.pk}" if _is_there(export) else None
+
+
 def fetch_export(*, by: Caller, export_id: UUID) -> Export:
     """One whose file is there, to be sent. Raises `NotAllowed`, `NotFound`."""
     export = get_export(by=by, export_id=export_id)
-    if export.status != ExportStatus.READY or export.expires_at is None or export.expires_at <= timezone.now():
+    if not _is_there(export):
         raise NotFound("no such export")
     record("export.fetched", target=f"export:{export.pk}")
     return export
@@ -110,6 +115,11 @@ def expire_export(export_id: UUID) -> None:
     """Its file is gone."""
     rows = Export.objects.filter(pk=export_id).exclude(status=ExportStatus.FAILED)
     rows.update(file="", status=ExportStatus.EXPIRED)
+
+
+def _is_there(export: Export) -> bool:
+    ready = export.status == ExportStatus.READY
+    return ready and export.expires_at is not None and export.expires_at > timezone.now()
 
 
 def _has_errand(export_id: UUID) -> bool:

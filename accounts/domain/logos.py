@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
+from uuid import UUID
 
-from django.db import transaction
+from django.conf import settings
 from PIL import Image, ImageOps
 
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller
 from accounts.domain.errands import add_errand
 from accounts.domain.media import delete_files, write_atomic
-from accounts.domain.roles import Right
 from accounts.enums import ErrandKind
-from accounts.errors import InvalidField
+from accounts.errors import InvalidField, NotFound
 from accounts.ids import uuid7
-from accounts.models import Tenant
+from accounts.models import Membership, Tenant, User
+from accounts.tenancy import in_tenant
 
 MAX_BYTES = 700_000  # with its form it stays under the cap of a request's body
 MAX_SIDE = 3000
@@ -27,24 +28,51 @@ SIDE = 256
 FORMATS = ("PNG", "JPEG", "WEBP")
 
 
-def set_logo(*, by: Caller, data: bytes) -> Tenant:
-    """Give the caller's tenant a logo; the old one's file is removed. Raises `NotAllowed`, `InvalidField`, OSError."""
-    by.require(Right.CHANGE_TENANT)
-    encoded = encode_logo(data)
-    path = f"{by.tenant}/logo-{uuid7().hex}.webp"  # never the name of one that an errand is about to remove
-    write_atomic(path, encoded)
-    try:
-        return _change(by, path)
-    except BaseException:
-        with suppress(OSError):
-            delete_files([path])
-        raise
+def write_logo(tenant: UUID, data: bytes) -> str:
+    """Encode and write what was sent; returns the path, for `replace_logo`. Raises `InvalidField`, OSError."""
+    path = f"{tenant}/logo-{uuid7().hex}.webp"  # never the name of one that an errand is about to remove
+    write_atomic(path, encode_logo(data))
+    return path
 
 
-def remove_logo(*, by: Caller) -> Tenant:
-    """Go without. Raises `NotAllowed`."""
-    by.require(Right.CHANGE_TENANT)
-    return _change(by, "")
+def replace_logo(tenant: Tenant, path: str) -> None:
+    """Give a locked tenant this logo, or none; the old one's file goes by an errand of the same transaction."""
+    if tenant.logo:
+        add_errand(kind=ErrandKind.DELETE_FILES, data={"paths": [tenant.logo]}, tenant=tenant.pk)
+    tenant.logo = path
+    tenant.save(update_fields=["logo"])
+    record("tenant.logo", target=f"tenant:{tenant.pk}", detail={"removed": not path})
+
+
+def logo_url(tenant: Tenant) -> str | None:
+    """Where the logo is served; its name changes with it, so browsers may keep it."""
+    return f"{settings.STUDIO_URL}{logo_path(tenant.pk, tenant.logo)}" if tenant.logo else None
+
+
+def logo_path(tenant: UUID, logo: str) -> str:
+    """The same as a path, for pages."""
+    return f"/files/logos/{tenant}/{logo.rpartition('/')[2]}"
+
+
+def find_logo(*, by: Caller, person: User | None, tenant: UUID, name: str) -> str:
+    """The path of a logo that the caller may see: their tenant's, or that of another one the person belongs to.
+
+    Raises `NotFound` for everybody else, and for a name that is no longer the logo's.
+    """
+    own = tenant == by.tenant
+    if not own and not (person and Membership.objects.filter(tenant_id=tenant, user=person).exists()):
+        raise NotFound("no such file")
+    with in_tenant(tenant):
+        logo = Tenant.objects.values_list("logo", flat=True).get(pk=tenant)
+    if not logo or logo.rpartition("/")[2] != name:
+        raise NotFound("no such file")
+    return logo
+
+
+def discard_logo(path: str) -> None:
+    """Remove the file of a change that came to nothing."""
+    with suppress(OSError):
+        delete_files([path])
 
 
 def encode_logo(data: bytes) -> bytes:
@@ -65,15 +93,3 @@ def encode_logo(data: bytes) -> bytes:
     except Exception:  # a broken file may raise anything: OSError, SyntaxError, struct.error, a bomb's warning …
         raise InvalidField("logo is no PNG, JPEG or WebP that can be read", field="logo") from None
     return out.getvalue()
-
-
-def _change(by: Caller, path: str) -> Tenant:
-    with transaction.atomic():
-        tenant = Tenant.objects.select_for_update().get(pk=by.tenant)
-        old, tenant.logo = tenant.logo, path
-        if old != path:
-            tenant.save(update_fields=["logo"])
-            record("tenant.logo", target=f"tenant:{tenant.pk}", detail={"removed": not path})
-            if old:
-                add_errand(kind=ErrandKind.DELETE_FILES, data={"paths": [old]}, tenant=tenant.pk)
-    return tenant

@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts.domain.addresses import read_networks
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller, check_network
+from accounts.domain.logos import discard_logo, replace_logo, write_logo
 from accounts.domain.roles import Right
 from accounts.enums import Role
 from accounts.errors import InvalidField, NotAllowed, OwnAddressShutOut, SignUpClosed, TooManyTenants
@@ -54,12 +55,23 @@ def found_tenant(*, user: User, name: str) -> Tenant:
         return create_tenant(name=name, owner=user)
 
 
-def change_tenant(
-    *, by: Caller, address: str | None, name: str | None = None, networks: Collection[str] | None = None
-) -> Tenant:
-    """Rename the caller's tenant, or say from where its members and keys may come; `None` leaves as it is.
+def get_tenant(*, by: Caller) -> Tenant:
+    """The caller's own."""
+    return Tenant.objects.get(pk=by.tenant)
 
-    `address` is the caller's own. Raises `NotAllowed`, `InvalidField`, `OwnAddressShutOut`.
+
+def change_tenant(
+    *,
+    by: Caller,
+    address: str | None,
+    name: str | None = None,
+    networks: Collection[str] | None = None,
+    logo: bytes | None = None,
+) -> Tenant:
+    """Rename the caller's tenant, say from where its members and keys may come, give it a logo (or, empty, none).
+
+    `None` leaves as it is; all of it is changed or nothing. `address` is the caller's own. Raises `NotAllowed`,
+    `InvalidField`, `OwnAddressShutOut`, OSError.
     """
     by.require(Right.CHANGE_TENANT)
     wanted: dict[str, Any] = {}
@@ -68,16 +80,29 @@ def change_tenant(
     if networks is not None:
         wanted["networks"] = read_networks(networks)
         _check_own_address(by, wanted["networks"], address=address)
-    with transaction.atomic():
-        tenant = Tenant.objects.select_for_update().get(pk=by.tenant)
-        changes = {field: value for field, value in wanted.items() if getattr(tenant, field) != value}
-        detail = {field: {"from": getattr(tenant, field), "to": value} for field, value in changes.items()}
-        for field, value in changes.items():
-            setattr(tenant, field, value)
-        if changes:
-            tenant.save(update_fields=list(changes))
-            record("tenant.changed", target=f"tenant:{tenant.pk}", detail=detail)
+    path = write_logo(by.tenant, logo) if logo else ""
+    try:
+        with transaction.atomic():
+            tenant = Tenant.objects.select_for_update().get(pk=by.tenant)
+            _set_fields(tenant, wanted)
+            if path or (logo is not None and tenant.logo):
+                replace_logo(tenant, path)
+    except BaseException:
+        if path:
+            discard_logo(path)
+        raise
     return tenant
+
+
+def _set_fields(tenant: Tenant, wanted: dict[str, Any]) -> None:
+    changes = {field: value for field, value in wanted.items() if getattr(tenant, field) != value}
+    if not changes:
+        return
+    detail = {field: {"from": getattr(tenant, field), "to": value} for field, value in changes.items()}
+    for field, value in changes.items():
+        setattr(tenant, field, value)
+    tenant.save(update_fields=list(changes))
+    record("tenant.changed", target=f"tenant:{tenant.pk}", detail=detail)
 
 
 def suspend_tenant(tenant: Tenant, *, reason: str) -> None:

@@ -6,33 +6,27 @@ nothing in a file may run in a browser (`qwenstudio/headers.py` has the policy f
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Mapping
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
-from django.conf import settings
-from django.http import FileResponse, HttpResponse, JsonResponse
+from django.http import JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from accounts.api.problems import problem_response
 from accounts.enums import Scope
+from accounts.errors import NotFound
 from accounts.web.requests import StudioRequest
+from accounts.web.serving import VARY, media_file, send_file
 from generation.domain.gallery import find_image
 from generation.domain.receipts import find_receipt
 from generation.errors import FileNotFound
 
-log = logging.getLogger(__name__)
-
 TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 # A file never changes under its id. `private`: no proxy may keep it for somebody else.
 CACHING = "private, max-age=31536000, immutable"
-VARY = "Cookie, Authorization, X-Api-Key"
 
 
 @require_safe
@@ -53,22 +47,20 @@ def serve_receipt(request: StudioRequest, image: UUID) -> HttpResponseBase:
     try:
         _find(request, image)
         receipt = find_receipt(image)
-    except FileNotFound as error:
+    except (FileNotFound, NotFound) as error:
         return problem_response(error, path=request.path)
-    return JsonResponse(
-        receipt, headers={"Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization, X-Api-Key"}
-    )
+    return JsonResponse(receipt, headers={"Cache-Control": "private, no-cache", "Vary": VARY})
 
 
 def _serve(request: StudioRequest, image: UUID, *, thumbnail: bool) -> HttpResponseBase:
     try:
         row = _find(request, image)
-        path = _path_of(row["thumbnail" if thumbnail else "file"])
-    except FileNotFound as error:
+        path = media_file(row["thumbnail" if thumbnail else "file"])
+    except (FileNotFound, NotFound) as error:
         return problem_response(error, path=request.path)
     kind = "webp" if thumbnail else row["format"]
     etag = f'"{row["sha256"]}{"-t" if thumbnail else ""}"'
-    response = _respond(request, path, etag=etag)
+    response = send_file(request, path, etag=etag)
     if response.status_code == 200:
         way = "attachment" if request.GET.get("download") == "1" else "inline"
         response.headers["Content-Type"] = TYPES[kind]
@@ -89,32 +81,6 @@ def _find(request: StudioRequest, image: UUID) -> Mapping[str, Any]:
     if row is None:
         raise FileNotFound
     return row
-
-
-def _path_of(name: str) -> Path:
-    """The file under `STUDIO_MEDIA`. Raises `FileNotFound` where it is gone, or where the row points elsewhere."""
-    root = settings.STUDIO_MEDIA.resolve()
-    path = (root / name).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
-        log.error("a row names a file that is not there: %s", name)
-        raise FileNotFound
-    return path
-
-
-def _respond(request: StudioRequest, path: Path, *, etag: str) -> HttpResponseBase:
-    """The body, by the cheapest way that the server in front offers."""
-    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
-    if etag in known or "*" in known:
-        return HttpResponse(status=304)
-    if settings.STUDIO_ACCEL_PREFIX:
-        # nginx sends it from an `internal` location whose root is STUDIO_MEDIA.
-        name = path.relative_to(settings.STUDIO_MEDIA.resolve())
-        return HttpResponse(headers={"X-Accel-Redirect": settings.STUDIO_ACCEL_PREFIX + quote(str(name))})
-    if request.META.get("studio.sendfile") and request.method == "GET":
-        # The async server sends it: no thread of ours waits for a slow client.
-        size = os.path.getsize(path)
-        return HttpResponse(headers={"X-Studio-Sendfile": str(path), "Content-Length": str(size)})
-    return FileResponse(path.open("rb"))
 
 
 def _name_of(row: Mapping[str, Any], kind: str) -> str:

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from accounts.domain.errands import claim_errand, run_errand
-from accounts.domain.logos import MAX_BYTES, MAX_SIDE, encode_logo, remove_logo, set_logo
+from accounts.domain.logos import MAX_BYTES, MAX_SIDE, encode_logo
+from accounts.domain.tenants import change_tenant
 from accounts.errors import InvalidField, NotAllowed
 from accounts.models import AuditEvent, Tenant
 from accounts.tenancy import in_tenant
@@ -77,21 +78,39 @@ def test_what_is_no_logo_is_refused(data: bytes, why: str) -> None:
 
 def test_old_logo_goes(alice: Person, bob: Person, media: Path) -> None:
     with in_tenant(alice.tenant.pk):
-        first = set_logo(by=alice.caller, data=picture()).logo
+        first = change_tenant(by=alice.caller, address=None, logo=picture()).logo
         assert stat.S_IMODE((media / first).stat().st_mode) == 0o600
-        again = set_logo(by=alice.caller, data=picture()).logo
+        again = change_tenant(by=alice.caller, address=None, logo=picture()).logo
         assert again != first, "the same picture is another file: the errand that removes the first must not hit it"
     run_errands()
     assert [path.name for path in (media / str(alice.tenant.pk)).iterdir()] == [Path(again).name]
     with in_tenant(alice.tenant.pk):
         with pytest.raises(NotAllowed):
-            set_logo(by=bob.caller, data=picture())
+            change_tenant(by=bob.caller, address=None, logo=picture())
         with pytest.raises(NotAllowed):
-            remove_logo(by=bob.caller)
+            change_tenant(by=bob.caller, address=None, logo=b"")
         with pytest.raises(InvalidField):
-            set_logo(by=alice.caller, data=b"x")
+            change_tenant(by=alice.caller, address=None, logo=b"x")
         assert Tenant.objects.get().logo == again
-        assert remove_logo(by=alice.caller).logo == ""
+        assert change_tenant(by=alice.caller, address=None, logo=b"").logo == ""
         assert AuditEvent.objects.filter(action="tenant.logo").count() == 3
     run_errands()
+    assert list((media / str(alice.tenant.pk)).iterdir()) == []
+
+
+def test_a_change_that_is_refused_leaves_no_file(alice: Person, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_tenant(alice.tenant.pk):
+        with pytest.raises(InvalidField):
+            change_tenant(by=alice.caller, address=None, name="", logo=picture())
+        with pytest.raises(InvalidField):
+            change_tenant(by=alice.caller, address=None, name="New", logo=b"x")
+        assert Tenant.objects.get().name == "A"
+
+        def fail(*args: object, **more: object) -> None:
+            raise OSError("the log is full")
+
+        monkeypatch.setattr("accounts.domain.logos.record", fail)
+        with pytest.raises(OSError, match="full"):
+            change_tenant(by=alice.caller, address=None, name="New", logo=picture())
+        assert (Tenant.objects.get().name, Tenant.objects.get().logo) == ("A", "")
     assert list((media / str(alice.tenant.pk)).iterdir()) == []

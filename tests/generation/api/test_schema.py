@@ -26,6 +26,12 @@ WANTED = {
     ("post", "/api/v1/keys/self/revoke"), ("get", "/api/v1/keys/{key}"), ("patch", "/api/v1/keys/{key}"),
     ("delete", "/api/v1/keys/{key}"), ("post", "/api/v1/keys/{key}/rotate"),
     ("post", "/api/v1/keys/{key}/finish-rotation"),
+    ("get", "/api/v1/members"), ("get", "/api/v1/members/{member}"), ("patch", "/api/v1/members/{member}"),
+    ("delete", "/api/v1/members/{member}"),
+    ("get", "/api/v1/invitations"), ("post", "/api/v1/invitations"), ("get", "/api/v1/invitations/{invitation}"),
+    ("delete", "/api/v1/invitations/{invitation}"), ("post", "/api/v1/invitations/{invitation}/renew"),
+    ("get", "/api/v1/tenant"), ("patch", "/api/v1/tenant"),
+    ("get", "/api/v1/exports"), ("post", "/api/v1/exports"), ("get", "/api/v1/exports/{export}"),
 }  # fmt: skip
 
 

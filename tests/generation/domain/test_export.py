@@ -24,7 +24,7 @@ from accounts.domain import errands
 from accounts.domain.callers import caller_of_member
 from accounts.domain.errands import claim_errand, run_errand
 from accounts.domain.exports import fetch_export, list_exports, request_export
-from accounts.domain.logos import set_logo
+from accounts.domain.tenants import change_tenant
 from accounts.enums import ErrandKind, Role
 from accounts.errors import ExportUnderWay, NotAllowed, NotFound
 from accounts.models import ApiKey, Errand, Export, KeySecret, Tenant
@@ -92,7 +92,7 @@ def test_everything_of_the_tenant_and_nothing_else(
     out = io.BytesIO()
     Picture.new("RGB", (20, 20)).save(out, "PNG")
     with in_tenant(alice.tenant.pk):
-        set_logo(by=alice.caller, data=out.getvalue())
+        change_tenant(by=alice.caller, address=None, logo=out.getvalue())
     with across_tenants():
         Tenant.objects.filter(pk=alice.tenant.pk).update(note="staff think so")
     export = ask(alice)

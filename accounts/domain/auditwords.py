@@ -1,0 +1,64 @@
+"""The audit log in words: every action that is recorded has a sentence here (a test reads the source for them)."""
+
+from __future__ import annotations
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+ACTIONS: dict[str, str | Promise] = {
+    "audit.exported": _("exported the audit log"),
+    "budget.set": _("set a budget"),
+    "denied": _("was refused"),
+    "errand.dropped": _("dropped an errand"),
+    "errand.retried": _("tried an errand again"),
+    "export.asked": _("asked for an export"),
+    "export.failed": _("an export could not be made"),
+    "export.fetched": _("fetched an export"),
+    "export.ready": _("an export is ready"),
+    "generation.cancelled_by_staff": _("cancelled a picture (staff)"),
+    "generation.retried_by_staff": _("asked for a picture again (staff)"),
+    "invitation.accepted": _("accepted an invitation"),
+    "invitation.made": _("invited somebody"),
+    "invitation.renewed": _("sent an invitation again"),
+    "invitation.revoked": _("took an invitation back"),
+    "key.changed": _("changed an API key"),
+    "key.made": _("made an API key"),
+    "key.refused": _("an API key was refused"),
+    "key.revoked": _("revoked an API key"),
+    "key.rotated": _("rotated an API key"),
+    "key.rotation_finished": _("ended the old secret of an API key"),
+    "member.added": _("joined"),
+    "member.left": _("left"),
+    "member.removed": _("took a member out"),
+    "member.role": _("changed a role"),
+    "pool.paused": _("paused a pool of workers"),
+    "pool.resumed": _("let a pool of workers go on"),
+    "sign_in": _("signed in"),
+    "tenant.changed": _("changed the organisation"),
+    "tenant.closing": _("asked to delete the organisation"),
+    "tenant.credited": _("credited the organisation"),
+    "tenant.deleted": _("an organisation was deleted"),
+    "tenant.kept": _("kept the organisation"),
+    "tenant.logo": _("changed the logo"),
+    "tenant.made": _("made the organisation"),
+    "tenant.restored": _("let the organisation work again"),
+    "tenant.suspended": _("suspended the organisation"),
+    "worker.drained": _("asked a GPU worker to finish"),
+    "worker.undrained": _("let a GPU worker go on"),
+}
+RESULTS: dict[str, str | Promise] = {
+    "ok": _("done"),
+    "denied": _("denied"),
+    "refused": _("refused"),
+    "failed": _("failed"),
+}
+
+
+def action_words(action: str) -> str:
+    """What somebody did; the bare name of an action that this release does not know."""
+    return str(ACTIONS.get(action, action))
+
+
+def result_words(result: str) -> str:
+    """How it ended."""
+    return str(RESULTS.get(result, result))
