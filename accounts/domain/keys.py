@@ -98,7 +98,7 @@ def list_keys(*, by: Caller, revoked: bool | None = None, cursor: str | None = N
 
     Raises `NotAllowed`, and `InvalidField` for a cursor that is none.
     """
-    require_right(by)
+    _require_sight(by)
     rows = visible_keys(by)
     if revoked is not None:
         rows = rows.filter(revoked_at__isnull=not revoked)
@@ -110,7 +110,7 @@ def find_key(*, by: Caller, key_id: UUID) -> ApiKey:
     key = visible_keys(by).filter(pk=key_id).first()
     if key is None:
         raise NotFound("no such api key")
-    require_right(by)
+    _require_sight(by)
     return key
 
 
@@ -124,6 +124,12 @@ def require_right(by: Caller) -> None:
     """Raise `NotAllowed` for who may neither make keys nor manage everybody's."""
     if not by.has(Right.MANAGE_KEYS):
         by.require(Right.MAKE_KEYS)
+
+
+def _require_sight(by: Caller) -> None:
+    # Whoever is signed in may see their own keys, in whatever role; what a key may see its scopes say.
+    if by.key is not None:
+        require_right(by)
 
 
 def lock_key(*, by: Caller, key_id: UUID) -> ApiKey:

@@ -1,4 +1,4 @@
-"""The page of API keys: make one (its secret is shown once), see them, revoke them."""
+"""The pages of API keys: the list, one key, and the one time that a secret is shown."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404
+from django.forms import Form
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts.api.bodies import status_of
 from accounts.domain.callers import Caller
 from accounts.domain.codes import say_error
-from accounts.domain.keys import make_key, revoke_key
-from accounts.enums import Scope
-from accounts.errors import NotAllowed, NotFound, StudioError
+from accounts.domain.keychange import change_key
+from accounts.domain.keys import find_key, list_keys, make_key, revoke_key
+from accounts.domain.leaked import report_leaked_key
+from accounts.domain.roles import Right
+from accounts.domain.rotate import finish_rotation, rotate_key
+from accounts.errors import InvalidField, NotAllowed, NotFound, StudioError
 from accounts.models import ApiKey
 from accounts.web.access import member_page
-from accounts.web.forms import KeyForm
+from accounts.web.keyforms import ChangeKeyForm, KeyForm, LeakedKeyForm, RotateForm
 from accounts.web.requests import StudioRequest
 
-SHOWN = 200
+SHOWN = 50
 
 
 @never_cache
@@ -33,31 +38,75 @@ SHOWN = 200
 def keys(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     """List and form; after a POST the same page with the new secret, which no later request can show again."""
     form = KeyForm(request.POST or None, caller=caller)
-    secret, status = "", 200
+    once: dict[str, Any] = {}
+    status = 200
     if request.method == "POST":
         status = 400
         if form.is_valid():
             try:
-                _key, secret = make_key(by=caller, **form.wishes())
+                key, secret = make_key(by=caller, **form.wishes())
             except StudioError as error:
-                status = 403 if isinstance(error, NotAllowed) else 400
-                form.add_error(error.field if error.field in form.fields else None, say_error(error))
+                status = _refuse(form, error)
             else:
-                form, status = KeyForm(caller=caller), 201
-    chosen = request.POST.getlist("scopes") if form.is_bound else form.fields["scopes"].initial
-    return render(
-        request,
-        "accounts/keys.html",
-        {
-            "form": form,
-            "chosen": chosen,
-            "secret": secret,
-            "keys": _keys_of(caller),
-            "may_make": caller.may(Scope.KEYS_WRITE),
-            "base": settings.STUDIO_URL,
-        },
-        status=status,
-    )
+                once, status = {"secret": secret, "secret_of": key}, 201
+                form = KeyForm(caller=caller)
+    return render(request, "accounts/keys.html", {"form": form, **once, **_list(request, caller)}, status=status)
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@member_page
+def key_page(request: StudioRequest, caller: Caller, key: UUID) -> HttpResponseBase:
+    """One key: what it is, and the form that changes it."""
+    found = _find(caller, key)
+    form = ChangeKeyForm(request.POST or None, caller=caller, key=found)
+    status = 200
+    if request.method == "POST":
+        status = 400
+        if form.is_valid():
+            try:
+                change_key(by=caller, key_id=key, changes=form.changes())
+            except NotFound:
+                raise Http404 from None
+            except StudioError as error:
+                status = _refuse(form, error)
+            else:
+                messages.success(request, _("Saved: the next request with this key meets the new values."))
+                return redirect("key", key=key)
+    return _show(request, caller, found, form=form, status=status)
+
+
+@never_cache
+@require_POST
+@member_page
+def rotate(request: StudioRequest, caller: Caller, key: UUID) -> HttpResponseBase:
+    """A second secret, shown once."""
+    form = RotateForm(request.POST)
+    found = _find(caller, key)
+    if not form.is_valid():
+        return _show(request, caller, found, rotation=form, status=400)
+    try:
+        fresh, secret = rotate_key(by=caller, key_id=key, overlap_s=form.cleaned_data["overlap_s"])
+    except NotFound:
+        raise Http404 from None
+    except StudioError as error:
+        form.add_error(None, say_error(error))
+        return _show(request, caller, found, rotation=form, status=status_of(error))
+    return _show(request, caller, fresh, secret=secret)
+
+
+@require_POST
+@member_page
+def finish(request: StudioRequest, caller: Caller, key: UUID) -> HttpResponseBase:
+    """End the old secret of a rotation."""
+    try:
+        finish_rotation(by=caller, key_id=key)
+    except NotFound:
+        raise Http404 from None
+    except StudioError as error:
+        return _show(request, caller, _find(caller, key), trouble=say_error(error), status=status_of(error))
+    messages.success(request, _("The old secret has ended."))
+    return redirect("key", key=key)
 
 
 @require_POST
@@ -74,11 +123,77 @@ def revoke(request: StudioRequest, caller: Caller, key: UUID) -> HttpResponseBas
     return redirect("keys")
 
 
-def _keys_of(caller: Caller) -> list[dict[str, Any]]:
-    """One's own keys; owners and admins see everybody's."""
-    rows = ApiKey.objects.select_related("user").order_by("revoked_at", "-created_at")
-    if not caller.may(Scope.ADMIN):
-        rows = rows.filter(user_id=caller.user)
-    return [
-        {"key": key, "mine": key.user_id == caller.user, "owner": key.user.get_short_name()} for key in rows[:SHOWN]
-    ]
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def leaked(request: HttpRequest) -> HttpResponseBase:
+    """For whoever has found a key; signed in or not, and told the same whether there was such a key."""
+    form = LeakedKeyForm(request.POST or None)
+    status, received = 200, False
+    if request.method == "POST":
+        status = 400
+        if form.is_valid():
+            try:
+                report_leaked_key(secret=form.cleaned_data["key"])
+            except StudioError as error:
+                status = _refuse(form, error)
+            else:
+                status, received = 202, True
+    return render(request, "accounts/leaked.html", {"form": form, "received": received}, status=status)
+
+
+def _find(caller: Caller, key: UUID) -> ApiKey:
+    try:
+        return find_key(by=caller, key_id=key)
+    except NotFound:
+        raise Http404 from None
+
+
+def _list(request: StudioRequest, caller: Caller) -> dict[str, Any]:
+    """One's own keys, in use or revoked; owners and admins see everybody's."""
+    revoked = request.GET.get("revoked") == "true"
+    try:
+        page = list_keys(by=caller, revoked=revoked, cursor=request.GET.get("cursor"), limit=SHOWN)
+    except InvalidField:
+        raise Http404 from None
+    return {
+        "page": page,
+        "revoked": revoked,
+        "may_make": caller.has(Right.MAKE_KEYS),
+        "sees_all": caller.has(Right.MANAGE_KEYS),
+        "base": settings.STUDIO_URL,
+    }
+
+
+def _show(
+    request: StudioRequest,
+    caller: Caller,
+    key: ApiKey,
+    *,
+    form: ChangeKeyForm | None = None,
+    rotation: RotateForm | None = None,
+    secret: str = "",
+    trouble: str = "",
+    status: int = 200,
+) -> HttpResponseBase:
+    is_own = key.user_id == caller.user
+    shown = {
+        "key": key,
+        "secrets": key.live_secrets(),
+        "form": form or ChangeKeyForm(caller=caller, key=key),
+        "rotation": rotation or RotateForm(),
+        "is_own": is_own,
+        "may_change": caller.has(Right.MANAGE_KEYS) or (is_own and caller.has(Right.MAKE_KEYS)),
+        "may_rotate": is_own and caller.has(Right.MAKE_KEYS),
+        "secret": secret,
+        "secret_of": key,
+        "trouble": trouble,
+        "base": settings.STUDIO_URL,
+    }
+    return render(request, "accounts/key.html", shown, status=status)
+
+
+def _refuse(form: Form, error: StudioError) -> int:
+    """Put a refusal beside its field, in the page's language; returns the status."""
+    field = "expires_on" if error.field == "expires_at" else error.field
+    form.add_error(field if field in form.fields else None, say_error(error))
+    return status_of(error)

@@ -6,7 +6,7 @@ from allauth.mfa.base import views as factor_views
 from django.urls import include, path
 
 from accounts.web.budgets import budget
-from accounts.web.keys import keys, revoke
+from accounts.web.keys import finish, key_page, keys, leaked, revoke, rotate
 from accounts.web.language import choose_language
 from accounts.web.pages import page
 from accounts.web.signin import sign_in, sign_in_by_link, sign_out
@@ -27,6 +27,10 @@ urlpatterns = [
     path("account/", include("accounts.web.account_urls")),
     path("language/", choose_language, name="language"),
     path("keys/", keys, name="keys"),
+    path("keys/leaked/", leaked, name="key-leaked"),
+    path("keys/<uuid:key>/", key_page, name="key"),
+    path("keys/<uuid:key>/rotate/", rotate, name="key-rotate"),
+    path("keys/<uuid:key>/finish-rotation/", finish, name="key-finish"),
     path("keys/<uuid:key>/revoke/", revoke, name="key-revoke"),
     path("usage/", usage, name="usage"),
     path("usage/csv/", usage_csv, name="usage-csv"),

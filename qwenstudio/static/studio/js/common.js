@@ -36,7 +36,10 @@ export function toast(text) {
   const line = document.createElement("p");
   line.className = "toast";
   line.textContent = text;
-  document.getElementById("toasts").append(line);
+  const toasts = document.getElementById("toasts");
+  // What stands outside of a modal dialogue is hidden behind it, and not read out.
+  (document.querySelector("dialog:modal") || document.body).append(toasts);
+  toasts.append(line);
   setTimeout(() => line.remove(), 3500);
 }
 
