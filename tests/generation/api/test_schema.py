@@ -26,6 +26,7 @@ WANTED = {
     ("post", "/api/v1/keys/self/revoke"), ("get", "/api/v1/keys/{key}"), ("patch", "/api/v1/keys/{key}"),
     ("delete", "/api/v1/keys/{key}"), ("post", "/api/v1/keys/{key}/rotate"),
     ("post", "/api/v1/keys/{key}/finish-rotation"),
+    ("get", "/api/v1/usage"), ("get", "/api/v1/members/{member}/budget"), ("put", "/api/v1/members/{member}/budget"),
 }  # fmt: skip
 
 
