@@ -126,13 +126,8 @@ def test_another_plan_below_present_use_asks_first(change: Callable[..., Any], t
     assert row(tenant).plan == small
 
 
-def test_saving_the_page_does_not_write_storage_back(
-    change: Callable[..., Any], tenant: Tenant, admin_sql: SQL
-) -> None:
+def test_saving_the_page_does_not_write_storage_back(change: Callable[..., Any], tenant: Tenant) -> None:
     """The page was opened before a picture was stored: only what the form changed is written."""
-    admin_sql.execute(
-        "CREATE OR REPLACE FUNCTION pg_temp.nothing() RETURNS int LANGUAGE sql AS 'SELECT 1'"
-    )  # the connection lives
     with CaptureQueriesContext(connection) as queries:
         assert change(name="Renamed").status_code == 302
     [update] = [query["sql"] for query in queries if query["sql"].startswith('UPDATE "accounts_tenant"')]
