@@ -31,9 +31,11 @@ from accounts.domain.staff import only_owner_of
 from accounts.models import ApiKey, AuditEvent, Errand, LedgerEntry, Membership, Plan, Tenant, User
 from accounts.models.user import normal_email
 from accounts.staff.audited import AuditedMixin
+from accounts.staff.credit import CreditMixin
 from accounts.staff.deeds import try_to
 from accounts.staff.filters import ActionFilter, DayFilter, PersonFilter, TenantFilter
 from accounts.staff.history import HistoryAdmin
+from accounts.staff.limits import OwnLimitsMixin, PlanForm
 from accounts.staff.lists import FindingMixin, ReadOnlyAdmin
 from accounts.staff.members import MemberInline
 from accounts.staff.tenants import InvitationInline, KeyInline, TenantDeedsMixin
@@ -180,7 +182,7 @@ def _may_touch(request: HttpRequest, person: User | None) -> bool:
 
 
 @admin.register(Tenant)
-class TenantAdmin(TenantDeedsMixin, AuditedMixin, TenantAdminBase):
+class TenantAdmin(OwnLimitsMixin, CreditMixin, TenantDeedsMixin, AuditedMixin, TenantAdminBase):
     """Organisations with their members, keys, invitations, plan, usage and a note for staff."""
 
     list_display = ("name", "plan", "member_count", "is_running", "made")
@@ -197,9 +199,19 @@ class TenantAdmin(TenantDeedsMixin, AuditedMixin, TenantAdminBase):
         "suspended_because",
         "used_today",
         "used_this_month",
+        "stored",
         "made",
     )
-    readonly_fields = ("id", "suspended_at", "suspended_because", "used_today", "used_this_month", "made")
+    readonly_fields = (
+        "id",
+        "suspended_at",
+        "suspended_because",
+        "used_today",
+        "used_this_month",
+        "stored",
+        "own_limits",
+        "made",
+    )
     inlines: ClassVar[tuple[type[Any], ...]] = (MemberInline, KeyInline, InvitationInline)  # generation adds its own
     actions = ("suspend", "resume")
     show_full_result_count = False
@@ -238,6 +250,7 @@ class TenantAdmin(TenantDeedsMixin, AuditedMixin, TenantAdminBase):
 class PlanAdmin(AuditedMixin, PlanAdminBase):
     """The limits on offer; an empty one means none."""
 
+    form = PlanForm
     list_display = (
         "title",
         "slug",
@@ -251,14 +264,23 @@ class PlanAdmin(AuditedMixin, PlanAdminBase):
     ordering = ("title",)
     fieldsets = (
         (None, {"fields": ("title", "slug", "weight")}),
-        (_("A day"), {"fields": ("images_per_day", "gpu_ms_per_day", "tokens_per_day")}),
+        (_("A day"), {"fields": ("images_per_day", "gpu_ms_per_day", "tokens_per_day", "cancels_per_day")}),
         (_("A month"), {"fields": ("images_per_month", "gpu_ms_per_month")}),
         (_("One request"), {"fields": ("max_pixels", "max_steps", "max_images")}),
         (
             _("At once"),
-            {"fields": ("concurrent_generations", "queue_length", "requests_per_minute", "chat_requests_per_minute")},
+            {
+                "fields": (
+                    "concurrent_generations",
+                    "queue_length",
+                    "requests_per_minute",
+                    "tenant_requests_per_minute",
+                    "chat_requests_per_minute",
+                )
+            },
         ),
         (_("Files"), {"fields": ("storage_bytes", "retention_days")}),
+        (None, {"fields": ("confirm",)}),
     )
 
 
@@ -279,11 +301,22 @@ class ApiKeyAdmin(FindingMixin, ReadOnlyAdmin):
 class LedgerAdmin(HistoryAdmin):
     """Every reserve, settle, refund and credit."""
 
-    list_display = ("created_at", "tenant", "kind", "metric", "amount", "charged_on", "ref", "person", "reason")
+    list_display = (
+        "created_at",
+        "tenant",
+        "kind",
+        "metric",
+        "amount",
+        "charged_on",
+        "label",
+        "ref",
+        "person",
+        "reason",
+    )
     list_filter = (TenantFilter, PersonFilter, DayFilter, "kind", "metric")
     id_fields = ("ref",)
     person_field, key_field = "user", "key"
-    columns = ("key", "kind", "metric", "amount", "charged_on", "ref", "reason", "event_id")
+    columns = ("key", "kind", "metric", "amount", "charged_on", "label", "ref", "reason", "event_id")
 
 
 @admin.register(AuditEvent)

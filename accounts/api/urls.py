@@ -9,6 +9,7 @@ from accounts.api.invitations import InvitationsView, InvitationView, RenewView
 from accounts.api.keys import FinishRotationView, KeysView, KeyView, LeakedKeyView, RevokeSelfView, RotateView
 from accounts.api.members import MembersView, MemberView
 from accounts.api.tenant import TenantView
+from accounts.api.usage import BudgetView, UsageView
 
 urlpatterns: list[URLPattern] = [
     path("keys", KeysView.as_view(), name="api-keys"),
@@ -25,4 +26,6 @@ urlpatterns: list[URLPattern] = [
     path("tenant", TenantView.as_view(), name="api-tenant"),
     path("exports", ExportsView.as_view(), name="api-exports"),
     path("exports/<uuid:export>", ExportView.as_view(), name="api-export"),
+    path("usage", UsageView.as_view(), name="api-usage"),
+    path("members/<uuid:member>/budget", BudgetView.as_view(), name="api-budget"),
 ]

@@ -25,13 +25,15 @@ def say_amount(value: int, metric: str) -> str:
         return format_bytes(value)
     if metric != "gpu_ms":
         return str(number_format(value, force_grouping=True))
-    seconds = value / 1000
-    size = abs(seconds)
-    if size < 60:
-        return _now("%(n)s s") % {"n": number_format(seconds, 0 if size >= 10 or value % 1000 == 0 else 1)}
-    if size < 3600:
-        return _now("%(n)s min") % {"n": number_format(seconds / 60, 1)}
-    return _now("%(n)s h") % {"n": number_format(seconds / 3600, 1, force_grouping=True)}
+    if abs(value) < 60_000:
+        return _now("%(n)s s") % {"n": _say_share(value, 1000)}
+    if abs(value) < 3_600_000:
+        return _now("%(n)s min") % {"n": _say_share(value, 60_000)}
+    return _now("%(n)s h") % {"n": _say_share(value, 3_600_000)}
+
+
+def _say_share(value: int, unit: int) -> str:
+    return str(number_format(value / unit, 1 if value % unit else 0, force_grouping=True))
 
 
 def say_limit(name: str) -> str:

@@ -60,7 +60,11 @@ def check_overrides(limits: Mapping[str, object]) -> None:
 
 def check_plan_values(values: Mapping[str, Any]) -> None:
     """Raise `InvalidField` for a plan's limits that are no numbers from 1 on, or contradict each other."""
-    check_limits(values, allowed=TENANT_LIMITS, unlimited=UNLIMITED)
+    for name, value in values.items():
+        try:
+            check_limits({name: value}, allowed=TENANT_LIMITS, unlimited=UNLIMITED)
+        except InvalidField as error:
+            raise InvalidField(error.message, field=name) from None
     for small, large in (
         ("images_per_day", "images_per_month"),
         ("gpu_ms_per_day", "gpu_ms_per_month"),

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from accounts.api.permissions import ANYBODY_KNOWN
 from accounts.api.views import CountedView, check_parameters
 from accounts.domain.callers import Caller
-from accounts.domain.left import LimitLeft, usage_left
+from accounts.domain.left import LimitLeft, storage_left, usage_left
 from generation.api import descriptions as describe
 
 # What a request may be, as a client wants to know it before it asks.
@@ -23,6 +23,7 @@ REQUEST_LIMITS = (
     "max_steps",
     "max_images",
     "requests_per_minute",
+    "tenant_requests_per_minute",
 )
 
 
@@ -47,4 +48,5 @@ def present_caller(caller: Caller, left: list[LimitLeft]) -> dict[str, Any]:
         "scopes": sorted(caller.scopes),
         "plan": {"slug": caller.plan.slug, **{name: getattr(caller.plan, name) for name in REQUEST_LIMITS}},
         "limits": [asdict(limit) for limit in left],
+        "storage": asdict(storage_left(caller)),
     }

@@ -171,15 +171,26 @@ class PlanLimits(Shape):
     max_steps = s.IntegerField()
     max_images = s.IntegerField()
     requests_per_minute = s.IntegerField()
+    tenant_requests_per_minute = s.IntegerField()
 
 
 class LimitLeft(Shape):
+    """A limit of the plan; those of a budget and a key are named `member_…` and `key_…`, where they are set."""
+
     limit = s.CharField()
     quota = s.IntegerField(allow_null=True, help_text="null: no limit")
     used = s.IntegerField()
     reserved = s.IntegerField()
     left = s.IntegerField(allow_null=True)
     resets_in_s = s.IntegerField()
+
+
+class StorageLeft(Shape):
+    """Of the tenant's pictures, in bytes."""
+
+    quota = s.IntegerField(allow_null=True, help_text="null: no limit")
+    used = s.IntegerField()
+    left = s.IntegerField(allow_null=True)
 
 
 class Me(Shape):
@@ -189,6 +200,7 @@ class Me(Shape):
     scopes = s.ListField(child=s.CharField())
     plan = PlanLimits()
     limits = LimitLeft(many=True)
+    storage = StorageLeft()
 
 
 class Size(Shape):

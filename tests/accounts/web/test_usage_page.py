@@ -147,7 +147,7 @@ def test_an_empty_chart_has_no_bars() -> None:
     ("value", "metric", "text"),
     [
         (1234, "images", "1,234"), (900, "gpu_ms", "0.9 s"), (4000, "gpu_ms", "4 s"), (59_000, "gpu_ms", "59 s"),
-        (90_000, "gpu_ms", "1.5 min"), (7_200_000, "gpu_ms", "2.0 h"), (999, "bytes", "999 bytes"),
+        (90_000, "gpu_ms", "1.5 min"), (7_200_000, "gpu_ms", "2 h"), (999, "bytes", "999 bytes"),
         (4_200_000_000, "bytes", "4.2 GB"),
     ],
 )  # fmt: skip

@@ -32,6 +32,7 @@ WANTED = {
     ("delete", "/api/v1/invitations/{invitation}"), ("post", "/api/v1/invitations/{invitation}/renew"),
     ("get", "/api/v1/tenant"), ("patch", "/api/v1/tenant"),
     ("get", "/api/v1/exports"), ("post", "/api/v1/exports"), ("get", "/api/v1/exports/{export}"),
+    ("get", "/api/v1/usage"), ("get", "/api/v1/members/{member}/budget"), ("put", "/api/v1/members/{member}/budget"),
 }  # fmt: skip
 
 
