@@ -6,7 +6,6 @@ change is recorded in the audit log (`accounts/staff/audited.py`).
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
@@ -27,8 +26,8 @@ from accounts.domain.staff import only_owner_of
 from accounts.models import ApiKey, AuditEvent, Errand, LedgerEntry, Membership, Plan, Tenant, User
 from accounts.models.user import normal_email
 from accounts.staff.audited import AuditedMixin
-from accounts.staff.deeds import try_to
-from accounts.staff.filters import ActionFilter, DayFilter, PersonFilter, TenantFilter
+from accounts.staff.deeds import say_time, try_to
+from accounts.staff.filters import ActionFilter, DayFilter, PersonFilter, ResultFilter, TenantFilter
 from accounts.staff.history import HistoryAdmin
 from accounts.staff.lists import FindingMixin, ReadOnlyAdmin
 from accounts.staff.members import MemberInline
@@ -48,6 +47,7 @@ admin.site.site_header = _("QwenStudio admin")
 admin.site.site_title = _("QwenStudio admin")
 admin.site.index_title = _("Everything that staff look after")
 admin.site.site_url = "/studio/"
+admin.site.index_template = "admin/studio_index.html"
 admin.site.unregister(Group)
 
 
@@ -199,8 +199,8 @@ class TenantAdmin(TenantDeedsMixin, AuditedMixin, TenantAdminBase):
         return found
 
     @admin.display(description=_("made"), ordering="created_at")
-    def made(self, tenant: Tenant) -> datetime:
-        return tenant.created_at
+    def made(self, tenant: Tenant) -> str:
+        return say_time(tenant.created_at)
 
     @admin.display(description=_("members"))
     def member_count(self, tenant: Tenant) -> int:
@@ -259,7 +259,7 @@ class ApiKeyAdmin(FindingMixin, ReadOnlyAdmin):
 class LedgerAdmin(HistoryAdmin):
     """Every reserve, settle, refund and credit."""
 
-    list_display = ("created_at", "tenant", "kind", "metric", "amount", "charged_on", "ref", "person", "reason")
+    list_display = ("at", "tenant", "kind", "metric", "amount", "charged_on", "person", "reason", "ref")
     list_filter = (TenantFilter, PersonFilter, DayFilter, "kind", "metric")
     id_fields = ("ref",)
     person_field, key_field = "user", "key"
@@ -270,8 +270,8 @@ class LedgerAdmin(HistoryAdmin):
 class AuditAdmin(HistoryAdmin):
     """Who did what, from where."""
 
-    list_display = ("created_at", "tenant", "action", "result", "target", "person", "address", "request_id")
-    list_filter = (TenantFilter, PersonFilter, ActionFilter, DayFilter, "result")
+    list_display = ("at", "tenant", "action", "result", "person", "target", "address", "request_id")
+    list_filter = (TenantFilter, PersonFilter, ActionFilter, DayFilter, ResultFilter)
     id_fields = ("id",)
     person_field, key_field = "user", "key"
     text_fields = ("request_id", "target", "action")
