@@ -6,7 +6,6 @@ change is recorded in the audit log (`accounts/staff/audited.py`).
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from allauth.account import admin as account_admin
@@ -32,8 +31,8 @@ from accounts.models import ApiKey, AuditEvent, Errand, LedgerEntry, Membership,
 from accounts.models.user import normal_email
 from accounts.staff.audited import AuditedMixin
 from accounts.staff.credit import CreditMixin
-from accounts.staff.deeds import try_to
-from accounts.staff.filters import ActionFilter, DayFilter, PersonFilter, TenantFilter
+from accounts.staff.deeds import say_time, try_to
+from accounts.staff.filters import ActionFilter, DayFilter, PersonFilter, ResultFilter, TenantFilter
 from accounts.staff.history import HistoryAdmin
 from accounts.staff.limits import OwnLimitsMixin, PlanForm
 from accounts.staff.lists import FindingMixin, ReadOnlyAdmin
@@ -54,6 +53,7 @@ admin.site.site_header = _("QwenStudio admin")
 admin.site.site_title = _("QwenStudio admin")
 admin.site.index_title = _("Everything that staff look after")
 admin.site.site_url = "/studio/"
+admin.site.index_template = "admin/studio_index.html"
 admin.site.unregister(Group)
 # allauth's own pages, which its modules register: they show where everybody is signed in, and let sealed factors be
 # edited. People have pages of their own for these, and staff take a lost factor away by an action below.
@@ -231,8 +231,8 @@ class TenantAdmin(OwnLimitsMixin, CreditMixin, TenantDeedsMixin, AuditedMixin, T
         return found
 
     @admin.display(description=_("made"), ordering="created_at")
-    def made(self, tenant: Tenant) -> datetime:
-        return tenant.created_at
+    def made(self, tenant: Tenant) -> str:
+        return say_time(tenant.created_at)
 
     @admin.display(description=_("members"))
     def member_count(self, tenant: Tenant) -> int:
@@ -301,18 +301,7 @@ class ApiKeyAdmin(FindingMixin, ReadOnlyAdmin):
 class LedgerAdmin(HistoryAdmin):
     """Every reserve, settle, refund and credit."""
 
-    list_display = (
-        "created_at",
-        "tenant",
-        "kind",
-        "metric",
-        "amount",
-        "charged_on",
-        "label",
-        "ref",
-        "person",
-        "reason",
-    )
+    list_display = ("at", "tenant", "kind", "metric", "amount", "charged_on", "label", "person", "reason", "ref")
     list_filter = (TenantFilter, PersonFilter, DayFilter, "kind", "metric")
     id_fields = ("ref",)
     person_field, key_field = "user", "key"
@@ -323,8 +312,8 @@ class LedgerAdmin(HistoryAdmin):
 class AuditAdmin(HistoryAdmin):
     """Who did what, from where."""
 
-    list_display = ("created_at", "tenant", "action", "result", "target", "person", "address", "request_id")
-    list_filter = (TenantFilter, PersonFilter, ActionFilter, DayFilter, "result")
+    list_display = ("at", "tenant", "action", "result", "person", "target", "address", "request_id")
+    list_filter = (TenantFilter, PersonFilter, ActionFilter, DayFilter, ResultFilter)
     id_fields = ("id",)
     person_field, key_field = "user", "key"
     text_fields = ("request_id", "target", "action")

@@ -11,6 +11,9 @@ from accounts.web.signin import admin_sign_in
 from generation.web.files import serve_file, serve_receipt, serve_thumbnail
 from qwenstudio.apidocs import docs_page, schema
 from qwenstudio.health import healthz, readyz
+from qwenstudio.staffsite import leave_out_foreign
+
+leave_out_foreign()
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz),

@@ -69,7 +69,7 @@ def create_demo() -> Demo:
         )
         return Demo(
             studio_link=make_sign_in_link(owner, "/studio/", lifetime=LINK_LIFETIME),
-            admin_link=make_sign_in_link(staff, "/admin/", lifetime=LINK_LIFETIME),
+            admin_link=make_sign_in_link(staff, "/admin/now/", lifetime=LINK_LIFETIME),
         )
 
 

@@ -120,7 +120,7 @@ class Membership(models.Model):
         constraints = [models.UniqueConstraint("tenant", "user", name="accounts_membership_unique")]
 
     def __str__(self) -> str:
-        return f"{self.user_id} ({self.role})"
+        return f"{self.user} ({self.role})"
 
 
 class MemberBudget(TenantModel):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.helpers import ActionForm
+from django.contrib.admin.utils import display_for_value
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
@@ -39,6 +41,11 @@ def try_to(request: HttpRequest, do: Callable[[], Any], said: Any) -> bool:
     if said:
         messages.success(request, said)
     return True
+
+
+def say_time(moment: datetime) -> str:
+    """A time as the admin writes them."""
+    return str(display_for_value(moment, "–"))
 
 
 def go_back(request: HttpRequest, otherwise: str) -> HttpResponse:

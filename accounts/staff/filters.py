@@ -101,6 +101,35 @@ class ActionFilter(WordFilter):
         return queryset.filter(action__startswith=word) if word.endswith(".") else queryset.filter(action=word)
 
 
+class ResultFilter(admin.SimpleListFilter):
+    """What went well, or what did not."""
+
+    title = _("result")
+    parameter_name = "result"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Two words; a list of all results would read the whole table."""
+        return [("ok", _("done")), ("not", _("refused or failed"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() == "ok":
+            return queryset.filter(result="ok")
+        return queryset.exclude(result="ok") if self.value() == "not" else queryset
+
+
+class LaneFilter(admin.SimpleListFilter):
+    """By lane, of which there are two."""
+
+    title = _("lane")
+    parameter_name = "lane"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("blue", "blue"), ("green", "green")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(lane=self.value()) if self.value() else queryset
+
+
 class DayFilter(WordFilter):
     """By a UTC day."""
 

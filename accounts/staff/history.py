@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
+from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
@@ -43,11 +45,15 @@ class HistoryAdmin(FindingMixin, ReadOnlyAdmin):
             row.person_shown = emails.get(row.user, "")
         return found
 
+    @admin.display(description=_("person"))
     def person(self, row: Any) -> str:
         """Who it was; somebody who is gone is an id."""
         return getattr(row, "person_shown", "") or (str(row.user) if row.user else "–")
 
-    person.short_description = _("person")  # type: ignore[attr-defined]
+    @admin.display(description=_("time (UTC)"), ordering="-created_at")
+    def at(self, row: Any) -> str:
+        """To the second."""
+        return f"{row.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
     def export(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         """GET: everything that the list with these filters holds, streamed."""

@@ -40,6 +40,7 @@ class ReadOnlyAdmin(Base):
 
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
 
     def has_add_permission(self, request: HttpRequest) -> bool:

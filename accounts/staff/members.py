@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -14,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.domain.staff import give_role, let_in, take_out
 from accounts.enums import Role
 from accounts.models import Membership, Tenant, User
+from accounts.staff.deeds import say_time
 
 if TYPE_CHECKING:
     FormSetBase = BaseInlineFormSet[Membership, Tenant, forms.ModelForm[Membership]]
@@ -86,8 +86,8 @@ class MemberInline(InlineBase):
         return super().get_queryset(request).select_related("user").order_by("created_at", "id")
 
     @admin.display(description=_("made"))
-    def made(self, row: Membership) -> datetime:
-        return row.created_at
+    def made(self, row: Membership) -> str:
+        return say_time(row.created_at)
 
     # Django's own permissions on memberships are not asked: one name for what is one decision.
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from accounts.domain.sql import fetch_all
 from accounts.domain.staff import caller_of_staff
 from accounts.domain.tenants import restore_tenant, suspend_tenant
 from accounts.models import ApiKey, AuditEvent, Invitation, Tenant
-from accounts.staff.deeds import ReasonForm, go_back, reason_of, try_to
+from accounts.staff.deeds import ReasonForm, go_back, reason_of, say_time, try_to
 from accounts.tenancy import in_tenant
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class KeyInline(ReadInlineMixin, KeyInlineBase):
     """A tenant's keys: secrets are stored as hashes only, and making one is the members' own business."""
 
     model = ApiKey
-    fields = ("name", "prefix", "user", "scopes", "made", "last_used_at", "expires_at", "revoked_at", "revoke")
+    fields = ("user", "scopes", "made", "last_used_at", "expires_at", "revoked_at", "revoke")
     readonly_fields = fields
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -72,8 +71,8 @@ class KeyInline(ReadInlineMixin, KeyInlineBase):
         return super().get_queryset(request).select_related("user").order_by("-created_at")
 
     @admin.display(description=_("made"))
-    def made(self, row: ApiKey) -> datetime:
-        return row.created_at
+    def made(self, row: ApiKey) -> str:
+        return say_time(row.created_at)
 
     @admin.display(description=_("revoke"))
     def revoke(self, row: ApiKey) -> str | SafeString:
@@ -98,8 +97,8 @@ class InvitationInline(ReadInlineMixin, InvitationInlineBase):
     ordering = ("-created_at",)
 
     @admin.display(description=_("made"))
-    def made(self, row: Invitation) -> datetime:
-        return row.created_at
+    def made(self, row: Invitation) -> str:
+        return say_time(row.created_at)
 
 
 class TenantDeedsMixin(Base):

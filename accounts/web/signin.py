@@ -81,6 +81,8 @@ def admin_sign_in(request: HttpRequest) -> HttpResponseBase:
     Django's own form in its place would know neither the throttle nor the audit log.
     """
     next_path = own_path(request.GET.get("next") or "") or reverse("admin:index")
+    if next_path == reverse("admin:index"):
+        next_path = reverse("now")  # what happens at this moment is what staff see first
     person = getattr(request, "person", None)
     if person is None:
         return redirect_to_login(next_path)

@@ -116,7 +116,8 @@ GENERATION_EVENTS: dict[str, Any] = {
 CALLER_EVENTS: dict[str, Any] = {
     "operation_id": "stream_work",
     "summary": "Watch all of one's own work",
-    "description": "All that the caller has under way; `Last-Event-ID` also brings what has ended since.",
+    "description": "All that the caller has under way; `Last-Event-ID` also brings what has ended since. `notice` says "
+    "that staff have paused or resumed a queue, or that workers have come or gone.",
     "parameters": [LAST_EVENT_ID, RETRY_AFTER],
     "responses": {**STREAM_ANSWER, **refusals()},
 }

@@ -54,13 +54,15 @@ SELECT id, name, pid, lane, pool, serves, state, detail, device, dtype, memory_t
  ORDER BY state IN ('stopped', 'failed'), lane, pool, name, id LIMIT %(limit)s
 """  # noqa: S608  (a number of this package)
 _FAILURES_SQL = """
-SELECT f.id, f.generation_id AS generation, f.tenant_id AS tenant, t.name AS tenant_name, f.worker_name, f.code,
-       f.lines, f.created_at, g.status, g.attempt, g.error_message, g.request_id, m.title AS model
-  FROM (SELECT * FROM generation_failure ORDER BY created_at DESC LIMIT %(limit)s) f
+SELECT f.id, f.tries, f.generation_id AS generation, f.tenant_id AS tenant, t.name AS tenant_name, f.worker_name,
+       f.code, f.lines, f.created_at, g.status, m.title AS model
+  FROM (SELECT DISTINCT ON (n.generation_id) n.*, count(*) OVER (PARTITION BY n.generation_id) AS tries
+          FROM (SELECT * FROM generation_failure ORDER BY created_at DESC LIMIT 4 * %(limit)s) n
+         ORDER BY n.generation_id, n.created_at DESC) f
   JOIN accounts_tenant t ON t.id = f.tenant_id
   LEFT JOIN generation_generation g ON g.tenant_id = f.tenant_id AND g.id = f.generation_id
   LEFT JOIN generation_model m ON m.slug = g.model_id
- ORDER BY f.created_at DESC, f.id DESC
+ ORDER BY f.created_at DESC, f.id DESC LIMIT %(limit)s
 """
 _USAGE_SQL = """
 SELECT c.tenant_id AS tenant, t.name, c.images, c.gpu_ms, c.reserved_ms, sum(c.images) OVER ()::bigint AS all_images,
@@ -92,7 +94,7 @@ SELECT e.id, e.kind, e.error, e.failed_at, e.attempt, e.tenant_id AS tenant, t.n
 """
 _DATABASE_SQL = """
 SELECT current_setting('server_version') AS version, current_setting('max_connections')::int AS most,
-       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int AS connections,
+       (SELECT sum(numbackends) FROM pg_stat_database)::int AS connections,
        now() AS now
 """
 

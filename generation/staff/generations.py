@@ -15,7 +15,8 @@ from accounts.domain.audit import record
 from accounts.domain.callers import caller_of_member
 from accounts.domain.codes import say_error
 from accounts.errors import NotAllowed, StudioError
-from accounts.staff.filters import DayFilter, PersonFilter, TenantFilter
+from accounts.staff.filters import DayFilter, LaneFilter, PersonFilter, TenantFilter, WordFilter
+from accounts.staff.history import name_people
 from accounts.staff.lists import FindingMixin, ReadOnlyAdmin
 from accounts.staff.tenants import ReadInlineMixin
 from accounts.tenancy import in_tenant
@@ -66,7 +67,7 @@ class GenerationAdmin(FindingMixin, ReadOnlyAdmin):
         "cost_ms",
         "error_code",
     )
-    list_filter = (TenantFilter, PersonFilter, DayFilter, "status", "lane", "model")
+    list_filter = (TenantFilter, PersonFilter, DayFilter, "status", LaneFilter, "model")
     list_select_related = ("tenant", "model")
     id_fields = ("id", "retry_of")
     person_field, key_field = "user", "key"
@@ -81,7 +82,7 @@ class GenerationAdmin(FindingMixin, ReadOnlyAdmin):
         where = ("lane", "pool", "worker", "priority", "step", "done", "attempt", "lost", "fence", "lease_until")
         times = ("created_at", "queued_at", "started_at", "finished_at", "cancel_requested_at")
         return (
-            (None, {"fields": ("id", "tenant", "user", "key", "model", "status", "request_id")}),
+            (None, {"fields": ("id", "tenant", "person", "key", "model", "status", "request_id")}),
             (_("What"), {"fields": (*words, "width", "height", "steps", "seed", "n")}),
             (_("Where it is"), {"fields": where}),
             (_("How it ended"), {"fields": ("error_code", "error_message", "warnings", "retry_of")}),
@@ -90,7 +91,7 @@ class GenerationAdmin(FindingMixin, ReadOnlyAdmin):
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("words",)
+        return ("words", "person")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Generation]:
         rows: QuerySet[Generation] = super().get_queryset(request)
@@ -99,6 +100,10 @@ class GenerationAdmin(FindingMixin, ReadOnlyAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """No guessing of prompts by filtering for them."""
         return not lookup.startswith(PRIVATE) and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
+
+    @admin.display(description=_("member"))
+    def person(self, row: Generation) -> str:
+        return name_people([row]).get(row.user, str(row.user)) if row.user else "–"
 
     @admin.display(description=_("prompt"))
     def words(self, row: Generation) -> str:
@@ -147,11 +152,21 @@ def _retry(row: Generation) -> None:
     record("generation.retried_by_staff", target=f"generation:{row.pk}")
 
 
+class CodeFilter(WordFilter):
+    """By the code of a failure."""
+
+    title = _("code")
+    parameter_name = "code"
+
+    def narrow(self, queryset: QuerySet[Failure], word: str) -> QuerySet[Failure]:
+        return queryset.filter(code=word)
+
+
 class FailureAdmin(FindingMixin, ReadOnlyAdmin):
     """What workers logged about rows that failed in their hands, of the last 30 days."""
 
     list_display = ("created_at", "tenant", "code", "worker_name", "generation_id")
-    list_filter = (TenantFilter, DayFilter, "code")
+    list_filter = (TenantFilter, DayFilter, CodeFilter)
     list_select_related = ("tenant",)
     ordering = ("-created_at", "-id")
     id_fields = ("id", "generation_id", "worker")

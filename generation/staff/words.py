@@ -102,9 +102,7 @@ def say_why(wait: Wait, pool: PoolNow | None) -> str:
     if wait.why is Why.PAUSED and pool is not None:
         return _say_paused(pool)
     if wait.why is Why.OWN_LIMIT:
-        return ngettext(
-            "it draws %(n)d at once, which is its limit", "it draws %(n)d at once, which is its limit", wait.slots
-        ) % {"n": wait.slots}
+        return _("it draws %(n)d at once, which is its limit") % {"n": wait.slots}
     if wait.why is Why.BEHIND:
         return ngettext(
             "fair share: %(n)d other tenant goes first", "fair share: %(n)d other tenants go first", wait.behind
@@ -177,6 +175,7 @@ def _failure(row: Mapping[str, Any], at: datetime) -> dict[str, Any]:
         "tenant_url": reverse("admin:accounts_tenant_change", args=[row["tenant"]]),
         "age": say_age(row["created_at"], at),
         "became": became if row["status"] else "–",
+        "tries": ngettext("%(n)d try", "%(n)d tries", row["tries"]) % {"n": row["tries"]},
         "model": row["model"] or "–",
     }
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.domain.callers import Caller
+from accounts.domain.sql import fetch_one
 from generation.domain.gallery import present_rows
+from generation.domain.notices import NOTICES_SQL, read_notices
 from generation.domain.present import GENERATION_COLUMNS
-from generation.enums import Status, WorkerState
-from generation.models import Generation, Pool, Worker
+from generation.enums import Status
+from generation.models import Generation
 
 FINISHED = 8  # shown beside everything that is under way
 ACTIVE = 40
-SEEN_WITHIN = timedelta(seconds=90)  # a worker reports itself more often than that
-PRESENT = (WorkerState.LOADING, WorkerState.IDLE, WorkerState.BUSY)
 
 
 def recent_work(caller: Caller) -> list[dict[str, Any]]:
@@ -32,15 +30,14 @@ def recent_work(caller: Caller) -> list[dict[str, Any]]:
 
 def queue_notices() -> list[str]:
     """What everybody should know who waits: a paused pool, no worker at all."""
+    row = fetch_one(NOTICES_SQL, lane=settings.STUDIO_LANE) or {}
+    found = read_notices(row)
     notices = [
-        _("Staff have paused drawing: %(reason)s") % {"reason": pool.paused_reason}
-        if pool.paused_reason
+        _("Staff have paused drawing: %(reason)s") % {"reason": reason}
+        if reason
         else _("Staff have paused drawing. What you send is kept and drawn afterwards.")
-        for pool in Pool.objects.filter(lane=settings.STUDIO_LANE, paused_at__isnull=False)
+        for reason in found.paused
     ]
-    alive = Worker.objects.filter(
-        lane=settings.STUDIO_LANE, state__in=PRESENT, seen_at__gt=timezone.now() - SEEN_WITHIN
-    )
-    if not alive.exists():
+    if not found.drawn:
         notices.append(_("No GPU worker is running. What you send is kept, and drawn as soon as one starts."))
     return notices

@@ -56,11 +56,11 @@ class RecentLines(logging.Handler):
             self._ring.extend(kept)
 
     def about(self, generation: UUID, *, since: float, hide: Sequence[str] = ()) -> tuple[str, ...]:
-        """The last lines about a row, and those about none that were written since (its claim); without `hide`."""
+        """The last lines since its claim, about this row and about none; without `hide`."""
         wanted = str(generation)
         with self._guard:
             kept = list(self._ring)
-        found = [line.text for line in kept if line.generation == wanted or (not line.generation and line.at >= since)]
+        found = [line.text for line in kept if line.at >= since and line.generation in ("", wanted)]
         return tuple(_without(line, hide) for line in found[-MAX_LINES:])
 
 

@@ -30,6 +30,7 @@ REMEMBERED = 512  # generations whose newest events are kept
 KINDS = frozenset({"queued", "progress", "preview", "succeeded", "failed", "canceled"})
 Entry = tuple[bytes, dict[bytes, bytes]]  # what the client returns; its own types allow for every protocol version
 FLEETING = ("progress", "preview")  # superseded by the next of their kind
+NOTICE = "notice"  # from the hub's own poll, never from Redis: something that everybody should know has changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from generation.domain.notices import NOTICES_SQL, Notices, read_notices
 from generation.domain.present import GENERATION_SQL, IMAGES_SQL, PLACE_SQL, present_generation, read_place
 from generation.enums import Status
 from qwenstudio.connections import connection_parameters
@@ -99,6 +101,11 @@ class Database:
                 found = await _read_truths(connection, list(generations[start : start + TOGETHER]))
             while found:
                 yield found.pop(0)
+
+    async def read_notices(self) -> Notices:
+        """What everybody who waits in this lane should know."""
+        row = await self.fetch_one(NOTICES_SQL, lane=settings.STUDIO_LANE)
+        return read_notices(row or {"paused": (), "drawn": False})
 
     async def read_work(self, *, tenant: UUID, user: UUID, ended_after_ms: int) -> list[UUID]:
         """What a member has under way, and what ended after a moment (milliseconds since 1970; 0: nothing ended)."""

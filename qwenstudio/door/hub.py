@@ -12,7 +12,8 @@ from uuid import UUID
 from psycopg import Error as DatabaseError
 
 from accounts.errors import RateLimited
-from qwenstudio.door.bus import FLEETING, Bus, Event, end_task
+from generation.domain.notices import Notices
+from qwenstudio.door.bus import FLEETING, NOTICE, Bus, Event, end_task
 from qwenstudio.door.database import Database
 from qwenstudio.door.truth import State
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 POLL_S = 2.0
 WAITING = 64  # events in one mailbox; beyond it previews go first, then progress, a change of state never
 MAILBOXES_PER_TENANT = 1000
+NOBODY = UUID(int=0)  # the generation of an event about none
 
 
 class Mailbox:
@@ -85,6 +87,7 @@ class Hub:
         self._of_tenant: defaultdict[UUID, set[Mailbox]] = defaultdict(set)
         self._count: defaultdict[UUID, int] = defaultdict(int)
         self._task: asyncio.Task[None] | None = None
+        self._notices: Notices | None = None
         self.is_closing = False
 
     def start(self) -> None:
@@ -139,6 +142,7 @@ class Hub:
             await asyncio.sleep(POLL_S)
             try:
                 await self.poll()
+                await self.poll_notices()
             except (DatabaseError, OSError) as error:
                 log.warning("the poll failed: %s", type(error).__name__)
             except Exception:  # a bug of ours in one round must not leave every waiter alone for good
@@ -155,6 +159,18 @@ class Hub:
             states = await self._database.read_states(tenant=tenant, generations=ids, users=users)
             for mailbox in mailboxes:
                 self._compare(mailbox, states)
+
+    async def poll_notices(self) -> None:
+        """Tell the streams of people's work when staff pause a pool, or workers come and go. One small statement."""
+        streams = [mailbox for group in self._of_tenant.values() for mailbox in group]
+        if not streams:
+            self._notices = None  # who opens a page reads them there
+            return
+        before, self._notices = self._notices, await self._database.read_notices()
+        if before is None or before == self._notices:
+            return
+        for mailbox in streams:
+            mailbox.put(Event(id="", tenant=mailbox.tenant, generation=NOBODY, kind=NOTICE, data={}))
 
     def _compare(self, mailbox: Mailbox, states: dict[UUID, State]) -> None:
         wanted = [mailbox.generation] if mailbox.generation else [

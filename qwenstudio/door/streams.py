@@ -24,7 +24,7 @@ from accounts.logcontext import bind_log
 from generation.api.sse import PREAMBLE, render_event, state_event
 from generation.errors import GenerationNotFound
 from qwenstudio.door.bridge import ClientGone
-from qwenstudio.door.bus import FLEETING, Event, entry_order
+from qwenstudio.door.bus import FLEETING, NOTICE, Event, entry_order
 from qwenstudio.door.callers import RECHECK_S, Credential, find_credential, refusal_of_wrong_key
 from qwenstudio.door.http import Receive, Request, Send, own_headers
 from qwenstudio.door.hub import Mailbox
@@ -177,6 +177,9 @@ class Stream:
             return  # the next one says it
 
     async def _tell_event(self, event: Event) -> None:
+        if event.kind == NOTICE:
+            await self._write(render_event(NOTICE, event.data))
+            return
         if event.generation in self._others:
             return
         if event.kind not in FLEETING:

@@ -22,7 +22,8 @@ from accounts.ids import uuid7
 from accounts.models import Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.domain.cancel import cancel_generation
-from generation.models import Generation
+from generation.domain.pools import pause_pool, resume_pool
+from generation.models import Generation, Pool
 from generation.queue.progress import publish
 from qwenstudio.door import database as database_module
 from qwenstudio.door import hub as hub_module
@@ -213,6 +214,35 @@ def test_all_work_is_ones_own(alice: Person, bob: Person, mallory: Person, media
         ends = [event for event in exchange.events if event["event"] == "succeeded"]
         assert len(ends) == 1
         await leave(exchange, task)
+
+    play(scene)
+
+
+def test_everybody_hears_at_once_that_the_queue_rests(alice: Person, mallory: Person, settings: Any) -> None:
+    settings.REDIS_URL = NOBODY  # by the poll alone
+    Pool.objects.create(lane="blue", name="demo")
+
+    async def scene(door: Door) -> None:
+        watched = [watch(door, alice), watch(door, mallory)]
+        for exchange, _ in watched:
+            await exchange.until(b"retry:")
+        await door.house.hub.poll_notices()  # what is so already is no news
+        await in_thread(rest)
+        for exchange, _ in watched:
+            await exchange.until(b"event: notice\ndata: {}")
+            exchange.received = b""
+        await in_thread(go_on)
+        for exchange, task in watched:
+            await exchange.until(b"event: notice\ndata: {}")
+            await leave(exchange, task)
+
+    def rest() -> None:
+        with across_tenants():
+            pause_pool(lane="blue", name="demo", reason="new disks", by=None)
+
+    def go_on() -> None:
+        with across_tenants():
+            resume_pool(lane="blue", name="demo")
 
     play(scene)
 

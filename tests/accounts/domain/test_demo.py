@@ -121,5 +121,5 @@ def test_command_loads_models_before_the_first_demo_only(monkeypatch: pytest.Mon
         call_command("bootstrap_demo", stdout=out)
         links = json.loads(out.getvalue())
         assert redeem(token(links["studio_link"])).next_path == "/studio/"
-        assert redeem(token(links["admin_link"])).next_path == "/admin/"
+        assert redeem(token(links["admin_link"])).next_path == "/admin/now/"
     assert called == ["loadmodels"]

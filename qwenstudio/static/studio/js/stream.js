@@ -1,7 +1,7 @@
 // One event stream for all of the person's work. It opens with the truth and resumes by itself (Last-Event-ID); where
 // the browser gives up (a pass that ran out while the machine slept), the state is asked for and the stream opened anew.
 
-const KINDS = ["queued", "progress", "preview", "succeeded", "failed", "canceled"];
+const KINDS = ["queued", "progress", "preview", "succeeded", "failed", "canceled", "notice"];
 
 /**
  * @param {string} url the stream

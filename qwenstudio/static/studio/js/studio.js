@@ -94,6 +94,7 @@ function drop(id) {
 const asked = new Set();
 
 function onEvent(kind, data) {
+  if (kind === "notice") return renewSoon(Math.random() * 1500); // every open page hears it at once
   const work = works.get(data.id);
   if (kind === "progress" || kind === "preview") {
     if (work) return work[kind](data);
@@ -117,9 +118,9 @@ function announce(text) {
 }
 
 let renewal = 0;
-function renewSoon() {
+function renewSoon(pause = 300) {
   clearTimeout(renewal);
-  renewal = setTimeout(renew, 300);
+  renewal = setTimeout(renew, pause);
 }
 
 /** Ask the page's own view for the truth: what runs, what is left. It renews the stream's pass on the way. */
