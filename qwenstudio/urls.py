@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from accounts.api import converters  # noqa: F401  (registers <id:…>)
 from accounts.api.views import NoSuchRoute
 from accounts.web.signin import admin_sign_in
 from generation.web.files import serve_file, serve_receipt, serve_thumbnail
@@ -19,9 +20,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema/", schema, name="api-schema"),
     path("api/docs/", docs_page, name="api-docs"),
     re_path(r"^api/", NoSuchRoute.as_view()),
-    path("files/<uuid:image>", serve_file, name="file"),
-    path("files/<uuid:image>/thumbnail", serve_thumbnail, name="thumbnail"),
-    path("files/<uuid:image>/receipt", serve_receipt, name="receipt"),
+    path("files/<id:image>", serve_file, name="file"),
+    path("files/<id:image>/thumbnail", serve_thumbnail, name="thumbnail"),
+    path("files/<id:image>/receipt", serve_receipt, name="receipt"),
     path("", include("accounts.web.urls")),
     path("", include("generation.web.urls")),
     path("admin/login/", admin_sign_in),  # before the admin's own
