@@ -1,10 +1,22 @@
-"""UUIDv7 (RFC 9562, section 5.7): ids that sort by time, made without a database extension."""
+"""UUIDv7 (RFC 9562, section 5.7): ids that sort by time, made without a database extension; and reading ids."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from uuid import UUID
+
+NO_ID = UUID(int=0)
+"""Nobody's: what a text that is no id stands for where an id is looked up."""
+
+
+def read_id(text: str) -> UUID:
+    """The id in an address; `NO_ID` for whatever is none, so that it is answered like an id that does not exist."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return NO_ID
+    return found if str(found) == text.lower() else NO_ID  # Python also reads `{…}` and `urn:uuid:…`
 
 
 def uuid7() -> UUID:

@@ -30,6 +30,16 @@ class FileNotFound(StudioError):
         super().__init__("no such file")
 
 
+class WebhookNotFound(StudioError):
+    """No such webhook endpoint, or another tenant's: the two answers are the same."""
+
+    kind = "missing"
+    code = "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("no such webhook endpoint", field="webhook")
+
+
 class AlreadyFinished(StudioError):
     """Cancelling what has ended already."""
 

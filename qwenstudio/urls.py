@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from accounts.api import converters  # noqa: F401  (registers <id:…>)
 from accounts.api.views import NoSuchRoute
 from accounts.web.files import serve_export, serve_logo
 from accounts.web.signin import admin_sign_in
@@ -23,11 +24,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema/", schema, name="api-schema"),
     path("api/docs/", docs_page, name="api-docs"),
     re_path(r"^api/", NoSuchRoute.as_view()),
-    path("files/logos/<uuid:tenant>/<str:name>", serve_logo, name="logo"),
-    path("files/exports/<uuid:export>", serve_export, name="export-file"),
-    path("files/<uuid:image>", serve_file, name="file"),
-    path("files/<uuid:image>/thumbnail", serve_thumbnail, name="thumbnail"),
-    path("files/<uuid:image>/receipt", serve_receipt, name="receipt"),
+    path("files/logos/<id:tenant>/<str:name>", serve_logo, name="logo"),
+    path("files/exports/<id:export>", serve_export, name="export-file"),
+    path("files/<id:image>", serve_file, name="file"),
+    path("files/<id:image>/thumbnail", serve_thumbnail, name="thumbnail"),
+    path("files/<id:image>/receipt", serve_receipt, name="receipt"),
     path("", include("accounts.web.urls")),
     path("", include("generation.web.urls")),
     path("admin/login/", admin_sign_in),  # before the admin's own

@@ -60,7 +60,7 @@ SUBMIT: dict[str, Any] = {
     "responses": {
         200: OpenApiResponse(shapes.Generation, description="Finished in time (`Prefer: wait`)."),
         202: OpenApiResponse(shapes.Generation, description="Stored, waiting to be drawn."),
-        **refusals(*BODY, 409, 422),
+        **refusals(*BODY, 404, 409, 422),
     },
 }
 READ: dict[str, Any] = {
@@ -140,5 +140,5 @@ ESTIMATE: dict[str, Any] = {
     "parameters": [RETRY_AFTER],
     "request": shapes.GenerationRequest,
     "examples": [OpenApiExample("A house", HOUSE, request_only=True)],
-    "responses": {200: shapes.Estimate, **refusals(*BODY)},
+    "responses": {200: shapes.Estimate, **refusals(*BODY, 404)},
 }

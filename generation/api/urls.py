@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from accounts.api import converters  # noqa: F401  (registers <id:…>)
 from generation.api.estimates import EstimatesView
 from generation.api.events import CallerEventsView, GenerationEventsView
 from generation.api.images import CancelView, ImagesView, ImageView, RetryView
@@ -12,10 +13,10 @@ from generation.api.models import ModelsView
 
 urlpatterns = [
     path("images", ImagesView.as_view(), name="api-images"),
-    path("images/<uuid:generation>", ImageView.as_view(), name="api-image"),
-    path("images/<uuid:generation>/cancel", CancelView.as_view(), name="api-image-cancel"),
-    path("images/<uuid:generation>/retry", RetryView.as_view(), name="api-image-retry"),
-    path("images/<uuid:generation>/events", GenerationEventsView.as_view(), name="api-image-events"),
+    path("images/<id:generation>", ImageView.as_view(), name="api-image"),
+    path("images/<id:generation>/cancel", CancelView.as_view(), name="api-image-cancel"),
+    path("images/<id:generation>/retry", RetryView.as_view(), name="api-image-retry"),
+    path("images/<id:generation>/events", GenerationEventsView.as_view(), name="api-image-events"),
     path("events", CallerEventsView.as_view(), name="api-events"),
     path("me", MeView.as_view(), name="api-me"),
     path("models", ModelsView.as_view(), name="api-models"),

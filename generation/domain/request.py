@@ -16,6 +16,7 @@ from accounts.errors import InvalidRequest
 from generation.engine.catalog import ModelSpec
 from generation.engine.request import MAX_CFG, MAX_LORA_SCALE, MAX_PROMPT_CHARS, MAX_SEED, MAX_SIDE, MAX_STEPS
 from generation.enums import OutputFormat, Task
+from generation.errors import WebhookNotFound
 
 MAX_IMAGES = 10
 MAX_LORAS = 4
@@ -101,7 +102,7 @@ def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
 def resolve(request: GenerationRequest, spec: ModelSpec, plan: PlanLimits) -> ResolvedRequest:
     """Fill in the model's defaults and hold the request to the model's and the plan's limits.
 
-    Raises `InvalidRequest` naming field and bound.
+    Raises `InvalidRequest` naming field and bound, and `WebhookNotFound`.
     """
     width = spec.default_width if request.width is None else request.width
     height = spec.default_height if request.height is None else request.height
@@ -124,11 +125,11 @@ def resolve(request: GenerationRequest, spec: ModelSpec, plan: PlanLimits) -> Re
         errors["n"] = [f"over your limit of {plan.max_images} images per request, got {request.n}"]
     if request.loras:
         errors["loras"] = [f"no LoRA named {request.loras[0].name!r} is on offer for this model"]
-    if request.webhook is not None:
-        errors["webhook"] = ["no webhook endpoint with this id"]
     if request.seed is not None and request.seed > MAX_SEED - (request.n - 1):
         errors["seed"] = [f"too large for {request.n} images, max {MAX_SEED - request.n + 1}"]
     raise_for(errors)
+    if request.webhook is not None:
+        raise WebhookNotFound
 
     negative = request.negative_prompt or spec.default_negative_prompt
     guided = scale > 1 and negative != ""

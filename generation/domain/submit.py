@@ -71,8 +71,9 @@ def submit_generation(
 ) -> Submitted:
     """Store a request and reserve what it will cost, all or nothing; after the commit, try to wake a worker.
 
-    Raises `ModelNotFound`, `InvalidRequest`, `QueueFull`, `QuotaExceeded`, `StorageFull`, `KeyReused` (the same key,
-    another body); then there is no row and no charge. Redis may be down or hang: then the sweep wakes the worker.
+    Raises `ModelNotFound`, `WebhookNotFound`, `InvalidRequest`, `QueueFull`, `QuotaExceeded`, `StorageFull`,
+    `KeyReused` (the same key, another body); then there is no row and no charge. Redis may be down or hang: then the
+    sweep wakes the worker.
     """
     scope = nullcontext() if current_scope().tenant == caller.tenant else in_tenant(caller.tenant)
     body = body_sha256 or hash_request(request)

@@ -10,15 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from psycopg import OperationalError
 
 from accounts.errors import StudioError, Unavailable
+from accounts.ids import read_id
 from accounts.logcontext import bind_log
-from generation.errors import GenerationNotFound
 from qwenstudio.door.bridge import BodyTooSlow, Bridge, ClientGone, send_too_slow
 from qwenstudio.door.callers import Callers
 from qwenstudio.door.database import Database
@@ -179,17 +178,6 @@ def check_host(request: Request) -> None:
     host, _ = split_domain_port(request.headers.get("host", ""))
     if not (host and validate_host(host, allowed)):
         raise UnknownHost("this host name is not one of this studio's; its operators set ALLOWED_HOSTS")
-
-
-def read_id(text: str) -> UUID:
-    """An id in a path; whatever is none gets the answer of one that does not exist."""
-    try:
-        found = UUID(text)
-    except ValueError:
-        raise GenerationNotFound from None
-    if str(found) != text.lower():  # Python also reads `{…}` and `urn:uuid:…`
-        raise GenerationNotFound
-    return found
 
 
 def call_before_signal(loop: asyncio.AbstractEventLoop, number: int, call: Callable[[], Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from accounts.ids import uuid7
+from accounts.ids import NO_ID, read_id, uuid7
 
 
 def test_layout() -> None:
@@ -21,3 +21,10 @@ def test_later_ids_are_larger_and_none_repeats() -> None:
     later = uuid7()
     assert len(set(first)) == 1000
     assert all(identity < later for identity in first)
+
+
+def test_reads_ids_and_nothing_else() -> None:
+    found = uuid7()
+    assert read_id(str(found)) == read_id(str(found).upper()) == found
+    for text in ("", "1", f"{{{found}}}", f"urn:uuid:{found}", found.hex, f"{found}x", "0" * 36, "\x00", "’" * 36):
+        assert read_id(text) == NO_ID

@@ -32,6 +32,8 @@ THREADS = 8  # qwenstudio/asgi.py
 PLAN, BUDGET, KEY = 10, 7, 4  # images a day: of the tenant, of a member, of one of the member's keys
 PROVES = (
     "accounts/domain/quotas.py",
+    "accounts/domain/counters.py",
+    "accounts/domain/ledger.py",
     "accounts/domain/limits.py",
     "generation/domain/submit.py",
     "generation/api/images.py",

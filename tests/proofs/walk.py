@@ -22,6 +22,8 @@ OPERATIONS = 10_000
 PROVES = (
     "generation/domain",
     "accounts/domain/quotas.py",
+    "accounts/domain/counters.py",
+    "accounts/domain/ledger.py",
     "accounts/domain/credit.py",
     "tests/generation/domain/walk.py",
     "tests/generation/domain/walkmodel.py",

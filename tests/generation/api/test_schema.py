@@ -51,7 +51,7 @@ def test_every_route_of_the_api_is_described(schema: dict[str, Any]) -> None:
     assert set(operations(schema)) == WANTED
     groups = [group for group in get_resolver().url_patterns if str(group.pattern) == "api/v1/"]
     patterns = [str(route.pattern) for group in groups for route in group.url_patterns]
-    routes = {"/api/v1/" + re.sub(r"<uuid:(\w+)>", r"{\1}", pattern) for pattern in patterns}
+    routes = {"/api/v1/" + re.sub(r"<id:(\w+)>", r"{\1}", pattern) for pattern in patterns}
     assert {path for _, path in WANTED} == routes
 
 

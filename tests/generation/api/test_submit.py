@@ -49,7 +49,7 @@ def test_session_submits_with_its_csrf_token_only(bob: Person) -> None:
         ("num_inference_steps", 0), ("num_inference_steps", 1000), ("n", 0), ("n", 11), ("n", 1.5),
         ("seed", -1), ("seed", 1.5), ("true_cfg_scale", -1), ("true_cfg_scale", "4"), ("loras", "portrait"),
         ("loras", [{"name": "of somebody else"}]), ("output_format", "svg"), ("metadata", [1]),
-        ("webhook", "01a1fc51-f1f6-7d79-b0f9-83b32cf51d9f"), ("model", "unknown"), ("model", ""), ("model", 1),
+        ("webhook", "x"), ("model", "unknown"), ("model", ""), ("model", 1),
     ],
 )  # fmt: skip
 def test_wrong_field_is_named_and_nothing_is_stored(alice: Person, field: str, value: Any) -> None:
@@ -59,6 +59,12 @@ def test_wrong_field_is_named_and_nothing_is_stored(alice: Person, field: str, v
     assert answer["Content-Type"] == "application/problem+json"
     assert field in body["errors"], body
     assert body["request_id"] == answer["X-Request-ID"]
+    assert rows(alice) == [] and ledger(alice) == {}
+
+
+def test_unknown_webhook_is_missing_and_nothing_is_stored(alice: Person) -> None:
+    answer = submit(alice, webhook="01a1fc51-f1f6-7d79-b0f9-83b32cf51d9f")
+    assert (answer.status_code, answer.json()["errors"]) == (404, {"webhook": ["no such webhook endpoint"]})
     assert rows(alice) == [] and ledger(alice) == {}
 
 
