@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account.signals import email_changed, email_confirmed, password_reset
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import transaction
 
 from accounts.domain import factors, people
 from accounts.domain.audit import record
 from accounts.domain.people import prove_address
-from accounts.domain.sessions import forget_session
+from accounts.domain.sessions import forget_session, note_session
 from accounts.domain.signup import give_own_tenant
 from accounts.models import User
+
+
+def on_signed_in(*, request: Any, user: User, **_: Any) -> None:
+    """However it came about: the session is in the person's list from its first moment."""
+    if request is not None and request.session.session_key is not None:
+        address, agent = getattr(request, "client_address", None), request.META.get("HTTP_USER_AGENT", "")
+        note_session(user=user.pk, session_key=request.session.session_key, address=address, agent=agent)
 
 
 def on_signed_out(*, request: Any, user: User | None, **_: Any) -> None:
@@ -47,6 +54,7 @@ def connect() -> None:
     """Called once, when the app is ready."""
     people.connect()
     factors.connect()
+    user_logged_in.connect(on_signed_in, dispatch_uid="accounts.signed_in")
     user_logged_out.connect(on_signed_out, dispatch_uid="accounts.signed_out")
     password_reset.connect(on_reset, dispatch_uid="accounts.reset")
     email_confirmed.connect(on_verified, dispatch_uid="accounts.verified")
