@@ -137,7 +137,7 @@ _BROWSERS = (
     ("Edge", r"\bEdg(?:e|A|iOS)?/"),
     ("Opera", r"\bOPR/"),
     ("Firefox", r"\b(?:Firefox|FxiOS)/"),
-    ("Chrome", r"\b(?:Chrome|CriOS|Chromium)/"),
+    ("Chrome", r"(?:Chrome|CriOS|Chromium)/"),  # a headless one calls itself HeadlessChrome
     ("Safari", r"\bSafari/"),
 )
 _SYSTEMS = (

@@ -55,7 +55,7 @@ def _refuse(form: SignInForm, *, email: str, address: str | None, wait_s: int) -
         form.add_error(None, words_of_waiting(wait_s))
         return 429
     count_failure(email=email, address=address)
-    record("sign_in", result="refused")
+    record("sign_in", result="refused", personal=True)
     form.add_error(None, _("E-mail and password do not match."))
     return 400
 
