@@ -28,7 +28,9 @@ SHORT = {"request_id": "req", "tenant": "tenant", "generation": "gen"}
 # C0, DEL and C1 (line ends, a terminal's commands), Unicode's line ends, and what turns the direction of writing.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 # The paths of one-time links (accounts/web/urls.py, account_urls.py); no models are loaded here yet.
-_TOKEN = re.compile(r"(/sign-in/link/|/sign-up/|/account/verify/|/account/password/reset/(?!sent/|done/))[\w.~%:-]+/?")
+_TOKEN = re.compile(
+    r"(/sign-in/link/|/sign-up/|/join/|/account/verify/|/account/password/reset/(?!sent/|done/))[\w.~%:-]+/?"
+)
 
 
 def wants_colour() -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from django.utils.translation import gettext_noop as _
+
 from accounts.enums import Role, Scope
 
 # Strongest first, as the enum stands.
@@ -17,22 +19,22 @@ STRENGTH = {role: len(Role) - place for place, role in enumerate(Role)}
 class Right(Enum):
     """A right as (what it is called, the weakest role that has it, the scope that a key needs for it)."""
 
-    SEE_IMAGES = ("see the organisation's pictures", Role.VIEWER, Scope.IMAGES_READ)
-    SEE_USAGE = ("see one's own usage and what is left of the limits", Role.VIEWER, Scope.USAGE_READ)
-    MAKE_IMAGES = ("ask for pictures, cancel, star and delete them", Role.MEMBER, Scope.IMAGES_WRITE)
-    CHAT = ("chat", Role.MEMBER, Scope.CHAT)
-    SENTIMENT = ("judge the sentiment of texts", Role.MEMBER, Scope.SENTIMENT)
-    MAKE_KEYS = ("make, rotate and revoke one's own API keys", Role.MEMBER, Scope.KEYS_WRITE)
-    SEE_MEMBERS = ("see who belongs to the organisation", Role.ADMIN, Scope.ADMIN)
-    MANAGE_KEYS = ("see and revoke everybody's API keys", Role.ADMIN, Scope.ADMIN)
-    SEE_ALL_USAGE = ("see everybody's usage", Role.ADMIN, Scope.ADMIN)
-    MANAGE_MEMBERS = ("invite people, change roles, take people out", Role.ADMIN, Scope.ADMIN)
-    SET_BUDGETS = ("set budgets of members and keys", Role.ADMIN, Scope.ADMIN)
-    SEE_AUDIT = ("read and export the audit log", Role.ADMIN, Scope.ADMIN)
-    CHANGE_TENANT = ("change the organisation's name, logo and networks", Role.ADMIN, Scope.ADMIN)
-    MANAGE_OWNERS = ("make and unmake owners", Role.OWNER, Scope.ADMIN)
-    EXPORT_TENANT = ("export everything that the organisation has", Role.OWNER, Scope.ADMIN)
-    DELETE_TENANT = ("delete the organisation, and change one's mind", Role.OWNER, Scope.ADMIN)
+    SEE_IMAGES = (_("see the organisation's pictures"), Role.VIEWER, Scope.IMAGES_READ)
+    SEE_USAGE = (_("see one's own usage and what is left of the limits"), Role.VIEWER, Scope.USAGE_READ)
+    MAKE_IMAGES = (_("ask for pictures, cancel, star and delete them"), Role.MEMBER, Scope.IMAGES_WRITE)
+    CHAT = (_("chat"), Role.MEMBER, Scope.CHAT)
+    SENTIMENT = (_("judge the sentiment of texts"), Role.MEMBER, Scope.SENTIMENT)
+    MAKE_KEYS = (_("make, rotate and revoke one's own API keys"), Role.MEMBER, Scope.KEYS_WRITE)
+    SEE_MEMBERS = (_("see who belongs to the organisation"), Role.ADMIN, Scope.ADMIN)
+    MANAGE_KEYS = (_("see and revoke everybody's API keys"), Role.ADMIN, Scope.ADMIN)
+    SEE_ALL_USAGE = (_("see everybody's usage"), Role.ADMIN, Scope.ADMIN)
+    MANAGE_MEMBERS = (_("invite people, change roles, take people out"), Role.ADMIN, Scope.ADMIN)
+    SET_BUDGETS = (_("set budgets of members and keys"), Role.ADMIN, Scope.ADMIN)
+    SEE_AUDIT = (_("read and export the audit log"), Role.ADMIN, Scope.ADMIN)
+    CHANGE_TENANT = (_("change the organisation's name, logo and networks"), Role.ADMIN, Scope.ADMIN)
+    MANAGE_OWNERS = (_("make and unmake owners"), Role.OWNER, Scope.ADMIN)
+    EXPORT_TENANT = (_("export everything that the organisation has"), Role.OWNER, Scope.ADMIN)
+    DELETE_TENANT = (_("delete the organisation, and change one's mind"), Role.OWNER, Scope.ADMIN)
 
     def __init__(self, title: str, weakest: Role, scope: Scope) -> None:
         self.title = title

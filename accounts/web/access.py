@@ -14,10 +14,13 @@ from django.shortcuts import redirect, render
 from accounts.domain.callers import Caller
 from accounts.domain.codes import say_error
 from accounts.enums import Scope
+from accounts.errors import TenantClosing
+from accounts.models import User
 from accounts.web.requests import StudioRequest
 
 P = ParamSpec("P")
 Page = Callable[Concatenate[StudioRequest, Caller, P], HttpResponseBase]
+PersonPage = Callable[Concatenate[StudioRequest, User, P], HttpResponseBase]
 
 
 def member_page(view: Page[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
@@ -35,12 +38,27 @@ def member_page(view: Page[P]) -> Callable[Concatenate[HttpRequest, P], HttpResp
     return guarded
 
 
+def person_page(view: PersonPage[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
+    """The view gets `(request, person, …)`: for whoever is signed in, also where no tenant lets them in."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        person = getattr(request, "person", None)
+        if person is None:
+            return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
+        return view(request, person, *args, **kwargs)  # type: ignore[arg-type]
+
+    return guarded
+
+
 def _turn_away(request: HttpRequest) -> HttpResponseBase:
     person = getattr(request, "person", None)
     if person is None:
         # The way back only for addresses that can be asked for again.
         return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
     error = getattr(request, "caller_error", None)
+    if isinstance(error, TenantClosing):
+        return redirect("organisations")  # where an owner can keep it
     if error is None and person.is_staff:
         return redirect("admin:index")
     return render(request, "accounts/no_tenant.html", {"reason": say_error(error) if error else ""}, status=403)

@@ -11,18 +11,21 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.translation import get_language
 
 from accounts.domain.codes import sentences_here
-from accounts.domain.members import TenantChoice, tenants_of
+from accounts.domain.members import TenantChoice, tenant_ids_of, tenants_of
 
 
 def studio(request: HttpRequest) -> dict[str, Any]:
-    """`caller` (or `None`), `tenants` (of the person signed in; looked up when used), `language`, `lane`, `release`.
+    """`caller` (or `None`), `tenants` (of a person who has several), `language`, `lane`, `release`.
 
     `codes`: the sentences of the catalogue for scripts, as JSON.
     """
     caller = getattr(request, "caller", None)
 
     def tenants() -> list[TenantChoice]:
-        return tenants_of(caller.user) if caller is not None and caller.user is not None else []
+        # Who has one has nothing to switch: for most people that costs one statement a page.
+        if caller is None or caller.user is None or len(tenant_ids_of(caller.user)) < 2:
+            return []
+        return tenants_of(caller.user)
 
     return {
         "caller": caller,

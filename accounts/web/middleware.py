@@ -17,7 +17,7 @@ from accounts.api.credentials import key_of
 from accounts.api.problems import problem_response
 from accounts.domain.addresses import client_address
 from accounts.domain.audit import Actor, acting
-from accounts.domain.callers import Caller, caller_of_key, caller_of_member, check_network
+from accounts.domain.callers import Caller, caller_of_key
 from accounts.domain.members import tenant_ids_of
 from accounts.domain.passes import PASS_COOKIE, PASS_SECONDS, RENEW_AFTER_SECONDS, Pass, issue_pass, read_pass
 from accounts.domain.places import refuse_wrong_key
@@ -25,6 +25,7 @@ from accounts.domain.sessions import note_session, stamp_of
 from accounts.errors import InvalidKey, NotAllowed, StudioError, Unavailable
 from accounts.logcontext import bind_log
 from accounts.tenancy import across_tenants, in_tenant
+from accounts.web.entrance import SESSION_TENANT, enter_tenant
 from accounts.web.refusals import note_refusal, note_wrong_key
 from accounts.web.requests import StudioRequest
 from accounts.web.second_factor import lead_to_set_up, must_set_up
@@ -35,7 +36,6 @@ OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
 KEYLESS_PATHS = ("/api/v1/keys/leaked",)
 # One page asks for dozens of these; that it was asked for itself says who is there.
 QUIET_PATHS = ("/files/",)
-SESSION_TENANT = "tenant"
 
 
 class TenantMiddleware:
@@ -116,17 +116,6 @@ def _caller_of_session(request: StudioRequest, user_id: UUID) -> Caller | None:
     if refusal is not None:
         raise refusal
     return None
-
-
-def enter_tenant(request: StudioRequest, user_id: UUID, tenant: UUID) -> Caller:
-    """The caller that a person is in one of their tenants, from where they are. Raises `NotAllowed`."""
-    try:
-        caller = caller_of_member(user_id=user_id, tenant_id=tenant)
-        check_network(caller, address=request.client_address)
-    except NotAllowed as error:
-        error.tenant = tenant
-        raise
-    return caller
 
 
 @contextmanager

@@ -35,4 +35,5 @@ urlpatterns = [
     path("usage/", usage, name="usage"),
     path("usage/csv/", usage_csv, name="usage-csv"),
     path("usage/budgets/<uuid:member>/", budget, name="budget"),
+    path("", include("accounts.web.team_urls")),
 ]

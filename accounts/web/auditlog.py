@@ -1,0 +1,102 @@
+"""The page of the audit log, and the same as a file."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.text import capfirst
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from accounts.domain.auditlog import Event, Filters, actions_of, export_events, list_events
+from accounts.domain.auditwords import RESULTS, action_words, result_words
+from accounts.domain.callers import Caller
+from accounts.domain.codes import say_error
+from accounts.domain.pages import Page
+from accounts.domain.roles import Right
+from accounts.errors import InvalidField, NotAllowed
+from accounts.web.access import member_page
+from accounts.web.requests import StudioRequest
+
+PER_PAGE = 50
+NAMES = ("action", "person", "result", "day")
+
+
+@never_cache
+@require_safe
+@member_page
+def audit_log(request: StudioRequest, caller: Caller) -> HttpResponseBase:
+    """Who did what, when, from where, with which result."""
+    filters, problem, status = _filters(request), "", 200
+    try:
+        page = list_events(by=caller, filters=filters, cursor=request.GET.get("cursor") or None, limit=PER_PAGE)
+    except NotAllowed:
+        return render(request, "403.html", status=403)
+    except InvalidField as error:
+        page, problem, status = Page(results=[], next=None, previous=None), capfirst(say_error(error)), 400
+    context = {
+        "events": [_row(event) for event in page.results],
+        "problem": problem,
+        "filters": filters,
+        "query": urlencode(_used(filters)),
+        "newer": _address(filters, page.previous),
+        "older": _address(filters, page.next),
+        "actions": sorted(((name, action_words(name)) for name in actions_of()), key=lambda pair: pair[1]),
+        "results": [(name, str(words)) for name, words in RESULTS.items()],
+        "may_change": caller.has(Right.CHANGE_TENANT),
+        "may_see_audit": True,
+    }
+    return render(request, "accounts/audit.html", context, status=status)
+
+
+@never_cache
+@require_safe
+@member_page
+def audit_csv(request: StudioRequest, caller: Caller) -> HttpResponseBase:
+    """All that the filters find, streamed."""
+    try:
+        lines = export_events(by=caller, filters=_filters(request))
+    except NotAllowed:
+        return render(request, "403.html", status=403)
+    except InvalidField:
+        return audit_log(request)
+    headers = {"Content-Disposition": f'attachment; filename="audit-{timezone.now():%Y-%m-%d}.csv"'}
+    return StreamingHttpResponse(
+        (line.encode() for line in lines), content_type="text/csv; charset=utf-8", headers=headers
+    )
+
+
+def _filters(request: StudioRequest) -> Filters:
+    return Filters(**{name: request.GET.get(name, "").strip() for name in NAMES})
+
+
+def _used(filters: Filters) -> dict[str, str]:
+    return {name: value for name in NAMES if (value := getattr(filters, name))}
+
+
+def _address(filters: Filters, cursor: str | None) -> str:
+    return urlencode({**_used(filters), "cursor": cursor}) if cursor else ""
+
+
+def _row(event: Event) -> dict[str, Any]:
+    row = event.row
+    return {
+        "row": row,
+        "what": action_words(row.action),
+        "result": result_words(row.result),
+        "person": event.person,
+        "key": event.key,
+        "target": event.target_name or row.target,
+        "detail": [(name, _plain(value)) for name, value in row.detail.items()],
+    }
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}: {_plain(inner)}" for name, inner in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)

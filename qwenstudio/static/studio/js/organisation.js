@@ -1,0 +1,39 @@
+// The page of the organisation: the size of a logo before it is sent, the progress of an export.
+
+import { say } from "./words.js";
+
+const POLL_MS = 2000;
+
+for (const field of document.querySelectorAll("[data-max-bytes]")) {
+  const input = field.querySelector("input[type=file]");
+  input.addEventListener("change", () => {
+    const tooLarge = input.files[0]?.size > Number(field.dataset.maxBytes);
+    input.setCustomValidity(tooLarge ? field.dataset.tooLarge : "");
+    if (tooLarge) input.reportValidity();
+  });
+  // The form has `novalidate`, for the server's words beside each field; this one the server never gets to see.
+  input.form.addEventListener("submit", (event) => {
+    if (input.checkValidity()) return;
+    event.preventDefault();
+    input.reportValidity();
+  });
+}
+
+async function follow(line) {
+  const answer = await fetch(`/api/v1/exports/${line.dataset.export}`, { headers: { Accept: "application/json" } });
+  if (!answer.ok) return;
+  const found = await answer.json();
+  if (found.status !== "waiting" && found.status !== "running") {
+    location.reload();
+    return;
+  }
+  const bar = line.querySelector("progress");
+  bar.max = Math.max(1, found.total);
+  bar.value = found.done;
+  if (found.status === "running") {
+    line.querySelector("[data-export-text]").textContent = say("exported", { done: found.done, total: found.total });
+  }
+  setTimeout(() => follow(line), POLL_MS);
+}
+
+for (const line of document.querySelectorAll("[data-export]")) setTimeout(() => follow(line), POLL_MS);
