@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.chaos.rig import Rig
 from tests.e2e.conftest import ENGINE, Visitor
@@ -40,6 +40,20 @@ def take_secret(page: Page) -> str:
     page.click("[data-once-stored]")
     page.wait_for_selector("dialog[data-once]", state="detached")
     return secret
+
+
+def refuse_first(route: Route, refusals: list[int]) -> None:
+    """Answer as a busy studio does, until nothing is left to refuse with."""
+    if refusals:
+        route.fulfill(status=refusals.pop(0), headers={"Retry-After": "0"}, body="{}")
+    else:
+        route.continue_()
+
+
+def press(page: Page, what: str) -> None:
+    """Press a button whose question a script asks: not before there are scripts."""
+    page.wait_for_selector("html:not(.no-js)")
+    page.click(what)
 
 
 def confirm(page: Page) -> None:
@@ -80,8 +94,12 @@ def test_a_keys_life(rig: Rig, visitor: Visitor, context: BrowserContext, alice_
     assert page.url == f"{visitor.url}/keys/" and first not in page.content()
     assert all(sample.count(first) == 1 for sample in samples.values())
     assert draw_with_python(samples["python"], visitor).startswith(f"{visitor.url}/files/")
+    refusals = [429, 503]
+    page.route("**/api/v1/images", lambda route: refuse_first(route, refusals))
     drawn = page.evaluate(f"(async () => {{ {samples['javascript']}; return picture.status }})()")
-    assert drawn == "succeeded"
+    assert drawn == "succeeded" and refusals == []
+    refused, visitor.complaints[:] = list(visitor.complaints), []
+    assert all("429" in complaint or "503" in complaint for complaint in refused)
     assert rig.ask("SELECT count(*) FROM generation_generation WHERE status = 'succeeded'") == [(2,)]
 
     # 3. Rotated: for a while both secrets work; a second rotation would overlap
@@ -91,14 +109,14 @@ def test_a_keys_life(rig: Rig, visitor: Visitor, context: BrowserContext, alice_
     expect(row).to_contain_text("gpu_ms_per_day ≤ 1500")
     row.locator("a.key-name").click()
     page.select_option("[name=overlap_s]", "3600")
-    page.click(".rotate button")
+    press(page, ".rotate button")
     confirm(page)
     second = take_secret(page)
     assert second != first
     assert [status(visitor, secret) for secret in (first, second)] == [200, 200]
     page.locator(".list li", has_text="build server").locator("a.button").click()
     expect(page.locator(".rotate")).to_have_count(0)
-    page.click("text=End the old secret now")
+    press(page, "text=End the old secret now")
     confirm(page)
     expect(page.locator(".notice-success")).to_be_visible()
     assert [status(visitor, secret) for secret in (first, second)] == [401, 200]
@@ -117,10 +135,10 @@ def test_a_keys_life(rig: Rig, visitor: Visitor, context: BrowserContext, alice_
     assert status(visitor, second) == 200
 
     # 5. Revoked, after a question
-    page.click("form .button-danger")
+    press(page, "form .button-danger")
     page.click("#confirm [value=no]")
     assert status(visitor, second) == 200
-    page.click("form .button-danger")
+    press(page, "form .button-danger")
     confirm(page)
     expect(page.locator(".notice-success")).to_contain_text("build server")
     assert status(visitor, second) == 401

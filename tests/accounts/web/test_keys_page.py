@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
+import threading
 from datetime import timedelta
+from html import unescape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -86,6 +93,37 @@ def test_key_with_limits(alice: Person) -> None:
     assert (key.limits, key.networks) == ({"images_per_day": 20}, ["192.0.2.0/24", "2001:db8::/32"])
     assert key.expires_at.isoformat().startswith("2999-12-31T23:59:59")
     assert "images_per_day ≤ 20" in answer.content.decode()
+
+
+def test_python_sample_bears_refusals_that_pass(alice: Person) -> None:
+    page = alice.client.post("/keys/", {"name": "ci", "scopes": ["images:write"]}).content.decode()
+    found = re.search(r'<pre class="code" id="sample-python"[^>]*>(.*?)</pre>', page, re.DOTALL)
+    assert found is not None
+    answers = [(429, {}), (503, {}), (200, {"images": [{"url": "http://studio/files/1"}]})]
+    keys = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            keys.append((self.headers["Authorization"], self.headers["Idempotency-Key"]))
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, body = answers.pop(0)
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        sample = unescape(found[1]).replace(settings.STUDIO_URL, f"http://127.0.0.1:{server.server_port}")
+        done = subprocess.run([sys.executable, "-c", sample], capture_output=True, text=True, timeout=60)
+        server.shutdown()
+    assert (done.returncode, done.stdout) == (0, "http://studio/files/1\n"), done.stderr
+    assert len(keys) == 3 and len(set(keys)) == 1, "the same request each time"
 
 
 @pytest.mark.parametrize(
