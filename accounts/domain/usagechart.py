@@ -48,7 +48,7 @@ class UsageReport:
     rows: list[GroupRow] = field(default_factory=list)
     groups: int = 0  # how many there are beyond the rows too
     total: Sums = field(default_factory=Sums)
-    models: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)  # of the tenant, whenever it used them
 
     def day(self, day: date) -> Sums:
         """A day's sums over all groups."""
@@ -56,46 +56,59 @@ class UsageReport:
         return Sums(*(sum(part.of(name) for part in parts) for name in Sums.__slots__))
 
 
-_KEYS = {
-    "": "''",
-    "member": f"coalesce({COLUMNS['member']}, '{NOBODY}')",
-    "key": f"coalesce({COLUMNS['key']}, '{NOBODY}')",
-    "model": COLUMNS["model"],
+# The ledger's column of a group, and as text that is never null.
+_GROUPS = {
+    "": ("NULL::text", "''"),
+    "member": (COLUMNS["member"], f"coalesce(c.grp, '{NOBODY}')::text"),
+    "key": (COLUMNS["key"], f"coalesce(c.grp, '{NOBODY}')::text"),
+    "model": (COLUMNS["model"], "c.grp"),
 }
-# In the order of the union below.
-_SUMS = ", ".join(
-    f"coalesce(sum(c.amount) FILTER (WHERE c.metric = '{name}'), 0)::bigint AS {name}"
-    for name in ("images", "gpu_ms", "tokens")
+_NAMES = ("images", "gpu_ms", "tokens")
+_PICKED = ", ".join(
+    f"coalesce(sum(e.amount) FILTER (WHERE e.metric = '{name}'), 0)::bigint AS {name}" for name in _NAMES
 )
+_SUMS = ", ".join(f"coalesce(sum(c.{name}), 0)::bigint AS {name}" for name in _NAMES)
 # One walk through the period's entries; the rest is sums of sums. `place` 0 in a day: all that have no colour.
 _REPORT_SQL = """
-WITH cells AS MATERIALIZED (
-  SELECT e.charged_on AS day, {group} AS grp, e.label, e.metric, sum(e.amount)::bigint AS amount
-    FROM accounts_ledgerentry e WHERE {where}
-   GROUP BY 1, 2, 3, 4
+WITH raw AS MATERIALIZED (
+  SELECT e.charged_on AS day, {column} AS grp, {picked} FROM accounts_ledgerentry e WHERE {where} GROUP BY 1, 2
 ),
+cells AS (SELECT c.day, {group} AS grp, c.images, c.gpu_ms, c.tokens FROM raw c),
 totals AS MATERIALIZED (
   SELECT t.*, row_number() OVER (ORDER BY {metric} DESC, grp) AS place FROM (
     SELECT c.grp, {sums} FROM cells c GROUP BY c.grp) t
 )
-SELECT 'group' AS kind, NULL::date AS day, t.grp::text AS name, t.place::int, t.images, t.gpu_ms, t.tokens
+SELECT 'group' AS kind, NULL::date AS day, t.grp AS name, t.place::int, t.images, t.gpu_ms, t.tokens
   FROM totals t WHERE t.place <= %(rows)s
 UNION ALL
 SELECT 'day', c.day, '', CASE WHEN t.place <= %(series)s THEN t.place ELSE 0 END::int, {sums}
   FROM cells c JOIN totals t ON t.grp = c.grp GROUP BY 2, 4
 UNION ALL
 SELECT 'all', NULL, '', (SELECT count(*) FROM totals)::int, {sums} FROM cells c
-UNION ALL
-SELECT 'model', NULL, c.label, 0, 0, 0, 0 FROM cells c WHERE c.label <> '' GROUP BY c.label
+"""
+# From one name to the next by the index accounts_ledger_models, without reading what lies between.
+_MODELS_SQL = """
+WITH RECURSIVE found AS (
+  SELECT min(label) AS label FROM accounts_ledgerentry
+   WHERE tenant_id = %(tenant)s AND kind = 'reserve' AND metric <> 'gpu_ms'
+  UNION ALL
+  SELECT (SELECT min(e.label) FROM accounts_ledgerentry e
+           WHERE e.tenant_id = %(tenant)s AND e.kind = 'reserve' AND e.metric <> 'gpu_ms' AND e.label > f.label)
+    FROM found f WHERE f.label IS NOT NULL
+)
+SELECT label FROM found WHERE label <> ''
 """
 
 
 def report_usage(wanted: UsageFilter, *, by: str, metric: str) -> UsageReport:
     """Usage by day, and by member, key or model where `by` names one of them; ordered by a metric.
 
-    Two statements, however long the ledger.
+    Two or three statements, however long the ledger.
     """
-    sql = _REPORT_SQL.format(group=_KEYS[by], where=WHERE, metric=Metric(metric).value, sums=_SUMS)
+    column, group = _GROUPS[by]
+    sql = _REPORT_SQL.format(
+        column=column, group=group, picked=_PICKED, where=WHERE, metric=Metric(metric).value, sums=_SUMS
+    )
     rows = fetch_all(sql, rows=ROWS, series=SERIES, **wanted.parameters())
     report = UsageReport(days=wanted.days)
     names = _names(by, [row["name"] for row in rows if row["kind"] == "group"])
@@ -108,10 +121,8 @@ def report_usage(wanted: UsageFilter, *, by: str, metric: str) -> UsageReport:
                 report.by_day.setdefault(row["day"], {})[row["place"]] = sums
             case "all":
                 report.groups, report.total = row["place"], sums
-            case "model":
-                report.models.append(row["name"])
     report.rows.sort(key=lambda found: found.place)
-    report.models.sort()
+    report.models = [row["label"] for row in fetch_all(_MODELS_SQL, tenant=wanted.tenant)]
     return report
 
 

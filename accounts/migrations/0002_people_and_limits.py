@@ -281,6 +281,14 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
+            model_name="ledgerentry",
+            index=models.Index(
+                condition=models.Q(("kind", "reserve"), models.Q(("metric", "gpu_ms"), _negated=True)),
+                fields=["tenant", "label"],
+                name="accounts_ledger_models",
+            ),
+        ),
+        migrations.AddIndex(
             model_name="counter",
             index=models.Index(
                 condition=models.Q(("period", "day"), ("scope", "tenant")),

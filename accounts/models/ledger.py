@@ -45,6 +45,12 @@ class LedgerEntry(TenantModel):
                 name="accounts_ledger_cancels",
                 condition=Q(kind="refund", metric="images", reason="canceled"),
             ),
+            # which models a tenant has used: one of a piece of work's entries is enough
+            models.Index(
+                fields=["tenant", "label"],
+                name="accounts_ledger_models",
+                condition=Q(kind="reserve") & ~Q(metric="gpu_ms"),
+            ),
         ]
 
 

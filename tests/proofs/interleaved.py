@@ -149,7 +149,7 @@ def _make_party(number: int, media: Path) -> Party:
     from tests.generation.domain.desk import submit
 
     marker = f"mk{random.Random(number).getrandbits(48):012x}"
-    plan = make_plan(requests_per_minute=100_000, queue_length=100_000)
+    plan = make_plan(requests_per_minute=100_000, tenant_requests_per_minute=100_000, queue_length=100_000)
     tenant, owner = make_tenant(f"{marker} & Co", owner=make_user(marker), plan=plan)
     person = make_person(tenant, owner)
     with in_tenant(tenant.pk):

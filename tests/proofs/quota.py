@@ -68,6 +68,7 @@ def make_round(kind: str) -> Round:
     plan = make_plan(
         images_per_day=None if kind == "same idempotency key" else PLAN,
         requests_per_minute=100_000,
+        tenant_requests_per_minute=100_000,
         queue_length=100_000,
     )
     tenant, owner = make_tenant("At once", plan=plan)

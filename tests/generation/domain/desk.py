@@ -45,7 +45,9 @@ def draw(row: ClaimedRow) -> list[StoredImage]:
 
 
 def check_books(look: Look) -> None:
-    """What must hold at any time: clocks count what the rows say, counters and ledger what was delivered."""
+    """What must hold at any time: clocks count what the rows say, counters, ledger and storage what was
+    delivered.
+    """
     clocks = look(
         """SELECT c.tenant, c.queued, c.queued_ms, c.running, c.running_ms,
                   count(g.id) FILTER (WHERE g.status = 'queued'),
@@ -91,3 +93,9 @@ def check_books(look: Look) -> None:
             WHERE (c.used, c.reserved) <> (s.used, s.reserved)"""
     )
     assert not counters, counters
+    stored = look(
+        """SELECT t.id, t.stored_bytes, coalesce(sum(i.bytes + i.thumbnail_bytes), 0) FROM accounts_tenant t
+             LEFT JOIN generation_image i ON i.tenant_id = t.id GROUP BY t.id
+           HAVING t.stored_bytes <> coalesce(sum(i.bytes + i.thumbnail_bytes), 0)"""
+    )
+    assert not stored, stored

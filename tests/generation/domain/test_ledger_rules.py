@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from accounts.domain import notices
 from accounts.domain.callers import Caller, caller_of_member
 from accounts.domain.cancels import CANCELED
 from accounts.errors import QuotaExceeded
@@ -18,6 +19,7 @@ from generation.domain.remove import remove_generation
 from generation.domain.sweep import sweep
 from tests.factories import Person, make_plan
 from tests.generation.domain.desk import Look, check_books, claim, draw, submit
+from tests.mails import waiting_mails
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -132,6 +134,15 @@ def test_cancels_of_another_day_or_tenant_do_not_count(alice: Person, mallory: P
             submit(caller)
     look("UPDATE accounts_ledgerentry SET charged_on = charged_on - 1 RETURNING 1")
     submit(caller)
+
+
+def test_the_sweep_tells_of_a_limit_once(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "_looked_at", None)
+    caller = planned(alice, images_per_day=2)
+    submit(caller, n=2)
+    assert [sweep().limits_told, sweep().limits_told] == [1, 0]
+    [mail] = waiting_mails("limit_used")
+    assert mail["to"] == alice.user.email and "2 of 2" in mail["body"]
 
 
 def test_own_concurrency_and_weight_hold_in_claim(alice: Person, look: Look) -> None:

@@ -87,10 +87,14 @@ export class Composer {
 
   showLeft(limits) {
     const line = this.form.querySelector("#left");
-    const by = Object.fromEntries(limits.map((limit) => [limit.limit, limit]));
-    const day = by.images_per_day?.left;
-    const month = by.images_per_month?.left;
-    const gpu = by.gpu_ms_per_day?.left;
+    // The tenant's limit or one's own budget: the smaller of what they leave.
+    const least = (name) => {
+      const found = limits.filter(({ limit, left }) => left != null && [name, `member_${name}`].includes(limit));
+      return found.length ? Math.min(...found.map(({ left }) => left)) : null;
+    };
+    const day = least("images_per_day");
+    const month = least("images_per_month");
+    const gpu = least("gpu_ms_per_day");
     if (day != null && (month == null || day <= month)) line.textContent = say("leftToday", { n: number(day) });
     else if (month != null) line.textContent = say("leftMonth", { n: number(month) });
     else if (gpu != null) line.textContent = say("gpuLeft", { time: duration(gpu) });
