@@ -162,10 +162,10 @@ class UserAdmin(AuditedMixin, UserAdminBase):
             return super().user_change_password(request, id, form_url)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Nobody is deleted who is some tenant's last owner."""
+        """Nobody is deleted who is some tenant's last owner. What goes with a person needs no permission of its own."""
         to_delete, counts, missing, protected = super().get_deleted_objects(objs, request)
         last = [f"{row.tenant.name}: {person.email}" for person in objs for row in only_owner_of(person)]
-        return to_delete, counts, missing, [*protected, *last]
+        return to_delete, counts, missing & {User._meta.verbose_name}, [*protected, *last]
 
     # Django asks these for the page, the password's page and each row of "delete the chosen".
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _now
 from accounts.admin import TenantAdmin
 from accounts.models import Tenant
 from accounts.staff.audited import AuditedMixin
+from accounts.staff.inlines import NamedFormSet
 from generation.engine.catalog import ModelSpec
 from generation.engine.errors import CatalogError
 from generation.models import Failure, Generation, Model, ModelGrant, Pool, Worker
@@ -54,6 +55,7 @@ class GrantInline(GrantInlineBase):
     """Which tenants may use a model that is not for all."""
 
     model = ModelGrant
+    formset = NamedFormSet
     extra = 0
     autocomplete_fields = ("tenant",)
     fields = ("tenant",)
@@ -63,6 +65,7 @@ class TenantGrantInline(TenantGrantInlineBase):
     """Which models that are not for all a tenant may use."""
 
     model = ModelGrant
+    formset = NamedFormSet
     extra = 0
     fields = ("model",)
 

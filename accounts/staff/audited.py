@@ -104,8 +104,16 @@ def _changes_of(form: Any) -> dict[str, Any]:
         if name in UNTOLD:
             changes["password" if "password" in name else name] = "changed"
         else:
-            changes[name] = [tell(form.initial.get(name)), tell(form.cleaned_data.get(name))]
+            changes[name] = _difference(form.initial.get(name), form.cleaned_data.get(name))
     return changes
+
+
+def _difference(before: Any, after: Any) -> list[Any]:
+    """Both values; of two JSON objects the keys only in which they differ."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        return [tell({name: value[name] for name in names if name in value}) for value in (before, after)]
+    return [tell(before), tell(after)]
 
 
 def _rows_of(formset: Any) -> Iterable[tuple[str, list[Any]]]:

@@ -65,7 +65,7 @@ class HistoryAdmin(FindingMixin, ReadOnlyAdmin):
             return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
         name = str(self.opts.model_name)
         record(f"{name}.exported", detail={"filters": request.GET.urlencode()[:500]})
-        response = StreamingHttpResponse(self._pieces(rows), content_type="text/csv")
+        response = StreamingHttpResponse(self._pieces(rows), content_type="text/csv; charset=utf-8")
         response.headers["Content-Disposition"] = f'attachment; filename="{name}-{timezone.now():%Y-%m-%d}.csv"'
         response.headers["Cache-Control"] = "no-store"
         return response

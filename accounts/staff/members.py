@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
-from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -14,13 +13,13 @@ from accounts.domain.staff import give_role, let_in, take_out
 from accounts.enums import Role
 from accounts.models import Membership, Tenant, User
 from accounts.staff.deeds import say_time
+from accounts.staff.inlines import NamedFormSet
 
 if TYPE_CHECKING:
-    FormSetBase = BaseInlineFormSet[Membership, Tenant, forms.ModelForm[Membership]]
     InlineBase = admin.TabularInline[Membership, Tenant]
     FormBase = forms.ModelForm[Membership]
 else:
-    FormSetBase, InlineBase, FormBase = BaseInlineFormSet, admin.TabularInline, forms.ModelForm
+    InlineBase, FormBase = admin.TabularInline, forms.ModelForm
 
 MANAGE = "accounts.manage_members"
 
@@ -38,7 +37,7 @@ class MemberForm(FormBase):
             self.fields["user"].disabled = True
 
 
-class MemberFormSet(FormSetBase):
+class MemberFormSet(NamedFormSet):
     """Saves through the domain: the last owner stays, and each change is an event of the tenant."""
 
     records_itself = True

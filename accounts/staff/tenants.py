@@ -23,6 +23,7 @@ from accounts.domain.staff import caller_of_staff
 from accounts.domain.tenants import restore_tenant, suspend_tenant
 from accounts.models import ApiKey, AuditEvent, Invitation, Tenant
 from accounts.staff.deeds import ReasonForm, go_back, reason_of, say_time, try_to
+from accounts.staff.inlines import NamedFormSet, ReadInlineMixin
 from accounts.tenancy import in_tenant
 
 if TYPE_CHECKING:
@@ -41,26 +42,11 @@ SELECT period, metric, used, reserved FROM accounts_counter
 """
 
 
-class ReadInlineMixin:
-    """A table below a row, to look at."""
-
-    extra = 0
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 class KeyInline(ReadInlineMixin, KeyInlineBase):
     """A tenant's keys: secrets are stored as hashes only, and making one is the members' own business."""
 
     model = ApiKey
+    formset = NamedFormSet
     fields = ("user", "scopes", "made", "last_used_at", "expires_at", "revoked_at", "revoke")
     readonly_fields = fields
 
@@ -92,6 +78,7 @@ class InvitationInline(ReadInlineMixin, InvitationInlineBase):
     """Whom a tenant has asked to join."""
 
     model = Invitation
+    formset = NamedFormSet
     fields = ("email", "role", "made", "expires_at", "accepted_at", "revoked_at")
     readonly_fields = fields
     ordering = ("-created_at",)

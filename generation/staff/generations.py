@@ -17,8 +17,8 @@ from accounts.domain.codes import say_error
 from accounts.errors import NotAllowed, StudioError
 from accounts.staff.filters import DayFilter, LaneFilter, PersonFilter, TenantFilter, WordFilter
 from accounts.staff.history import name_people
+from accounts.staff.inlines import NamedFormSet, ReadInlineMixin
 from accounts.staff.lists import FindingMixin, ReadOnlyAdmin
-from accounts.staff.tenants import ReadInlineMixin
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.retry import retry_generation
@@ -37,6 +37,7 @@ class FailureInline(ReadInlineMixin, InlineBase):
     """What workers logged about it."""
 
     model = Failure
+    formset = NamedFormSet
     fields = ("created_at", "code", "worker_name", "log")
     readonly_fields = fields
     ordering = ("-created_at",)

@@ -20,8 +20,9 @@ from tests.factories import Person, make_tenant, make_user
 
 SQL = psycopg.Connection[tuple[object, ...]]
 LISTS = (
-    "accounts/user", "accounts/tenant", "accounts/plan", "accounts/ledgerentry", "accounts/auditevent",
-    "generation/model", "generation/generation", "generation/worker", "generation/pool",
+    "accounts/user", "accounts/tenant", "accounts/plan", "accounts/apikey", "accounts/ledgerentry",
+    "accounts/auditevent", "accounts/errand", "generation/model", "generation/generation", "generation/failure",
+    "generation/worker", "generation/pool",
 )  # fmt: skip
 
 
@@ -68,7 +69,8 @@ def test_tenant_page_has_members_and_keys(staff: Client, alice: Person, mallory:
 
 def test_suspending_stops_a_tenant_at_once(staff: Client, alice: Person, mallory: Person) -> None:
     def act(action: str) -> None:
-        staff.post("/admin/accounts/tenant/", {"action": action, "_selected_action": [str(alice.tenant.pk)]})
+        form = {"action": action, "_selected_action": [str(alice.tenant.pk)], "reason": "unpaid"}
+        assert staff.post("/admin/accounts/tenant/", form).status_code == 302
 
     act("suspend")
     assert alice.api.get("/api/v1/me").status_code == 403
@@ -110,8 +112,9 @@ def test_pools_pause_and_resume(staff: Client, alice: Person, admin_sql: SQL) ->
     admin_sql.execute("INSERT INTO generation_pool (lane, name, paused_reason, vtime) VALUES ('blue', 'demo', '', 0)")
     pool = admin_sql.execute("SELECT id FROM generation_pool").fetchone()
     assert pool is not None
-    staff.post("/admin/generation/pool/", {"action": "pause", "_selected_action": [str(pool[0])]})
-    assert b"paused drawing" in alice.client.get("/studio/").content
+    form = {"action": "pause", "_selected_action": [str(pool[0])], "reason": "new disks"}
+    staff.post("/admin/generation/pool/", form)
+    assert b"paused drawing: new disks" in alice.client.get("/studio/").content
     staff.post("/admin/generation/pool/", {"action": "resume", "_selected_action": [str(pool[0])]})
     assert b"paused drawing" not in alice.client.get("/studio/").content
 

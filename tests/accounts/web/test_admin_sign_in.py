@@ -28,7 +28,7 @@ def test_staff_sign_in_by_our_form_and_come_back(boss: User, admin_sql: SQL) -> 
     assert (answer.status_code, answer.redirect_chain) == (200, [("/admin/accounts/user/", 302)])
     events = "SELECT result, target FROM accounts_auditevent WHERE action = 'sign_in'"
     assert admin_sql.execute(events).fetchall() == [("ok", f"user:{boss.pk}")]
-    assert client.get("/admin/login/")["Location"] == "/admin/"
+    assert client.get("/admin/login/")["Location"] == "/admin/now/"
 
 
 def test_the_admins_own_form_lets_nobody_in(boss: User) -> None:
@@ -43,9 +43,9 @@ def test_the_admins_own_form_lets_nobody_in(boss: User) -> None:
 @pytest.mark.parametrize("path", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"])
 def test_next_stays_here(boss: User, path: str) -> None:
     client = Client()
-    assert client.get("/admin/login/", {"next": path})["Location"] == "/sign-in/?next=/admin/"
+    assert client.get("/admin/login/", {"next": path})["Location"] == "/sign-in/?next=/admin/now/"
     client.force_login(boss)
-    assert client.get("/admin/login/", {"next": path})["Location"] == "/admin/"
+    assert client.get("/admin/login/", {"next": path})["Location"] == "/admin/now/"
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/accounts/tenant/", "/sign-in/?next=/admin/", "/admin/login/"])

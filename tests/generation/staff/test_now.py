@@ -208,7 +208,7 @@ def test_pause_with_a_reason_and_resume(staff: Client, alice: Person, admin_sql:
     assert "Say why" in answer.content.decode()
     staff.post("/admin/now/pools/blue/demo/pause/", {"reason-blue-demo": "new disks"})
     assert "paused by staff@example.org: new disks" in part(staff, "pools")
-    for language, words in (("en", "Staff have paused drawing: new disks"), ("zh-CN", "管理员已暂停绘制：new disks")):
+    for language, words in (("en", "Staff have paused drawing: new disks"), ("zh-CN", "工作人员已暂停绘制：new disks")):
         assert words in alice.client.get("/studio/state/", headers={"Accept-Language": language}).json()["notices"]
     staff.post("/admin/now/pools/blue/demo/resume/")
     assert "new disks" not in part(staff, "pools")
