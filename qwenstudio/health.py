@@ -19,6 +19,7 @@ import redis
 from django.conf import settings
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
 
 from qwenstudio.connections import connection_parameters
 
@@ -51,11 +52,13 @@ def identity() -> dict[str, str]:
     return {"lane": settings.STUDIO_LANE, "release": settings.RELEASE}
 
 
+@require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
     """The process runs and answers."""
     return JsonResponse({"status": "ok", **identity()})
 
 
+@require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
     """The process can do its work: 200, or 503 with what is missing."""
     found = check_readiness()

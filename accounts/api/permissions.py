@@ -32,8 +32,6 @@ class HasScope(BasePermission):
         scope = getattr(view, "required_scopes", {}).get(method)
         if scope is None:
             raise NotAllowed("this route is closed to api callers")
-        if scope != ANYBODY_KNOWN and not caller.may(scope):
-            raise NotAllowed(
-                f"this needs the scope {scope}, which your {'key' if caller.key else 'role'} does not have"
-            )
+        if scope != ANYBODY_KNOWN:
+            caller.require_scope(scope)
         return True

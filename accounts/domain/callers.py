@@ -56,6 +56,12 @@ class Caller:
         """Whether the caller holds a scope."""
         return scope in self.scopes
 
+    def require_scope(self, scope: str) -> None:
+        """Raise `NotAllowed` unless the caller holds a scope."""
+        if not self.may(scope):
+            whose = "key" if self.key else "role"
+            raise NotAllowed(f"this needs the scope {scope}, which your {whose} does not have")
+
     def has(self, right: Right) -> bool:
         """Whether the caller's role holds a right, and a key its scope too."""
         return right.is_held_by(self.role) and right.scope.value in self.scopes

@@ -301,7 +301,10 @@ def _read_webhook(value: object) -> UUID:
     try:
         if not isinstance(value, (str, UUID)):
             raise ValueError
-        return UUID(str(value))
+        found = UUID(str(value))
+        if str(found) != str(value).lower():  # Python also reads `{…}` and `urn:uuid:…`
+            raise ValueError
+        return found
     except ValueError:
         raise _Wrong("must be the id (a UUID) of a registered endpoint") from None
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
-from uuid import UUID
 
-from django.http import HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -17,6 +16,7 @@ from accounts.domain.callers import Caller
 from accounts.domain.left import usage_left
 from accounts.enums import Scope
 from accounts.errors import NotSignedIn
+from accounts.ids import read_id
 from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
 from generation.domain.catalog import find_model, spec_of, visible_models
@@ -109,10 +109,13 @@ def _choice(model: Model, caller: Caller) -> dict[str, Any]:
 
 
 def _draft(request: StudioRequest) -> dict[str, Any] | None:
-    try:
-        found = get_generation(UUID(request.GET.get("again", "")))
-    except (ValueError, GenerationNotFound):
+    again = request.GET.get("again")
+    if not again:
         return None
+    try:
+        found = get_generation(read_id(again))
+    except GenerationNotFound:
+        raise Http404 from None  # another tenant's too: as the page of a picture answers it
     draft = {name: found[name] for name in DRAFT_FIELDS}
     image = request.GET.get("image", "")
     if not (image.isascii() and image.isdigit() and len(image) <= 2 and int(image) < found["n"]):

@@ -95,8 +95,7 @@ async def enter(house: House, request: Request) -> tuple[Credential, Caller]:
         caller = await house.callers.find(credential)
     except InvalidKey:
         raise await refusal_of_wrong_key(request.address) from None
-    if not caller.may(KeyScope.IMAGES_READ):
-        raise NotAllowed(f"this needs the scope {KeyScope.IMAGES_READ.value}")
+    caller.require_scope(KeyScope.IMAGES_READ.value)
     return credential, caller
 
 

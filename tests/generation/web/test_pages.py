@@ -94,8 +94,9 @@ def test_again_fills_the_form_with_ones_own_tenants_work(alice: Person, mallory:
     assert draft(alice, f"again={generation}&image=0")["seed"] == 2**62
     assert "seed" not in draft(alice, f"again={generation}&image=1")  # it has but one
     assert "seed" not in draft(alice, f"again={generation}&image=x")
-    assert draft(mallory, f"again={generation}") is None
-    assert draft(alice, "again=nonsense") is None
+    assert draft(alice, "again=") is None
+    for person, query in ((mallory, f"again={generation}"), (alice, "again=nonsense")):
+        assert person.client.get(f"/studio/?{query}").status_code == 404
 
 
 def test_gallery_shows_searches_and_goes_on(alice: Person, bob: Person, mallory: Person, media: Path) -> None:

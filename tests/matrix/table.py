@@ -1,0 +1,180 @@
+"""What the matrix must know of each operation: whose it is, what a good call looks like, and which inputs are ids.
+
+A route, a method or an input without its entry here fails `test_complete.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from accounts.domain.roles import Right
+
+BODY = {"model": "demo", "prompt": "a white house", "width": 64, "height": 64}
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place for an id: `kind` is one of `KINDS`.
+
+    `answer` is what an id gets that is not one's own, `malformed` what a text gets that is no id. An id that nobody can
+    have yet has no control (`exists=False`).
+    """
+
+    kind: str
+    answer: int = 404
+    malformed: int = 404
+    exists: bool = True
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation. `right` is what a caller needs (None: to be known), `ok` what a good call is answered.
+
+    `spots` are its ids by (place, name), `plain` the inputs that are none, each with the reason, beside `PLAIN`.
+    """
+
+    right: Right | None
+    ok: int = 200
+    body: Mapping[str, Any] | None = None
+    spots: Mapping[tuple[str, str], Spot] = field(default_factory=dict)
+    plain: Mapping[str, str] = field(default_factory=dict)
+    by_key: bool = True  # the API; pages are for people
+    anonymous: tuple[int, ...] = (401,)
+    denied: tuple[int, ...] = (403,)
+    suspended: tuple[int, ...] = ()  # answers beside 403 while the tenant is suspended
+
+
+def path(name: str, kind: str) -> dict[tuple[str, str], Spot]:
+    """An id in the path."""
+    return {("path", name): Spot(kind)}
+
+
+def page(right: Right | None, ok: int = 200, **more: Any) -> Op:
+    """A page: who is not signed in is led to the sign-in page."""
+    return Op(right, ok, by_key=False, **({"anonymous": (302,)} | more))
+
+
+SEE, MAKE, KEYS = Right.SEE_IMAGES, Right.MAKE_IMAGES, Right.MAKE_KEYS
+WEBHOOK = {("body", "webhook"): Spot("webhook", malformed=400, exists=False)}
+HIDDEN: dict[str, Any] = {"anonymous": (404,), "denied": (404,), "suspended": (404,)}
+KEY_BODY = {"name": "a key", "scopes": ["keys:write"]}
+
+OPERATIONS: dict[str, Op] = {
+    # ---- pictures
+    "GET /api/v1/images": Op(SEE),
+    "POST /api/v1/images": Op(MAKE, 202, BODY, WEBHOOK),
+    "GET /api/v1/images/{generation}": Op(SEE, spots=path("generation", "ended")),
+    "PATCH /api/v1/images/{generation}": Op(MAKE, 200, {"starred": True}, path("generation", "ended")),
+    "DELETE /api/v1/images/{generation}": Op(MAKE, 204, spots=path("generation", "ended")),
+    "POST /api/v1/images/{generation}/cancel": Op(MAKE, spots=path("generation", "waiting")),
+    "POST /api/v1/images/{generation}/retry": Op(MAKE, 202, spots=path("generation", "ended")),
+    "GET /api/v1/images/{generation}/events": Op(SEE, spots=path("generation", "ended")),
+    "GET /api/v1/events": Op(SEE),
+    "POST /api/v1/estimates": Op(SEE, 200, BODY, WEBHOOK),
+    "GET /api/v1/models": Op(SEE),
+    "GET /api/v1/me": Op(None),
+    # ---- keys
+    "GET /api/v1/keys": Op(KEYS),
+    "POST /api/v1/keys": Op(KEYS, 201, KEY_BODY),
+    "GET /api/v1/keys/{key}": Op(KEYS, spots=path("key", "key"), denied=(403, 404)),
+    "PATCH /api/v1/keys/{key}": Op(KEYS, 200, {"limits": {"images_per_day": 5}}, path("key", "key"), denied=(403, 404)),
+    "DELETE /api/v1/keys/{key}": Op(KEYS, 204, spots=path("key", "key"), denied=(403, 404)),
+    "POST /api/v1/keys/{key}/rotate": Op(KEYS, 200, {}, path("key", "key"), denied=(403, 404)),
+    "POST /api/v1/keys/{key}/finish-rotation": Op(KEYS, 200, {}, path("key", "key"), denied=(403, 404)),
+    # ---- files: whoever may not see one gets the answer of one that does not exist
+    "GET /files/{image}": Op(SEE, spots=path("image", "image"), **HIDDEN),
+    "GET /files/{image}/thumbnail": Op(SEE, spots=path("image", "image"), **HIDDEN),
+    "GET /files/{image}/receipt": Op(SEE, spots=path("image", "image"), **HIDDEN),
+    # ---- pages
+    "GET /studio/": page(SEE, spots={("query", "again"): Spot("ended")}),
+    "GET /studio/state/": page(None, anonymous=(401,), suspended=(401,)),
+    "POST /studio/words/": page(SEE, body={"model": "demo", "prompt": "x"}),
+    "GET /gallery/": page(SEE),
+    "GET /gallery/{generation}/": page(SEE, spots=path("generation", "ended")),
+    "POST /gallery/{generation}/delete/": page(MAKE, 302, spots=path("generation", "ended")),
+    "GET /keys/": page(SEE),
+    "POST /keys/": page(KEYS, 201, body={**KEY_BODY, "scopes": ["images:read"]}),
+    "POST /keys/{key}/revoke/": page(KEYS, 302, spots=path("key", "key"), denied=(403, 404)),
+}
+
+# Operations that take no credential, each with what keeps it from telling or changing anything of a tenant's.
+OPEN: dict[str, str] = {
+    "GET /healthz": "this process answers, and that is all it says",
+    "GET /readyz": "whether database and storage answer; holds nothing of a tenant",
+    "GET /api/schema/": "the description of the API, the same for everybody",
+    "GET /api/docs/": "its page",
+    "GET /sign-in/": "the form",
+    "POST /sign-in/": "known and unknown addresses get one answer; throttled by place",
+    "GET /sign-in/link/{token}/": "a page with a button, whatever the token is",
+    "POST /sign-in/link/{token}/": "a secret of 200 random bits; unknown, used and expired get one answer",
+    "POST /sign-out/": "ends the session that asks, if there is one",
+    "POST /language/": "a cookie of the browser that asks, and the language of whoever is signed in",
+    "GET /": "leads to the studio or to the sign-in page",
+    "POST /api/v1/keys/leaked": "whoever holds a key may end it; the answer never says whether there was one",
+    "POST /api/v1/keys/self/revoke": "a key ends itself; a session has no key to end",
+}
+
+# Inputs that are no ids, whichever operation takes them.
+PLAIN: dict[str, str] = {
+    # of a request for pictures
+    "model": "a name on offer; staff's, not a tenant's",
+    "prompt": "text",
+    "negative_prompt": "text",
+    "width": "a number",
+    "height": "a number",
+    "num_inference_steps": "a number",
+    "true_cfg_scale": "a number",
+    "seed": "a number",
+    "n": "a number",
+    "loras": "a list",
+    "loras.name": "a name on offer; staff's, not a tenant's",
+    "loras.scale": "a number",
+    "output_format": "one of three words",
+    "metadata": "text that only comes back",
+    "starred": "a flag",
+    # of lists
+    "q": "words that are searched for in one's own tenant's rows",
+    "status": "one of five words",
+    "created_after": "a time",
+    "cursor": "a place in a list: only compared with one's own tenant's rows",
+    "limit": "a number",
+    "revoked": "a flag",
+    # of keys
+    "name": "text",
+    "scopes": "words of a fixed set, never above the caller's own",
+    "networks": "IP networks",
+    "limits": "numbers by name",
+    "expires_at": "a time",
+    "expires_on": "a day",
+    "overlap_s": "a number",
+    # of pages
+    "download": "a flag",
+    "image": "a number: which image of a generation",
+    "language": "one of two words",
+    "next": "a path of this site, checked to be one",
+    "email": "an address that is compared, with one answer for known and unknown ones",
+    "password": "a secret that is compared",
+    # headers
+    "Idempotency-Key": "the caller's own word: looked up with the caller's tenant and id (`test_headers.py`)",
+    "Prefer": "a number of seconds",
+    "Last-Event-ID": "a place in the stream: only compared (`test_headers.py`)",
+    "If-None-Match": "a hash, compared after the file was found to be the caller's (`test_headers.py`)",
+    "HX-Target": "which part of a page is wanted",
+    "HTTP_AUTHORIZATION": "the credential itself",
+    "HTTP_X_API_KEY": "the credential itself",
+    "HTTP_X_FORWARDED_FOR": "counts only from a trusted proxy",
+    "REMOTE_ADDR": "the server's own word",
+    "CONTENT_LENGTH": "a number",
+    "studio.sendfile": "the server's own word",
+}
+# Limits by name, in the body of a key and in the forms of pages.
+PLAIN |= {
+    f"{prefix}{name}": "a number"
+    for prefix in ("", "limits.")
+    for name in (
+        "gpu_ms_per_day", "gpu_ms_per_month", "images_per_day", "images_per_month", "tokens_per_day", "max_pixels",
+        "max_steps", "requests_per_minute",
+    )
+}  # fmt: skip

@@ -1,0 +1,101 @@
+"""Every operation without credentials, with a bad or too small key, and with each role: as the table of rights has it.
+
+What is refused changes nothing; what is allowed is answered as it should be.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from django.test import Client
+
+from accounts.domain.roles import Right
+from accounts.domain.tenants import suspend_tenant
+from accounts.enums import Role, Scope
+from tests.factories import Person
+from tests.matrix.asking import Stored, difference, send
+from tests.matrix.house import KINDS, House, with_key
+from tests.matrix.table import OPERATIONS, Op
+
+ALL = pytest.mark.parametrize("operation", OPERATIONS)
+API = pytest.mark.parametrize("operation", [name for name, op in OPERATIONS.items() if op.by_key])
+
+
+def own_ids(house: House, person: Person, op: Op) -> dict[tuple[str, str], UUID]:
+    """Ids with which a good call goes through."""
+    return {place: KINDS[spot.kind].make(house, person) for place, spot in op.spots.items() if spot.exists}
+
+
+def refuse(
+    house: House, stored: Stored, client: Client, operation: str, person: Person, statuses: tuple[int, ...]
+) -> None:
+    """The call is refused with one of these, and nothing is changed by it."""
+    op = OPERATIONS[operation]
+    ids = own_ids(house, person, op)
+    before = stored.now()
+    answer = send(client, operation, op, ids)
+    assert answer.status_code in statuses, answer.content[:300]
+    if op.by_key and answer.status_code == 401:
+        assert answer.json()["code"] in ("not_signed_in", "invalid_api_key")
+        assert "WWW-Authenticate" in answer
+    elif op.by_key and answer.status_code == 403:
+        assert answer.json()["code"] == "not_allowed"
+    elif answer.status_code == 302:
+        assert answer["Location"].startswith("/sign-in/")
+    assert difference(before, stored.now()) == []
+
+
+@ALL
+def test_without_good_credentials(house: House, stored: Stored, operation: str) -> None:
+    """None at all, a key that is none, a session that another site uses."""
+    op = OPERATIONS[operation]
+    refuse(house, stored, Client(), operation, house.alice, op.anonymous)
+    if op.by_key:
+        end = "A" if house.alice.secret[-1] != "A" else "B"
+        wrong = house.alice.secret[:-1] + end
+        for headers in ({"Authorization": f"Bearer {wrong}"}, {"Authorization": "Token x"}, {"X-Api-Key": wrong}):
+            refuse(house, stored, Client(headers=headers), operation, house.alice, op.anonymous)
+    if not operation.startswith("GET"):
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(house.alice.user)
+        refuse(house, stored, client, operation, house.alice, (403,))
+
+
+@ALL
+def test_by_role(house: House, stored: Stored, operation: str) -> None:
+    op = OPERATIONS[operation]
+    for role in Role:
+        person = house.person(role)
+        for client in (person.client, person.api) if op.by_key else (person.client,):
+            if op.right is not None and not op.right.is_held_by(role):
+                refuse(house, stored, client, operation, person, op.denied)
+            else:
+                answer = send(client, operation, op, own_ids(house, person, op))
+                assert answer.status_code == op.ok, (role, answer.content[:300])
+
+
+@API
+def test_by_scope(house: House, stored: Stored, operation: str) -> None:
+    """A key with the one scope that is needed, and one with another scope only."""
+    op = OPERATIONS[operation]
+    owner = house.person(Role.OWNER)
+    right = op.right or Right.SEE_IMAGES
+    exact = with_key(house.alice.tenant, owner.user, scopes=(right.scope.value,))
+    answer = send(exact.api, operation, op, own_ids(house, exact, op))
+    assert answer.status_code == op.ok, answer.content[:300]
+    if op.right is not None:
+        other = Scope.SENTIMENT if right.scope is not Scope.SENTIMENT else Scope.CHAT
+        small = with_key(house.alice.tenant, owner.user, scopes=(other.value,))
+        refuse(house, stored, small.api, operation, small, op.denied)
+
+
+@ALL
+def test_of_a_suspended_tenant(house: House, stored: Stored, operation: str) -> None:
+    op = OPERATIONS[operation]
+    ids = own_ids(house, house.alice, op)
+    suspend_tenant(house.alice.tenant, reason="the matrix")
+    before = stored.now()
+    for client in (house.alice.client, house.alice.api) if op.by_key else (house.alice.client,):
+        assert send(client, operation, op, ids).status_code in {403, *op.suspended}
+    assert difference(before, stored.now()) == []
