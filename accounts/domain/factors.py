@@ -5,10 +5,12 @@ allauth holds them (`Authenticator`); their secrets are sealed by `accounts/web/
 
 from __future__ import annotations
 
+import logging
 from hmac import compare_digest
 from typing import Any
 from uuid import UUID
 
+from allauth.mfa import app_settings
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
 from django.db import transaction
@@ -16,8 +18,10 @@ from django.db.models.signals import post_delete, post_save
 
 from accounts.domain.audit import record
 from accounts.domain.mail import queue_mail
-from accounts.domain.sealed import unseal
+from accounts.domain.sealed import Unreadable, unseal
 from accounts.models import User
+
+log = logging.getLogger(__name__)
 
 
 def has_second_factor(user: UUID) -> bool:
@@ -34,11 +38,11 @@ def spend_code(*, user: UUID, code: str) -> Authenticator | None:
     with transaction.atomic():
         factors = Authenticator.objects.select_for_update().filter(user_id=user).order_by("pk")
         for factor in factors:
-            if factor.type == Authenticator.Type.TOTP and _spend_totp(factor, code):
-                return factor
-            if factor.type == Authenticator.Type.RECOVERY_CODES and factor.wrap().validate_code(code):
-                factor.refresh_from_db()
-                return factor
+            try:
+                if _spend(factor, code):
+                    return factor
+            except Unreadable as error:  # as if it were wrong; staff can take the factor away
+                log.error("a second factor cannot be read: %s", error, extra={"user": str(user)})
     return None
 
 
@@ -57,7 +61,19 @@ def drop_factors(user: User) -> bool:
 def recovery_codes_left(user: UUID) -> int | None:
     """How many are unused; `None` without a second factor."""
     factor = Authenticator.objects.filter(user_id=user, type=Authenticator.Type.RECOVERY_CODES).first()
-    return None if factor is None else len(factor.wrap().get_unused_codes())
+    if factor is None:
+        return None
+    # By the mask of used ones: counting needs no key.
+    return int(app_settings.RECOVERY_CODE_COUNT) - int(factor.data["used_mask"]).bit_count()
+
+
+def _spend(factor: Authenticator, code: str) -> bool:
+    if factor.type == Authenticator.Type.TOTP:
+        return _spend_totp(factor, code)
+    if not factor.wrap().validate_code(code):
+        return False
+    factor.refresh_from_db()
+    return True
 
 
 def _spend_totp(factor: Authenticator, code: str) -> bool:

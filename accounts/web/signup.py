@@ -18,7 +18,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from accounts.domain.codes import say_error
-from accounts.domain.invitations import Offer, find_invitation
+from accounts.domain.invitations import LINK_PATH, Offer, find_invitation
 from accounts.domain.signup import sign_up_person
 from accounts.errors import StudioError
 from accounts.models import User
@@ -45,6 +45,8 @@ def sign_up(request: HttpRequest) -> HttpResponseBase:
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_up_invited(request: HttpRequest, token: str) -> HttpResponseBase:
     """For whoever holds an invitation: it fixes the address, and counts as its proof, since it was mailed there."""
+    if getattr(request, "person", None) is not None:
+        return redirect(f"{LINK_PATH}{token}/")  # they have an account: there they accept with it
     if settings.STUDIO_SIGNUP == "closed":
         return closed_page(request)
     try:

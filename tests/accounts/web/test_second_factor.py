@@ -171,6 +171,17 @@ def test_a_recovery_code_works_once_and_says_how_many_are_left(carol: User) -> N
     assert at_code_page(carol).post("/sign-in/code/", {"code": codes[4]}).status_code == 302
 
 
+def test_a_lost_key_of_the_studio_is_no_error_and_no_way_in(carol: User, settings: Any) -> None:
+    client, _ = sign_in(carol)
+    codes = set_up(client)
+    code = code_now(secret_of(carol), step=1)
+    settings.STUDIO_ENCRYPTION_KEYS = ["another one"]
+    other = at_code_page(carol)
+    for typed in (code, codes[0]):
+        assert other.post("/sign-in/code/", {"code": typed}).status_code == 400
+    assert client.get("/account/").status_code == 200
+
+
 def test_one_time_links_ask_for_it_too(carol: User) -> None:
     add_factor(carol)
     path = make_sign_in_link(carol, "/account/sessions/").split("8000", 1)[1]

@@ -212,6 +212,12 @@ def test_who_has_an_account_is_led_to_sign_in(alice: Person) -> None:
     assert not tenants_of(carol.pk)
 
 
+def test_who_is_signed_in_is_led_to_accept(alice: Person, mallory: Person) -> None:
+    token = invite(alice, mallory.user.email)
+    assert mallory.client.get(f"/sign-up/{token}/")["Location"] == f"/join/{token}/"
+    assert mallory.client.get("/sign-up/")["Location"] == "/"
+
+
 def test_an_unknown_token_is_none(db: None) -> None:
     answer = Client().get("/sign-up/nonsense/")
     assert answer.status_code == 410
