@@ -25,6 +25,8 @@ from accounts.web.requests import StudioRequest
 
 PER_PAGE = 50
 NAMES = ("action", "person", "result", "day")
+# What is named by its id alone: the sentence says what it is.
+NAMELESS = ("tenant", "invitation", "export", "user", "key", "generation")
 
 
 @never_cache
@@ -85,18 +87,34 @@ def _address(filters: Filters, cursor: str | None) -> str:
 
 def _row(event: Event) -> dict[str, Any]:
     row = event.row
+    kind, _, identity = row.target.rpartition(":")
     return {
         "row": row,
         "what": action_words(row.action),
         "result": result_words(row.result),
         "person": event.person,
         "key": event.key,
-        "target": event.target_name or row.target,
-        "detail": [(name, _plain(value)) for name, value in row.detail.items()],
+        "target": event.target_name or ("" if kind in NAMELESS else row.target),
+        "id": identity if kind in NAMELESS and kind != "tenant" and not event.target_name else "",
+        "detail": [text for name, value in _pairs(row.detail) if (text := _say(name, value))],
     }
+
+
+def _pairs(detail: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The parts of an event's detail; one that is a change by itself has no names."""
+    return [("", detail)] if detail.keys() == {"from", "to"} else list(detail.items())
+
+
+def _say(name: str, value: Any) -> str:
+    text = _plain(value)
+    return f"{name}: {text}" if name and text else text
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
-        return " ".join(f"{name}: {_plain(inner)}" for name, inner in value.items())
-    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+        if value.keys() == {"from", "to"}:
+            return f"{_plain(value['from']) or '–'} → {_plain(value['to']) or '–'}"
+        return ", ".join(_say(name, inner) for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
