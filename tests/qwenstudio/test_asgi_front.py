@@ -18,6 +18,7 @@ import pytest
 
 from tests.factories import Person
 from tests.needs import find_chromium
+from tests.openapi import operations, read_schema
 from tests.qwenstudio.fronts import ROOT, RunningFront, running_front
 
 MEGABYTE = 1_000_000
@@ -125,5 +126,5 @@ def test_api_page_works_under_its_policy(db: None, front: RunningFront) -> None:
         page.locator(".opblock-post .opblock-summary-control").first.click()
         page.wait_for_selector(".opblock-body", timeout=120_000)
         browser.close()
-    assert listed == 12
+    assert listed == len(operations(read_schema())) > 12
     assert (complaints, foreign) == ([], [])
