@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 ACTIONS: dict[str, str | Promise] = {
+    "account.deleted": _("deleted their account"),
     "audit.exported": _("exported the audit log"),
     "budget.set": _("set a budget"),
+    "confirm": _("confirmed who they are"),
     "denied": _("was refused"),
+    "email.change_asked": _("asked for another e-mail address"),
+    "email.changed": _("changed their e-mail address"),
+    "email.verified": _("verified their e-mail address"),
     "errand.dropped": _("dropped an errand"),
     "errand.retried": _("tried an errand again"),
     "export.asked": _("asked for an export"),
     "export.failed": _("an export could not be made"),
     "export.fetched": _("fetched an export"),
     "export.ready": _("an export is ready"),
+    "factor.added": _("added a second factor"),
+    "factor.removed": _("removed a second factor"),
     "generation.cancelled_by_staff": _("cancelled a picture (staff)"),
     "generation.retried_by_staff": _("asked for a picture again (staff)"),
     "invitation.accepted": _("accepted an invitation"),
@@ -22,18 +30,29 @@ ACTIONS: dict[str, str | Promise] = {
     "invitation.renewed": _("sent an invitation again"),
     "invitation.revoked": _("took an invitation back"),
     "key.changed": _("changed an API key"),
+    "key.leaked": _("an API key was found and reported"),
     "key.made": _("made an API key"),
     "key.refused": _("an API key was refused"),
     "key.revoked": _("revoked an API key"),
+    "key.revoked_itself": _("an API key revoked itself"),
     "key.rotated": _("rotated an API key"),
     "key.rotation_finished": _("ended the old secret of an API key"),
     "member.added": _("joined"),
     "member.left": _("left"),
     "member.removed": _("took a member out"),
     "member.role": _("changed a role"),
+    "password.changed": _("changed their password"),
+    "password.reset": _("set a new password by e-mail"),
+    "password.reset_asked": _("asked for a new password"),
+    "pictures.deleted": _("deleted a person's pictures"),
     "pool.paused": _("paused a pool of workers"),
     "pool.resumed": _("let a pool of workers go on"),
+    "second_factor": _("showed a second factor"),
+    "session.ended": _("ended a session"),
     "sign_in": _("signed in"),
+    "sign_out": _("signed out"),
+    "sign_up": _("signed up"),
+    "sign_up.forgotten": _("an unfinished sign-up was forgotten"),
     "tenant.changed": _("changed the organisation"),
     "tenant.closing": _("asked to delete the organisation"),
     "tenant.credited": _("credited the organisation"),
@@ -56,6 +75,8 @@ RESULTS: dict[str, str | Promise] = {
 
 def action_words(action: str) -> str:
     """What somebody did; the bare name of an action that this release does not know."""
+    if action.startswith("admin."):  # admin.plan.changed: any model that staff may change
+        return _now("staff, in the admin: %(what)s") % {"what": action.removeprefix("admin.")}
     return str(ACTIONS.get(action, action))
 
 

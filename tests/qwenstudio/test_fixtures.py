@@ -20,7 +20,7 @@ def test_web_role_is_bound_by_policies() -> None:
 
 @pytest.mark.parametrize("turn", [1, 2])
 def test_rows_do_not_survive_a_test(admin_sql: Sql, turn: int) -> None:
-    assert admin_sql.execute("SELECT count(*) FROM auth_group").fetchone() == (0,)
+    assert admin_sql.execute("SELECT count(*) FROM auth_group WHERE name = 'left behind'").fetchone() == (0,)
     admin_sql.execute("INSERT INTO auth_group (name) VALUES ('left behind')")
 
 
