@@ -16,10 +16,12 @@ from django.db import connections
 from django.utils import timezone
 from redis import Redis
 
+from accounts.domain.closing import ask_deletion
 from accounts.domain.keys import revoke_key
+from accounts.domain.members import remove_member
 from accounts.domain.passes import PASS_SECONDS
+from accounts.domain.tenants import change_tenant, restore_tenant, suspend_tenant
 from accounts.ids import uuid7
-from accounts.models import Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.pools import pause_pool, resume_pool
@@ -296,25 +298,52 @@ def test_key_without_the_scope_is_refused(alice: Person) -> None:
     play(scene)
 
 
-@pytest.mark.parametrize("how", ["revoked", "suspended"])
-def test_stream_ends_with_the_right_to_it(alice: Person, how: str) -> None:
-    generation = submitted(alice)
-
-    def end() -> None:
+def end_right(how: str, alice: Person, bob: Person) -> None:
+    """Alice takes Bob's right to his stream away, in one of the ways there are."""
+    with in_tenant(alice.tenant.pk):
         if how == "revoked":
-            with in_tenant(alice.tenant.pk):
-                revoke_key(by=alice.caller, key_id=alice.key.pk)
+            revoke_key(by=alice.caller, key_id=bob.key.pk)
+        elif how == "removed":
+            remove_member(by=alice.caller, user_id=bob.user.pk)
+        elif how == "closing":
+            ask_deletion(by=alice.caller, confirm=alice.tenant.name)
+        elif how == "networks":
+            change_tenant(by=alice.caller, address="192.0.2.1", networks=["192.0.2.0/24"])
         else:
-            with across_tenants():
-                Tenant.objects.filter(pk=alice.tenant.pk).update(suspended_at=timezone.now())
+            suspend_tenant(alice.tenant, reason="unpaid")
+
+
+@pytest.mark.parametrize(("how", "way"), [
+    ("revoked", "key"), ("suspended", "key"), ("suspended", "pass"), ("closing", "key"), ("closing", "pass"),
+    ("networks", "key"), ("networks", "pass"), ("removed", "key"), ("removed", "pass"),
+])  # fmt: skip
+def test_stream_ends_with_the_right_to_it(alice: Person, bob: Person, how: str, way: str) -> None:
+    generation = submitted(bob)
+    headers = {"Cookie": pass_cookie(bob)} if way == "pass" else {}
 
     async def scene(door: Door) -> None:
-        exchange, task = watch(door, alice, generation)
+        exchange, task = watch(door, bob, generation, **headers)
         await exchange.until(b"event: queued")
-        await in_thread(end)
+        await in_thread(end_right, how, alice, bob)
         started = time.monotonic()
         await asyncio.wait_for(task, 6)
         assert time.monotonic() - started < 5.5
+
+    play(scene)
+
+
+def test_stream_of_a_tenant_that_was_brought_back(alice: Person) -> None:
+    generation = submitted(alice)
+
+    async def scene(door: Door) -> None:
+        await in_thread(suspend_tenant, alice.tenant, reason="unpaid")
+        refused, task = watch(door, alice, generation)
+        await task
+        assert (refused.status, refused.json["code"]) == (403, "tenant_suspended")
+        await in_thread(restore_tenant, alice.tenant, reason="paid")
+        exchange, task = watch(door, alice, generation)
+        await exchange.until(b"event: queued")
+        await leave(exchange, task)
 
     play(scene)
 
