@@ -25,7 +25,8 @@ def test_usage_and_a_budget(rig: Rig, visitor: Visitor, alice: Person, bob: Pers
     page = visitor.page
     visitor.sign_in(alice.user.email, PASSWORD)
     page.click("nav a[href='/usage/']")
-    expect(page.locator(".chart-bars rect.series-1")).to_have_count(30)
+    expect(page.locator(".chart-bars path.series-1")).to_have_count(1)
+    expect(page.locator(".chart-bars rect.chart-day")).to_have_count(30)
     box = page.locator(".chart-bars").bounding_box()
     assert box is not None and box["width"] > 400 and box["height"] > 100
 

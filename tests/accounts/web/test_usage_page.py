@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.domain.amounts import say_amount
-from accounts.domain.usagechart import UsageReport
+from accounts.domain.usagechart import Sums, UsageReport
 from accounts.ids import uuid7
 from accounts.models import MemberBudget, Tenant
 from accounts.tenancy import across_tenants, in_tenant
@@ -138,9 +138,17 @@ def test_upper_edge_is_round_and_its_half_is_whole(most: int, top: int) -> None:
     assert nice_top(most) % 2 == 0
 
 
+def test_bars_stand_on_each_other() -> None:
+    report = UsageReport(days=[day(1), day(0)])
+    report.by_day[day(0)] = {0: Sums(images=1), 1: Sums(images=2), 2: Sums(images=-3)}
+    chart = draw_chart(report, metric="images")
+    assert (chart.top, chart.middle) == (4, 2)
+    assert chart.bars == {1: "M570 100h360v100h-360z", 0: "M570 50h360v50h-360z"}
+
+
 def test_an_empty_chart_has_no_bars() -> None:
     chart = draw_chart(UsageReport(days=[day(1), day(0)]), metric="images")
-    assert [found.bars for found in chart.days] == [[], []] and chart.highest is None
+    assert len(chart.days) == 2 and chart.bars == {} and chart.highest is None
 
 
 @pytest.mark.parametrize(
