@@ -6,6 +6,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 ACTIONS: dict[str, str | Promise] = {
+    "admin.tenant.added": _("made the organisation (staff)"),
+    "admin.tenant.changed": _("changed the organisation (staff)"),
     "audit.exported": _("exported the audit log"),
     "budget.set": _("set a budget"),
     "denied": _("was refused"),
