@@ -30,8 +30,9 @@ SELECT gen_random_uuid(), tenant_id, id, 'gpu-1', 'engine_error', 'line', create
  WHERE status = 'failed';
 INSERT INTO accounts_auditevent (id, tenant_id, action, result, target, request_id, detail, created_at)
 SELECT gen_random_uuid(), tenant_id, 'key.made', 'ok', '', request_id, '{}', created_at FROM generation_generation;
-INSERT INTO accounts_ledgerentry (id, tenant_id, event_id, kind, metric, amount, ref, reason, charged_on, created_at)
-SELECT gen_random_uuid(), tenant_id, id::text, 'reserve', 'images', 1, id, '', current_date, created_at
+INSERT INTO accounts_ledgerentry (id, tenant_id, event_id, kind, metric, amount, ref, label, reason, charged_on,
+                                  created_at)
+SELECT gen_random_uuid(), tenant_id, id::text, 'reserve', 'images', 1, id, 'demo', '', current_date, created_at
   FROM generation_generation;
 INSERT INTO generation_worker (id, name, pid, lane, pool, serves, state, detail, hardware, device, dtype, memory_total,
                                memory_used, release, passes, started_at, seen_at)

@@ -8,6 +8,8 @@ from django.utils.translation import gettext_lazy as _
 
 ACTIONS: dict[str, str | Promise] = {
     "account.deleted": _("deleted their account"),
+    "admin.tenant.added": _("made the organisation (staff)"),
+    "admin.tenant.changed": _("changed the organisation (staff)"),
     "audit.exported": _("exported the audit log"),
     "budget.set": _("set a budget"),
     "confirm": _("confirmed who they are"),

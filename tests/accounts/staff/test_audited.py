@@ -18,11 +18,8 @@ from tests.chaos.rig import offer_sleeping_model
 from tests.factories import Person, make_plan, make_user
 
 SQL = psycopg.Connection[tuple[Any, ...]]
-PLAN = {
-    "title": "Large", "slug": "large", "weight": 2, "concurrent_generations": 8, "queue_length": 500,
-    "max_pixels": 4194304, "max_steps": 50, "max_images": 10, "requests_per_minute": 600,
-    "chat_requests_per_minute": 30,
-}  # fmt: skip
+DEFAULTS = {field.name: field.default for field in Plan._meta.fields if isinstance(field.default, int)}
+PLAN = DEFAULTS | {"title": "Large", "slug": "large", "weight": 2}
 
 
 def events(sql: SQL) -> list[tuple[Any, ...]]:
