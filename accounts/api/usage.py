@@ -20,7 +20,7 @@ from accounts.domain.pages import parse_limit
 from accounts.domain.usage import narrow_usage, read_day
 from accounts.domain.usagerows import read_groups, read_usage
 from accounts.enums import Scope
-from accounts.errors import InvalidField
+from accounts.ids import read_id
 
 
 class UsageView(CountedView):
@@ -38,8 +38,8 @@ class UsageView(CountedView):
             by=self.caller,
             first=read_day(query.get("from"), name="from"),
             last=read_day(query.get("to"), name="to"),
-            member=_read_id(query.get("member"), name="member"),
-            key=_read_id(query.get("key"), name="key"),
+            member=read_id(query["member"]) if query.get("member") else None,
+            key=read_id(query["key"]) if query.get("key") else None,
             model=query.get("model") or None,
         )
         page = read_usage(wanted, groups=groups, cursor=query.get("cursor"), limit=parse_limit(query.get("limit")))
@@ -63,12 +63,3 @@ class BudgetView(CountedView):
         """Another one in its place."""
         limits = read_body(describe.BudgetForm, request)
         return Response(asdict(set_budget(by=self.caller, user=member, limits=limits)))
-
-
-def _read_id(text: str | None, *, name: str) -> UUID | None:
-    if not text:
-        return None
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidField(f"{name} must be an id", field=name) from None

@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
 
 from accounts.models.user import normal_email
 from accounts.web.throttle import Throttle, words_of_waiting
@@ -26,6 +27,7 @@ def page(view: Any, *, throttle: Throttle | None = None) -> View:
     """
 
     @never_cache
+    @require_http_methods(["GET", "HEAD", "POST"])  # its classes take a PUT for a POST, past our throttle
     @wraps(view)
     def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if throttle is not None and request.method == "POST":

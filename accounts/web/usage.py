@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.http import Http404, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -24,6 +23,7 @@ from accounts.domain.usagechart import UsageReport, report_usage
 from accounts.domain.usagerows import write_usage
 from accounts.enums import Metric
 from accounts.errors import InvalidField, NotAllowed, NotFound
+from accounts.ids import read_id
 from accounts.models import ApiKey, Membership
 from accounts.web.access import member_page
 from accounts.web.chart import draw_chart
@@ -135,11 +135,11 @@ def narrow(caller: Caller, wishes: Wishes) -> UsageFilter:
             by=caller,
             first=today() - timedelta(days=wishes.days - 1),
             last=today(),
-            member=UUID(wishes.member) if wishes.member else None,
-            key=UUID(wishes.key) if wishes.key else None,
+            member=read_id(wishes.member) if wishes.member else None,
+            key=read_id(wishes.key) if wishes.key else None,
             model=wishes.model or None,
         )
-    except (ValueError, NotFound, InvalidField):
+    except (NotFound, InvalidField):
         raise Http404 from None
 
 

@@ -21,8 +21,8 @@ VOLATILE_HEADERS = {"x-request-id", "ratelimit", "date", "set-cookie", "content-
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(r'(csrfmiddlewaretoken" value=|data-csrf=|X-CSRFToken": ?)"\w+"')
 # Columns that being asked changes, and tables that follow who asks.
-UNSEEN_COLUMNS = {"last_used_at", "last_used_ip", "last_seen_at"}
-UNSEEN_TABLES = {"django_session", "usersessions_usersession"}
+UNSEEN_COLUMNS = {"last_used_at", "last_used_ip", "last_seen_at", "last_login"}
+UNSEEN_TABLES = {"django_session"}  # its rows go together with those of usersessions_usersession
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ class Shape:
 def send(client: Client, operation: str, op: Op, ids: Mapping[tuple[str, str], Any]) -> Any:
     """Call an operation with these ids in their places."""
     method, _, path = operation.partition(" ")
-    query, body, headers = {}, dict(op.body or {}), {}
+    body = op.body() if callable(op.body) else op.body
+    query, body, headers = {}, dict(body or {}), {}
+    for name, value in op.fixed.items():
+        path = path.replace(f"{{{name}}}", value)
     for (place, name), value in ids.items():
         if place == "path":
             path = path.replace(f"{{{name}}}", quote(str(value), safe=""))

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.test import Client
+from django.utils import timezone
 
 from accounts.domain.callers import caller_of_key, caller_of_member
-from accounts.enums import Role, Scope
+from accounts.enums import ExportStatus, Role, Scope
 from accounts.ids import uuid7
-from accounts.models import Tenant, User
+from accounts.models import Export, Invitation, Tenant, User
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.remove import remove_generation
 from generation.errors import AlreadyFinished
-from tests.factories import Person, make_key, make_member, make_user
+from generation.models import Image
+from tests.factories import Person, make_key, make_member, make_tenant, make_user
 from tests.generation.api.calls import finish
 from tests.generation.domain.desk import submit
 
@@ -76,16 +79,20 @@ def _key_of(tenant: Tenant, user: User, scopes: tuple[str, ...]) -> tuple[Any, s
 
 # ---- kinds of rows
 
-Make = Callable[[House, Person], UUID]
+Make = Callable[[House, Person], object]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How a row comes and goes. A personal one is its member's: others of the tenant do not see it."""
+    """How a row comes and goes, as its id. A personal one is its member's: others of the tenant do not see it.
+
+    `lose` makes an id that is gone; `unknown` are ids that never were.
+    """
 
     make: Make
-    lose: Callable[[House, Person, UUID], None]
+    lose: Make
     personal: bool = False
+    unknown: Callable[[], list[object]] = lambda: [uuid4(), UUID(int=uuid7().int + (1 << 100)), UUID(int=0)]
 
 
 def _waiting(house: House, owner: Person) -> UUID:
@@ -103,25 +110,84 @@ def _image(house: House, owner: Person) -> UUID:
     return UUID(str(finish(owner, generation, house.media).pk))
 
 
-def _lose_generation(house: House, owner: Person, id: UUID) -> None:
-    with in_tenant(owner.tenant.pk):
-        with suppress(AlreadyFinished):
-            cancel_generation(id)
-        remove_generation(id)
+def _removed(make: Make) -> Make:
+    def lose(house: House, owner: Person) -> object:
+        id = make(house, owner)
+        with in_tenant(owner.tenant.pk):
+            found = Image.objects.filter(pk=id).values_list("generation_id", flat=True).first()
+            with suppress(AlreadyFinished):
+                cancel_generation(UUID(str(found or id)))
+            remove_generation(UUID(str(found or id)))
+        return id
+
+    return lose
 
 
-def _lose_image(house: House, owner: Person, id: UUID) -> None:
-    _lose_generation(house, owner, house.look("SELECT generation_id FROM generation_image WHERE id = %s", id)[0][0])
+def _deleted(make: Make, *tables: tuple[str, str]) -> Make:
+    """Made, and deleted from the database: where the domain itself deletes nothing, or nothing but with its tenant."""
+
+    def lose(house: House, owner: Person) -> object:
+        id = make(house, owner)
+        for table, column in tables:
+            house.look(f"DELETE FROM {table} WHERE {column} = %s RETURNING 1", id)
+        return id
+
+    return lose
 
 
 def _key(house: House, owner: Person) -> UUID:
     return UUID(str(_key_of(owner.tenant, owner.user, (Scope.KEYS_WRITE.value,))[0].pk))
 
 
-def _lose_key(house: House, owner: Person, id: UUID) -> None:
-    """Keys are never deleted, only revoked; their member may be."""
-    for table, column in (("accounts_keysecret", "key_id"), ("accounts_apikey", "id")):
-        house.look(f"DELETE FROM {table} WHERE {column} = %s RETURNING 1", id)
+def _member(house: House, owner: Person) -> UUID:
+    return make_member(owner.tenant).pk
+
+
+def _invitation(house: House, owner: Person) -> UUID:
+    with in_tenant(owner.tenant.pk):
+        ends = timezone.now() + timedelta(days=1)
+        row = Invitation.objects.create(tenant_id=owner.tenant.pk, email=fresh_email(), expires_at=ends)
+    return UUID(str(row.pk))
+
+
+def _export(house: House, owner: Person) -> UUID:
+    file = f"{owner.tenant.pk}/exports/{uuid7().hex}.zip"
+    (house.media / file).parent.mkdir(parents=True, exist_ok=True)
+    (house.media / file).write_bytes(b"zip")
+    with in_tenant(owner.tenant.pk):
+        ends = timezone.now() + timedelta(days=1)
+        row = Export.objects.create(
+            tenant_id=owner.tenant.pk, status=ExportStatus.READY, file=file, bytes=3, expires_at=ends
+        )
+    return UUID(str(row.pk))
+
+
+def _logo(house: House, owner: Person) -> UUID:
+    """Every logo has the same name here, so that a foreign tenant's id is wrong by itself."""
+    file = f"{owner.tenant.pk}/{LOGO}"
+    (house.media / file).parent.mkdir(parents=True, exist_ok=True)
+    (house.media / file).write_bytes(b"RIFF")
+    with in_tenant(owner.tenant.pk):
+        Tenant.objects.filter(pk=owner.tenant.pk).update(logo=file)
+    return owner.tenant.pk
+
+
+def _lost_logo(house: House, owner: Person) -> UUID:
+    tenant, user = make_tenant("Gone")
+    _logo(house, with_key(tenant, user))
+    for table in ("accounts_keydirectory", "accounts_membership", "accounts_keysecret", "accounts_apikey"):
+        house.look(f"DELETE FROM {table} WHERE tenant_id = %s RETURNING 1", tenant.pk)
+    house.look("UPDATE accounts_auditevent SET tenant_id = NULL WHERE tenant_id = %s RETURNING 1", tenant.pk)
+    house.look("DELETE FROM accounts_tenant WHERE id = %s RETURNING 1", tenant.pk)
+    return tenant.pk
+
+
+def _session(house: House, owner: Person) -> int:
+    client = Client()
+    client.force_login(owner.user)
+    client.get("/account/")
+    key = client.cookies["studio_session"].value
+    return int(house.look("SELECT id FROM usersessions_usersession WHERE session_key = %s", key)[0][0])
 
 
 def _never(house: House, owner: Person) -> UUID:
@@ -129,10 +195,26 @@ def _never(house: House, owner: Person) -> UUID:
     return uuid7()
 
 
+def fresh_email() -> str:
+    """An address that nobody has."""
+    return f"{uuid7().hex[-12:]}@example.com"
+
+
+LOGO = "logo-matrix.webp"
 KINDS: dict[str, Kind] = {
-    "waiting": Kind(_waiting, _lose_generation),
-    "ended": Kind(_ended, _lose_generation),
-    "image": Kind(_image, _lose_image),
-    "key": Kind(_key, _lose_key, personal=True),
-    "webhook": Kind(_never, lambda house, owner, id: None),
+    "waiting": Kind(_waiting, _removed(_waiting)),
+    "ended": Kind(_ended, _removed(_ended)),
+    "image": Kind(_image, _removed(_image)),
+    "key": Kind(_key, _deleted(_key, ("accounts_keysecret", "key_id"), ("accounts_apikey", "id")), personal=True),
+    "member": Kind(_member, _deleted(_member, ("accounts_membership", "user_id"))),
+    "invitation": Kind(_invitation, _deleted(_invitation, ("accounts_invitation", "id"))),
+    "export": Kind(_export, _deleted(_export, ("accounts_export", "id"))),
+    "logo": Kind(_logo, _lost_logo),
+    "session": Kind(
+        _session,
+        _deleted(_session, ("usersessions_usersession", "id")),
+        personal=True,
+        unknown=lambda: [2**31 - 1, 10**15, 0],
+    ),
+    "webhook": Kind(_never, _never),
 }

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from django import forms
+from django.contrib.admindocs.views import simplify_regex
 from django.urls import URLPattern, URLResolver, get_resolver
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = ("get", "post", "put", "patch", "delete")
+_BRACES = re.compile(r"\{(\w+)\}")
 _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
 # Modules that read what a client sends: pages, the API, the project's own views.
-READERS = ("accounts/web", "accounts/api", "accounts/staff", "generation/web", "generation/api", "generation/staff")
+READERS = ("accounts/web", "accounts/api", "generation/web", "generation/api")
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,13 @@ class Route:
     @property
     def methods(self) -> list[str]:
         """Its methods, without HEAD and OPTIONS; an error where a view does not say."""
+        declared, found = _declared_methods(self.callback), list(VERBS)
         if self.view is not None:
             allowed = getattr(self.view, "http_method_names", VERBS)
-            return [verb.upper() for verb in VERBS if verb in allowed and hasattr(self.view, verb)]
-        declared = _declared_methods(self.callback)
-        if declared is None:
+            found = [verb for verb in VERBS if verb in allowed and hasattr(self.view, verb)]
+        elif declared is None:
             raise AssertionError(f"{self.path}: the view does not say its methods (require_safe, require_POST …)")
-        return [method for method in declared if method not in ("HEAD", "OPTIONS")]
+        return [verb.upper() for verb in found if declared is None or verb.upper() in declared]
 
 
 def all_routes() -> list[Route]:
@@ -70,8 +72,8 @@ def _walk(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[Rou
         if isinstance(pattern, URLResolver):
             yield from _walk(pattern.url_patterns, whole)
         else:
-            variables = tuple(_VARIABLE.findall(whole))
-            yield Route("/" + _VARIABLE.sub(r"{\1}", whole), variables, pattern.callback)
+            path = _VARIABLE.sub(r"{\1}", simplify_regex(whole))
+            yield Route(path, tuple(_BRACES.findall(path)), pattern.callback)
 
 
 def _declared_methods(view: Callable[..., Any]) -> list[str] | None:

@@ -5,11 +5,12 @@ A route, a method or an input without its entry here fails `test_complete.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from accounts.domain.roles import Right
+from tests.matrix.house import LOGO, fresh_email
 
 BODY = {"model": "demo", "prompt": "a white house", "width": 64, "height": 64}
 
@@ -19,13 +20,14 @@ class Spot:
     """A place for an id: `kind` is one of `KINDS`.
 
     `answer` is what an id gets that is not one's own, `malformed` what a text gets that is no id. An id that nobody can
-    have yet has no control (`exists=False`).
+    have yet has no control (`exists=False`); one that narrows a list may be left out (`optional`).
     """
 
     kind: str
     answer: int = 404
     malformed: int = 404
     exists: bool = True
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,27 @@ class Op:
 
     right: Right | None
     ok: int = 200
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None
     spots: Mapping[tuple[str, str], Spot] = field(default_factory=dict)
     plain: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)  # parts of the path that are no ids
     by_key: bool = True  # the API; pages are for people
     anonymous: tuple[int, ...] = (401,)
     denied: tuple[int, ...] = (403,)
     suspended: tuple[int, ...] = ()  # answers beside 403 while the tenant is suspended
+    key_right: Right | None = None  # what a key needs, where that is more than its member does
+    of_person: bool = False  # about the person, whatever tenants they belong to
+    once: bool = False  # a second good call is refused: something is under way
 
 
 def path(name: str, kind: str) -> dict[tuple[str, str], Spot]:
     """An id in the path."""
     return {("path", name): Spot(kind)}
+
+
+def narrow(name: str) -> dict[tuple[str, str], Spot]:
+    """An id in the query that narrows a list."""
+    return {("query", name): Spot(name, optional=True)}
 
 
 def page(right: Right | None, ok: int = 200, **more: Any) -> Op:
@@ -57,6 +68,7 @@ def page(right: Right | None, ok: int = 200, **more: Any) -> Op:
 
 
 SEE, MAKE, KEYS = Right.SEE_IMAGES, Right.MAKE_IMAGES, Right.MAKE_KEYS
+MEMBERS, USAGE, BUDGETS, EXPORT = Right.MANAGE_MEMBERS, Right.SEE_USAGE, Right.SET_BUDGETS, Right.EXPORT_TENANT
 WEBHOOK = {("body", "webhook"): Spot("webhook", malformed=400, exists=False)}
 HIDDEN: dict[str, Any] = {"anonymous": (404,), "denied": (404,), "suspended": (404,)}
 KEY_BODY = {"name": "a key", "scopes": ["keys:write"]}
@@ -76,17 +88,38 @@ OPERATIONS: dict[str, Op] = {
     "GET /api/v1/models": Op(SEE),
     "GET /api/v1/me": Op(None),
     # ---- keys
-    "GET /api/v1/keys": Op(KEYS),
+    "GET /api/v1/keys": Op(None, key_right=KEYS),
     "POST /api/v1/keys": Op(KEYS, 201, KEY_BODY),
-    "GET /api/v1/keys/{key}": Op(KEYS, spots=path("key", "key"), denied=(403, 404)),
+    "GET /api/v1/keys/{key}": Op(None, key_right=KEYS, spots=path("key", "key"), denied=(403, 404)),
     "PATCH /api/v1/keys/{key}": Op(KEYS, 200, {"limits": {"images_per_day": 5}}, path("key", "key"), denied=(403, 404)),
     "DELETE /api/v1/keys/{key}": Op(KEYS, 204, spots=path("key", "key"), denied=(403, 404)),
     "POST /api/v1/keys/{key}/rotate": Op(KEYS, 200, {}, path("key", "key"), denied=(403, 404)),
     "POST /api/v1/keys/{key}/finish-rotation": Op(KEYS, 200, {}, path("key", "key"), denied=(403, 404)),
+    # ---- people
+    "GET /api/v1/members": Op(Right.SEE_MEMBERS),
+    "GET /api/v1/members/{member}": Op(Right.SEE_MEMBERS, spots=path("member", "member")),
+    "PATCH /api/v1/members/{member}": Op(MEMBERS, 200, {"role": "viewer"}, path("member", "member")),
+    "DELETE /api/v1/members/{member}": Op(MEMBERS, 204, spots=path("member", "member")),
+    "GET /api/v1/members/{member}/budget": Op(BUDGETS, spots=path("member", "member"), denied=(404,)),
+    "PUT /api/v1/members/{member}/budget": Op(BUDGETS, 200, {"images_per_day": 5}, path("member", "member")),
+    "GET /api/v1/invitations": Op(MEMBERS),
+    "POST /api/v1/invitations": Op(MEMBERS, 201, lambda: {"email": fresh_email(), "role": "member"}),
+    "GET /api/v1/invitations/{invitation}": Op(MEMBERS, spots=path("invitation", "invitation")),
+    "DELETE /api/v1/invitations/{invitation}": Op(MEMBERS, 204, spots=path("invitation", "invitation")),
+    "POST /api/v1/invitations/{invitation}/renew": Op(MEMBERS, 200, {}, path("invitation", "invitation")),
+    # ---- the tenant
+    "GET /api/v1/tenant": Op(None),
+    "PATCH /api/v1/tenant": Op(Right.CHANGE_TENANT, 200, {"name": "Another name"}),
+    "GET /api/v1/exports": Op(EXPORT),
+    "POST /api/v1/exports": Op(EXPORT, 202, {}, once=True),
+    "GET /api/v1/exports/{export}": Op(EXPORT, spots=path("export", "export")),
+    "GET /api/v1/usage": Op(USAGE, spots=narrow("member") | narrow("key")),
     # ---- files: whoever may not see one gets the answer of one that does not exist
     "GET /files/{image}": Op(SEE, spots=path("image", "image"), **HIDDEN),
     "GET /files/{image}/thumbnail": Op(SEE, spots=path("image", "image"), **HIDDEN),
     "GET /files/{image}/receipt": Op(SEE, spots=path("image", "image"), **HIDDEN),
+    "GET /files/exports/{export}": Op(EXPORT, spots=path("export", "export"), **HIDDEN),
+    "GET /files/logos/{tenant}/{name}": Op(None, spots=path("tenant", "logo"), fixed={"name": LOGO}, **HIDDEN),
     # ---- pages
     "GET /studio/": page(SEE, spots={("query", "again"): Spot("ended")}),
     "GET /studio/state/": page(None, anonymous=(401,), suspended=(401,)),
@@ -96,7 +129,37 @@ OPERATIONS: dict[str, Op] = {
     "POST /gallery/{generation}/delete/": page(MAKE, 302, spots=path("generation", "ended")),
     "GET /keys/": page(SEE),
     "POST /keys/": page(KEYS, 201, body={**KEY_BODY, "scopes": ["images:read"]}),
+    "GET /keys/{key}/": page(SEE, spots=path("key", "key")),
+    "POST /keys/{key}/": page(
+        KEYS, 302, body={**KEY_BODY, "name": "another"}, spots=path("key", "key"), denied=(400, 403)
+    ),
+    "POST /keys/{key}/rotate/": page(KEYS, 200, body={"overlap_s": "0"}, spots=path("key", "key")),
+    "POST /keys/{key}/finish-rotation/": page(KEYS, 302, spots=path("key", "key"), denied=(403, 404)),
     "POST /keys/{key}/revoke/": page(KEYS, 302, spots=path("key", "key"), denied=(403, 404)),
+    "GET /usage/": page(USAGE, spots=narrow("member") | narrow("key")),
+    "GET /usage/csv/": page(USAGE, spots=narrow("member") | narrow("key")),
+    "GET /usage/budgets/{member}/": page(BUDGETS, spots=path("member", "member")),
+    "POST /usage/budgets/{member}/": page(BUDGETS, 302, body={"images_per_day": "5"}, spots=path("member", "member")),
+    "POST /account/sessions/{session}/end/": page(None, 302, spots=path("session", "session"), of_person=True),
+}
+
+# Pages about the person who is signed in and nobody else: they take no id. A program's key is no person.
+PERSONAL: dict[str, str] = {
+    "/account/": "one's name and language",
+    "/account/sessions/": "where one is signed in",
+    "/account/sessions/end-others/": "all but the session that asks",
+    "/account/delete/": "oneself, after the password",
+    "/account/confirm/": "one's own password once more",
+    "/account/email/": "one's own address",
+    "/account/password/": "one's own password",
+    "/account/password/set/": "one's own password, where there is none",
+    "/account/second-factor/": "one's own factors",
+    "/account/second-factor/confirm/": "one's own code once more",
+    "/account/second-factor/set-up/": "one's own app",
+    "/account/second-factor/remove/": "one's own app",
+    "/account/second-factor/recovery-codes/": "one's own codes",
+    "/account/second-factor/recovery-codes/new/": "one's own codes",
+    "/account/second-factor/recovery-codes/download/": "one's own codes",
 }
 
 # Operations that take no credential, each with what keeps it from telling or changing anything of a tenant's.
@@ -109,6 +172,25 @@ OPEN: dict[str, str] = {
     "POST /sign-in/": "known and unknown addresses get one answer; throttled by place",
     "GET /sign-in/link/{token}/": "a page with a button, whatever the token is",
     "POST /sign-in/link/{token}/": "a secret of 200 random bits; unknown, used and expired get one answer",
+    "GET /sign-in/code/": "leads away unless a right password was given in this very session",
+    "POST /sign-in/code/": "the code of whoever gave the right password in this session",
+    "GET /sign-up/": "the form, or whom to ask",
+    "POST /sign-up/": "known and unknown addresses get one answer; throttled by place",
+    "GET /sign-up/{token}/": "a secret of 256 random bits, mailed to one address",
+    "POST /sign-up/{token}/": "the same; it works once, and for that address only",
+    "GET /account/inactive/": "says that one's account is off",
+    "GET /account/verify/": "says that a mail is on its way",
+    "POST /account/verify/": "the same",
+    "GET /account/verify/{key}/": "a signed key, mailed to one address",
+    "POST /account/verify/{key}/": "the same",
+    "GET /account/password/reset/": "the form",
+    "POST /account/password/reset/": "known and unknown addresses get one answer; throttled by place",
+    "GET /account/password/reset/sent/": "says that a mail is on its way",
+    "GET /account/password/reset/done/": "says that it is done",
+    "GET /account/password/reset/{uidb36}-{key}/": "a signed key, mailed to one person; the number opens nothing",
+    "POST /account/password/reset/{uidb36}-{key}/": "the same",
+    "GET /keys/leaked/": "the form",
+    "POST /keys/leaked/": "whoever holds a key may end it; the answer never says whether there was one",
     "POST /sign-out/": "ends the session that asks, if there is one",
     "POST /language/": "a cookie of the browser that asks, and the language of whoever is signed in",
     "GET /": "leads to the studio or to the sign-in page",
@@ -156,7 +238,23 @@ PLAIN: dict[str, str] = {
     "next": "a path of this site, checked to be one",
     "email": "an address that is compared, with one answer for known and unknown ones",
     "password": "a secret that is compared",
+    "days": "one of three numbers",
+    "from": "a day",
+    "to": "a day",
+    "by": "one of a few words",
+    "group_by": "words of a fixed set",
+    "metric": "one of a few words",
+    "gpu_seconds_per_day": "a number",
+    "gpu_seconds_per_month": "a number",
+    "role": "one of four words",
+    "logo": "a picture",
+    "pictures": "one of two words",
+    "oldpassword": "a secret that is compared",
+    "password1": "a new secret",
+    "password2": "a new secret",
+    "code": "a secret that is compared",
     # headers
+    "HTTP_USER_AGENT": "text that one's own list of sessions shows",
     "Idempotency-Key": "the caller's own word: looked up with the caller's tenant and id (`test_headers.py`)",
     "Prefer": "a number of seconds",
     "Last-Event-ID": "a place in the stream: only compared (`test_headers.py`)",

@@ -6,25 +6,32 @@ import pytest
 
 from tests.matrix.house import KINDS
 from tests.matrix.routes import all_routes, described_inputs, form_fields, read_names
-from tests.matrix.table import OPEN, OPERATIONS, PLAIN
+from tests.matrix.table import OPEN, OPERATIONS, PERSONAL, PLAIN
 
 
 def test_every_operation_has_an_entry() -> None:
     there = {operation for route in all_routes() if not route.is_admin for operation in route.operations}
-    listed = OPERATIONS.keys() | OPEN.keys()
+    listed = OPERATIONS.keys() | OPEN.keys() | {operation for operation in there if path_of(operation) in PERSONAL}
     assert there - listed == set(), "add them to tests/matrix/table.py"
     assert listed - there == set(), "gone: take them out of tests/matrix/table.py"
     assert OPERATIONS.keys() & OPEN.keys() == set()
-    assert all(OPEN.values())
+    assert PERSONAL.keys() <= {path_of(operation) for operation in there - OPERATIONS.keys() - OPEN.keys()}
+    assert all((*OPEN.values(), *PERSONAL.values(), *PLAIN.values()))
     assert len(there) > 40
+
+
+def path_of(operation: str) -> str:
+    return operation.partition(" ")[2]
 
 
 def test_every_part_of_a_path_is_an_id_with_an_entry() -> None:
     for route in all_routes():
         for operation in route.operations if not route.is_admin else ():
             if operation in OPERATIONS:
-                given = {name for place, name in OPERATIONS[operation].spots if place == "path"}
-                assert given == set(route.variables), operation
+                op = OPERATIONS[operation]
+                given = {name for place, name in op.spots if place == "path"}
+                assert given | op.fixed.keys() == set(route.variables), operation
+            assert path_of(operation) not in PERSONAL or not route.variables, operation
 
 
 def test_every_input_of_the_api_has_an_entry() -> None:

@@ -58,8 +58,8 @@ def test_streams_of_foreign_deleted_random_and_no_ids(
 ) -> None:
     alice = house.alice
     kind = KINDS["ended"]
-    foreign, gone, own = kind.make(house, house.mallory), kind.make(house, alice), kind.make(house, alice)
-    kind.lose(house, alice, gone)
+    foreign, gone, own = kind.make(house, house.mallory), kind.lose(house, alice), kind.make(house, alice)
+    http.get("/account/", headers=credentials(alice))  # the session is noted
     before = stored.now()
     wrong = [foreign, gone, uuid4(), uuid7(), UUID(int=0), *(text for text in texts(own) if text != "%00")]
     answers = [told(http.get(f"{IMAGES}/{quoted(id)}/events", headers=credentials(alice))) for id in wrong]
@@ -73,6 +73,7 @@ def test_streams_of_foreign_deleted_random_and_no_ids(
 
 @pytest.mark.parametrize("credentials", [by_key, by_session])
 def test_waiting_submits_with_a_webhook(house: House, stored: Stored, http: httpx.Client, credentials: Any) -> None:
+    http.get("/account/", headers=credentials(house.alice))  # the session is noted
     before = stored.now()
     headers = {**credentials(house.alice), "Prefer": "wait=1"}
     answers = [told(http.post(IMAGES, json={**BODY, "webhook": str(id)}, headers=headers)) for id in (uuid4(), uuid7())]

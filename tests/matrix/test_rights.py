@@ -5,8 +5,6 @@ What is refused changes nothing; what is allowed is answered as it should be.
 
 from __future__ import annotations
 
-from uuid import UUID
-
 import pytest
 from django.test import Client
 
@@ -16,15 +14,19 @@ from accounts.enums import Role, Scope
 from tests.factories import Person
 from tests.matrix.asking import Stored, difference, send
 from tests.matrix.house import KINDS, House, with_key
-from tests.matrix.table import OPERATIONS, Op
+from tests.matrix.routes import all_routes
+from tests.matrix.table import OPERATIONS, PERSONAL, Op
 
 ALL = pytest.mark.parametrize("operation", OPERATIONS)
 API = pytest.mark.parametrize("operation", [name for name, op in OPERATIONS.items() if op.by_key])
 
 
-def own_ids(house: House, person: Person, op: Op) -> dict[tuple[str, str], UUID]:
+def own_ids(house: House, person: Person, op: Op) -> dict[tuple[str, str], object]:
     """Ids with which a good call goes through."""
-    return {place: KINDS[spot.kind].make(house, person) for place, spot in op.spots.items() if spot.exists}
+    needed = {place: spot for place, spot in op.spots.items() if spot.exists and not spot.optional}
+    if op.once:
+        house.look("DELETE FROM accounts_export RETURNING 1")
+    return {place: KINDS[spot.kind].make(house, person) for place, spot in needed.items()}
 
 
 def refuse(
@@ -33,6 +35,7 @@ def refuse(
     """The call is refused with one of these, and nothing is changed by it."""
     op = OPERATIONS[operation]
     ids = own_ids(house, person, op)
+    client.get("/account/")  # its session is noted
     before = stored.now()
     answer = send(client, operation, op, ids)
     assert answer.status_code in statuses, answer.content[:300]
@@ -68,7 +71,8 @@ def test_by_role(house: House, stored: Stored, operation: str) -> None:
     for role in Role:
         person = house.person(role)
         for client in (person.client, person.api) if op.by_key else (person.client,):
-            if op.right is not None and not op.right.is_held_by(role):
+            right = op.right if client is person.client else op.key_right or op.right
+            if right is not None and not right.is_held_by(role):
                 refuse(house, stored, client, operation, person, op.denied)
             else:
                 answer = send(client, operation, op, own_ids(house, person, op))
@@ -80,22 +84,44 @@ def test_by_scope(house: House, stored: Stored, operation: str) -> None:
     """A key with the one scope that is needed, and one with another scope only."""
     op = OPERATIONS[operation]
     owner = house.person(Role.OWNER)
-    right = op.right or Right.SEE_IMAGES
+    right = op.key_right or op.right or Right.SEE_IMAGES
     exact = with_key(house.alice.tenant, owner.user, scopes=(right.scope.value,))
     answer = send(exact.api, operation, op, own_ids(house, exact, op))
     assert answer.status_code == op.ok, answer.content[:300]
-    if op.right is not None:
+    if op.key_right or op.right:
         other = Scope.SENTIMENT if right.scope is not Scope.SENTIMENT else Scope.CHAT
         small = with_key(house.alice.tenant, owner.user, scopes=(other.value,))
         refuse(house, stored, small.api, operation, small, op.denied)
 
 
-@ALL
+@pytest.mark.parametrize("operation", [name for name, op in OPERATIONS.items() if not op.of_person])
 def test_of_a_suspended_tenant(house: House, stored: Stored, operation: str) -> None:
     op = OPERATIONS[operation]
     ids = own_ids(house, house.alice, op)
+    house.alice.client.get("/account/")
     suspend_tenant(house.alice.tenant, reason="the matrix")
     before = stored.now()
     for client in (house.alice.client, house.alice.api) if op.by_key else (house.alice.client,):
         assert send(client, operation, op, ids).status_code in {403, *op.suspended}
+    assert difference(before, stored.now()) == []
+
+
+PERSONAL_OPERATIONS = [operation for route in all_routes() if route.path in PERSONAL for operation in route.operations]
+
+
+@pytest.mark.parametrize("operation", PERSONAL_OPERATIONS)
+def test_pages_of_a_person_are_for_people(house: House, stored: Stored, operation: str) -> None:
+    """Nobody and a program's key are led to the sign-in page; another site's form is refused."""
+    method, _, path = operation.partition(" ")
+    before = stored.now()
+    for client in (Client(), house.alice.api):
+        answer = client.generic(method, path)
+        assert answer.status_code == 302
+        assert answer["Location"].startswith("/sign-in/")
+    if method != "GET":
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(house.alice.user)
+        client.get("/account/")
+        before = stored.now()
+        assert client.generic(method, path).status_code == 403
     assert difference(before, stored.now()) == []
