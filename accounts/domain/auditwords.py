@@ -77,9 +77,10 @@ RESULTS: dict[str, str | Promise] = {
 
 def action_words(action: str) -> str:
     """What somebody did; the bare name of an action that this release does not know."""
-    if action.startswith("admin."):  # admin.plan.changed: any model that staff may change
-        return _now("staff, in the admin: %(what)s") % {"what": action.removeprefix("admin.")}
-    return str(ACTIONS.get(action, action))
+    if action in ACTIONS or not action.startswith("admin."):
+        return str(ACTIONS.get(action, action))
+    # admin.plan.changed: any model that staff may change
+    return _now("staff, in the admin: %(what)s") % {"what": action.removeprefix("admin.")}
 
 
 def result_words(result: str) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.forms import Form
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
@@ -19,7 +20,7 @@ from accounts.api.bodies import status_of
 from accounts.domain.callers import Caller
 from accounts.domain.codes import say_error
 from accounts.domain.keychange import change_key
-from accounts.domain.keys import find_key, list_keys, make_key, revoke_key
+from accounts.domain.keys import find_key, list_keys, list_own_keys, make_key, revoke_key
 from accounts.domain.leaked import report_leaked_key
 from accounts.domain.roles import Right
 from accounts.domain.rotate import finish_rotation, rotate_key
@@ -117,8 +118,8 @@ def revoke(request: StudioRequest, caller: Caller, key: UUID) -> HttpResponseBas
         ended = revoke_key(by=caller, key_id=key)
     except NotFound:
         raise Http404 from None
-    except NotAllowed:
-        return render(request, "403.html", status=403)
+    except NotAllowed as error:
+        raise PermissionDenied(say_error(error)) from None
     messages.success(request, _("%(name)s is revoked: the next request with it is refused.") % {"name": ended.name})
     return redirect("keys")
 
@@ -146,20 +147,24 @@ def _find(caller: Caller, key: UUID) -> ApiKey:
         return find_key(by=caller, key_id=key)
     except NotFound:
         raise Http404 from None
+    except NotAllowed as error:
+        raise PermissionDenied(say_error(error)) from None
 
 
 def _list(request: StudioRequest, caller: Caller) -> dict[str, Any]:
     """One's own keys, in use or revoked; owners and admins see everybody's."""
     revoked = request.GET.get("revoked") == "true"
+    may_make, sees_all = caller.has(Right.MAKE_KEYS), caller.has(Right.MANAGE_KEYS)
+    look = list_keys if may_make or sees_all else list_own_keys
     try:
-        page = list_keys(by=caller, revoked=revoked, cursor=request.GET.get("cursor"), limit=SHOWN)
+        page = look(by=caller, revoked=revoked, cursor=request.GET.get("cursor"), limit=SHOWN)
     except InvalidField:
         raise Http404 from None
     return {
         "page": page,
         "revoked": revoked,
-        "may_make": caller.has(Right.MAKE_KEYS),
-        "sees_all": caller.has(Right.MANAGE_KEYS),
+        "may_make": may_make,
+        "sees_all": sees_all,
         "base": settings.STUDIO_URL,
     }
 
@@ -182,7 +187,6 @@ def _show(
         "form": form or ChangeKeyForm(caller=caller, key=key),
         "rotation": rotation or RotateForm(),
         "is_own": is_own,
-        "may_change": caller.has(Right.MANAGE_KEYS) or (is_own and caller.has(Right.MAKE_KEYS)),
         "may_rotate": is_own and caller.has(Right.MAKE_KEYS),
         "secret": secret,
         "secret_of": key,

@@ -129,11 +129,11 @@ OPERATIONS: dict[str, Op] = {
     "POST /gallery/{generation}/delete/": page(MAKE, 302, spots=path("generation", "ended")),
     "GET /keys/": page(SEE),
     "POST /keys/": page(KEYS, 201, body={**KEY_BODY, "scopes": ["images:read"]}),
-    "GET /keys/{key}/": page(SEE, spots=path("key", "key")),
+    "GET /keys/{key}/": page(KEYS, spots=path("key", "key"), denied=(403, 404)),
     "POST /keys/{key}/": page(
-        KEYS, 302, body={**KEY_BODY, "name": "another"}, spots=path("key", "key"), denied=(400, 403)
+        KEYS, 302, body={"name": "new", "scopes": ["keys:write"]}, spots=path("key", "key"), denied=(403, 404)
     ),
-    "POST /keys/{key}/rotate/": page(KEYS, 200, body={"overlap_s": "0"}, spots=path("key", "key")),
+    "POST /keys/{key}/rotate/": page(KEYS, body={"overlap_s": "3600"}, spots=path("key", "key"), denied=(403, 404)),
     "POST /keys/{key}/finish-rotation/": page(KEYS, 302, spots=path("key", "key"), denied=(403, 404)),
     "POST /keys/{key}/revoke/": page(KEYS, 302, spots=path("key", "key"), denied=(403, 404)),
     "GET /usage/": page(USAGE, spots=narrow("member") | narrow("key")),
@@ -196,6 +196,8 @@ OPEN: dict[str, str] = {
     "GET /": "leads to the studio or to the sign-in page",
     "POST /api/v1/keys/leaked": "whoever holds a key may end it; the answer never says whether there was one",
     "POST /api/v1/keys/self/revoke": "a key ends itself; a session has no key to end",
+    "GET /keys/leaked/": "a form, the same for everybody",
+    "POST /keys/leaked/": "the same by a page: one answer for known and unknown keys",
 }
 
 # Inputs that are no ids, whichever operation takes them.
@@ -231,6 +233,7 @@ PLAIN: dict[str, str] = {
     "expires_at": "a time",
     "expires_on": "a day",
     "overlap_s": "a number",
+    "key": "a secret that somebody has found: looked up by its hash, with one answer for known and unknown ones",
     # of pages
     "download": "a flag",
     "image": "a number: which image of a generation",

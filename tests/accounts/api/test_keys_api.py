@@ -162,9 +162,8 @@ def test_who_may_not_make_keys(alice: Person, client: str) -> None:
     caller = {"viewer": viewer.client, "viewers old key": old, "key without the scope": alice.api}[client]
     with in_tenant(alice.tenant.pk):
         before = ApiKey.objects.count()
-    # Signed in one sees one's own keys in whatever role; what a key sees its scopes say.
-    assert caller.get(KEYS).status_code == (200 if client == "viewer" else 403)
     for answer in (
+        caller.get(KEYS),
         post(caller, KEYS, {"name": "x", "scopes": ["images:read"]}),
         post(caller, f"{KEYS}/{viewer.key.pk}/rotate"),
         patch(caller, viewer.key, {"name": "x"}),

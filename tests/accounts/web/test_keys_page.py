@@ -237,8 +237,7 @@ def test_viewer_looks_at_their_old_keys(bob: Person) -> None:
     Membership.objects.filter(user=bob.user).update(role=Role.VIEWER)
     page = bob.client.get("/keys/").content.decode()
     assert "test key" in page and 'name="scopes"' not in page
-    page = bob.client.get(f"/keys/{bob.key.pk}/").content.decode()
-    assert "<form method" not in page.partition("<main")[2].partition("</main")[0]
+    assert f"/keys/{bob.key.pk}/" not in page and bob.client.get(f"/keys/{bob.key.pk}/").status_code == 403
     for path in ("", "rotate/", "finish-rotation/", "revoke/"):
         answer = bob.client.post(
             f"/keys/{bob.key.pk}/{path}", form_of(bob, name="x", scopes=["images:read"], overlap_s="0")
