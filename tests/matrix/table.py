@@ -88,9 +88,9 @@ OPERATIONS: dict[str, Op] = {
     "GET /api/v1/models": Op(SEE),
     "GET /api/v1/me": Op(None),
     # ---- keys
-    "GET /api/v1/keys": Op(None, key_right=KEYS),
+    "GET /api/v1/keys": Op(KEYS),
     "POST /api/v1/keys": Op(KEYS, 201, KEY_BODY),
-    "GET /api/v1/keys/{key}": Op(None, key_right=KEYS, spots=path("key", "key"), denied=(403, 404)),
+    "GET /api/v1/keys/{key}": Op(KEYS, spots=path("key", "key"), denied=(403, 404)),
     "PATCH /api/v1/keys/{key}": Op(KEYS, 200, {"limits": {"images_per_day": 5}}, path("key", "key"), denied=(403, 404)),
     "DELETE /api/v1/keys/{key}": Op(KEYS, 204, spots=path("key", "key"), denied=(403, 404)),
     "POST /api/v1/keys/{key}/rotate": Op(KEYS, 200, {}, path("key", "key"), denied=(403, 404)),
@@ -196,8 +196,6 @@ OPEN: dict[str, str] = {
     "GET /": "leads to the studio or to the sign-in page",
     "POST /api/v1/keys/leaked": "whoever holds a key may end it; the answer never says whether there was one",
     "POST /api/v1/keys/self/revoke": "a key ends itself; a session has no key to end",
-    "GET /keys/leaked/": "a form, the same for everybody",
-    "POST /keys/leaked/": "the same by a page: one answer for known and unknown keys",
 }
 
 # Inputs that are no ids, whichever operation takes them.
