@@ -71,7 +71,7 @@ def _leave(person: User, choice: TenantChoice, *, pictures: str) -> None:
     end_membership(tenant=choice.id, user_id=person.pk)
     Invitation.objects.filter(email=person.email).update(email=_nobody(person))
     Membership.objects.filter(tenant_id=choice.id, user_id=person.pk).delete()
-    record("member.removed", target=f"user:{person.pk}", detail={"account": "deleted", "pictures": pictures})
+    record("member.left", target=f"user:{person.pk}", detail={"account": "deleted", "pictures": pictures})
     if pictures == Pictures.DELETE:
         add_errand(kind=ErrandKind.DELETE_PICTURES, ref=person.pk, tenant=choice.id)
 

@@ -125,8 +125,8 @@ def test_pictures_stay_with_the_tenant(
         assert Generation.objects.get().user == row.pk
 
     # 4. It is written down, and the old address was told
-    found = events(admin_sql, "account.deleted", "member.removed", "key.revoked")
-    assert sorted(name for name, _, _ in found) == ["account.deleted", "key.revoked", "member.removed"]
+    found = events(admin_sql, "account.deleted", "member.left", "key.revoked")
+    assert sorted(name for name, _, _ in found) == ["account.deleted", "key.revoked", "member.left"]
     assert old not in str(admin_sql.execute("SELECT detail, target FROM accounts_auditevent").fetchall())
 
 

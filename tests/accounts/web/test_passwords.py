@@ -98,7 +98,7 @@ def test_mails_speak_the_readers_language(carol: User) -> None:
     User.objects.update(language="en")
     ask(carol.email, Client(headers={"Accept-Language": "zh-hans"}))  # her own wins
     ask("nobody@example.com", Client(headers={"Accept-Language": "zh-hans"}))
-    assert [mail["subject"] for mail in waiting_mails()] == ["新密码", "A new password", "此地址没有账号"]
+    assert [mail["subject"] for mail in waiting_mails()] == ["新密码", "A new password", "此地址没有账户"]
 
 
 def test_a_used_old_or_changed_link_is_spent(carol: User, settings: Any) -> None:
