@@ -23,7 +23,7 @@ from accounts.domain.callers import Caller, hash_secret
 from accounts.domain.mail import queue_mail
 from accounts.domain.members import add_member
 from accounts.domain.pages import Page, read_page
-from accounts.domain.roles import Right
+from accounts.domain.roles import Right, right_over
 from accounts.enums import Role, TokenPurpose
 from accounts.errors import (
     AlreadyInvited,
@@ -71,7 +71,7 @@ def invite_person(*, by: Caller, email: str, role: str) -> Invitation:
     if role not in Role.values:
         raise InvalidField(f"role must be one of {', '.join(Role.values)}", field="role")
     address = _check_address(email)
-    _check_owner(by, role)
+    by.require(right_over(role))
     if Membership.objects.filter(tenant_id=by.tenant, user__email=address).exists():
         raise AlreadyMember("this person is a member already; change their role instead", field="email")
     now = timezone.now()
@@ -243,17 +243,12 @@ def _lock_own(by: Caller, invitation_id: UUID, *, revoked_too: bool = False) -> 
     invitation: Invitation | None = Invitation.objects.select_for_update().filter(pk=invitation_id).first()
     if invitation is None:
         raise NotFound("no such invitation")
-    _check_owner(by, invitation.role)
+    by.require(right_over(invitation.role))
     if invitation.accepted_at is not None:
         raise InvitationUsed
     if invitation.revoked_at is not None and not revoked_too:
         raise InvitationRevoked
     return invitation
-
-
-def _check_owner(by: Caller, role: str) -> None:
-    if role == Role.OWNER:
-        by.require(Right.MANAGE_OWNERS)
 
 
 def _check_address(email: str) -> str:

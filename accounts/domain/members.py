@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller
 from accounts.domain.pages import Page, read_page
-from accounts.domain.roles import Right
+from accounts.domain.roles import Right, right_over
 from accounts.enums import Role
 from accounts.errors import AlreadyMember, InvalidField, LastOwner, NotAllowed, NotFound, OwnRole
 from accounts.models import ApiKey, KeyDirectory, KeySecret, MemberBudget, Membership, Tenant, User
@@ -92,8 +92,8 @@ def change_role(*, by: Caller, user_id: UUID, role: str) -> Membership:
         raise OwnRole
     with transaction.atomic():
         membership = _lock_member(tenant=by.tenant, user_id=user_id)
-        if Role.OWNER in (membership.role, role):
-            by.require(Right.MANAGE_OWNERS)
+        for touched in (membership.role, role):
+            by.require(right_over(touched))
         before, membership.role = membership.role, role
         membership.save(update_fields=["role"])
         _keep_an_owner(by.tenant)
@@ -114,8 +114,8 @@ def remove_member(*, by: Caller, user_id: UUID) -> None:
         by.require(Right.MANAGE_MEMBERS)
     with transaction.atomic():
         membership = _lock_member(tenant=by.tenant, user_id=user_id)
-        if membership.role == Role.OWNER:
-            by.require(Right.MANAGE_OWNERS)
+        if not leaves:
+            by.require(right_over(membership.role))
         membership.delete()
         _keep_an_owner(by.tenant)
         end_membership(tenant=by.tenant, user_id=user_id)

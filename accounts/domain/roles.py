@@ -50,3 +50,8 @@ class Right(Enum):
 ROLE_SCOPES: dict[str, frozenset[str]] = {
     role.value: frozenset(right.scope.value for right in Right if right.is_held_by(role)) for role in Role
 }
+
+
+def right_over(role: str) -> Right:
+    """What somebody needs who gives this role, takes it away, or takes out a person who has it."""
+    return Right.MANAGE_OWNERS if role == Role.OWNER else Right.MANAGE_MEMBERS

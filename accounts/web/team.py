@@ -26,7 +26,7 @@ from accounts.domain.invitations import (
 )
 from accounts.domain.logos import logo_path
 from accounts.domain.members import change_role, list_members, owners_of, remove_member
-from accounts.domain.roles import Right
+from accounts.domain.roles import Right, right_over
 from accounts.domain.tenants import get_tenant
 from accounts.enums import Role
 from accounts.errors import InvalidField, NotFound, StudioError
@@ -152,7 +152,7 @@ def _everybody(request: StudioRequest, caller: Caller) -> dict[str, Any]:
         "next": page.next,
         "previous": page.previous,
         "invitations": [
-            {"row": row, "state": state_of(row), "role": Role(row.role).label, "mine": _may_touch(row.role, caller)}
+            {"row": row, "state": state_of(row), "role": Role(row.role).label, "mine": caller.has(right_over(row.role))}
             for row in open_invitations(by=caller)
         ],
         "roles": roles_for(caller),
@@ -169,12 +169,8 @@ def _row(membership: Membership, caller: Caller) -> dict[str, Any]:
         "title": Role(membership.role).label,
         "joined": membership.created_at,
         "me": me,
-        "mine": not me and _may_touch(membership.role, caller),
+        "mine": not me and caller.has(right_over(membership.role)),
     }
-
-
-def _may_touch(role: str, caller: Caller) -> bool:
-    return role != Role.OWNER or caller.has(Right.MANAGE_OWNERS)
 
 
 def _own(caller: Caller) -> dict[str, Any]:

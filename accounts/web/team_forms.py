@@ -8,7 +8,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from accounts.domain.callers import Caller
-from accounts.domain.roles import Right
+from accounts.domain.roles import right_over
 from accounts.domain.tenants import NAME_CHARS
 from accounts.enums import Role
 
@@ -17,7 +17,7 @@ INPUT = {"class": "input", "autocomplete": "off"}
 
 def roles_for(caller: Caller) -> list[tuple[str, Any]]:
     """The roles that the caller may give, weakest first."""
-    given = [role for role in reversed(Role) if role != Role.OWNER or caller.has(Right.MANAGE_OWNERS)]
+    given = [role for role in reversed(Role) if caller.has(right_over(role))]
     return [(role.value, role.label) for role in given]
 
 

@@ -132,8 +132,12 @@ class Callers:
         asked_at = time.monotonic()
         self._kept.pop(credential, None)
         row = await self._look_up(credential)
-        caller = caller_from_row(row)
-        check_network(caller, address=credential.address)
+        try:
+            caller = caller_from_row(row)
+            check_network(caller, address=credential.address)
+        except StudioError as error:
+            error.tenant, error.key = row["tenant_id"], row["key_id"]
+            raise
         if row["touch"]:
             await self._touch(caller, address=credential.address)
         self._kept[credential] = (asked_at, caller)
@@ -162,5 +166,7 @@ class Callers:
             raise InvalidKey
         row = await self._database.fetch_one(KEY_CALLER_SQL, tenant=found["tenant_id"], sha256=credential.sha256)
         if row is None:
-            raise InvalidKey
+            refused = InvalidKey()
+            refused.tenant = found["tenant_id"]
+            raise refused
         return row

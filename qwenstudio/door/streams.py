@@ -28,6 +28,7 @@ from qwenstudio.door.bus import FLEETING, NOTICE, Event, entry_order
 from qwenstudio.door.callers import RECHECK_S, Credential, find_credential, refusal_of_wrong_key
 from qwenstudio.door.http import Receive, Request, Send, own_headers
 from qwenstudio.door.hub import Mailbox
+from qwenstudio.door.refusals import note_refused_stream
 from qwenstudio.door.truth import Truth
 
 if TYPE_CHECKING:
@@ -90,12 +91,20 @@ async def one(truth: Truth) -> AsyncIterator[Truth]:
 
 async def enter(house: House, request: Request) -> tuple[Credential, Caller]:
     """Who asks. Raises `InvalidKey`, `TooManyWrongKeys`, `NotSignedIn`, `NotAllowed`."""
+    credential: Credential | None = None
+    caller: Caller | None = None
     try:
         credential = await find_credential(house.pages, request)
         caller = await house.callers.find(credential)
-    except InvalidKey:
+        caller.require_scope(KeyScope.IMAGES_READ.value)
+    except InvalidKey as error:
+        await note_refused_stream(request, error, credential)
         raise await refusal_of_wrong_key(request.address) from None
-    caller.require_scope(KeyScope.IMAGES_READ.value)
+    except NotAllowed as error:
+        if caller is not None:
+            error.tenant, error.key = caller.tenant, caller.key
+        await note_refused_stream(request, error, credential)
+        raise
     return credential, caller
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.domain import denials
@@ -18,6 +20,8 @@ from accounts.domain.tenants import suspend_tenant
 from accounts.models import ApiKey, AuditEvent
 from accounts.tenancy import across_tenants, in_tenant
 from tests.factories import Person, make_key
+from tests.qwenstudio.doors import running_door
+from tests.qwenstudio.exchange import Exchange, make_scope
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A minute that does not end in the middle of a test."""
     now = [1_800_000_000.0]
     monkeypatch.setattr(denials.time, "time", lambda: now[0])
+    monkeypatch.setattr(denials, "_written", set())
     return now
 
 
@@ -88,7 +93,41 @@ def test_strangers_do_not_fill_the_table(db: None) -> None:
     assert 30 < len(events("key.refused")) <= STRANGERS
 
 
-def test_parallel_refusals_are_one_event(alice: Person) -> None:
+def test_a_thousand_refusals_cost_one_statement(alice: Person) -> None:
+    record_denial("denied", tenant=alice.tenant.pk, user=alice.user.pk)
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(1000):
+            record_denial("denied", tenant=alice.tenant.pk, user=alice.user.pk)
+    assert len(queries) == 0 and len(events("denied")) == 1
+
+
+def test_refused_streams_are_noted_too(alice: Person, bob: Person) -> None:
+    _, blind = make_key(alice.tenant, bob.user, scopes=["usage:read"])
+    with in_tenant(alice.tenant.pk):
+        ApiKey.objects.filter(pk=alice.key.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    async def scene() -> list[int]:
+        async with running_door() as door:
+            found = []
+            for secret in (blind, blind, alice.secret, new_secret()):
+                exchange = Exchange(make_scope("GET", "/api/v1/events", headers={"X-Api-Key": secret}))
+                found.append((await exchange.run(door)).status)
+            return found
+
+    assert asyncio.run(scene()) == [403, 403, 401, 401]
+    (denied,) = events("denied")
+    assert (denied["tenant_id"], denied["target"]) == (alice.tenant.pk, "GET /api/v1/events")
+    assert {event["tenant_id"] for event in events("key.refused")} == {alice.tenant.pk, None}
+
+
+def test_parallel_refusals_are_one_event(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nothing(set[object]):
+        """As if each were another process, which has written nothing yet."""
+
+        def __contains__(self, item: object) -> bool:
+            return False
+
+    monkeypatch.setattr(denials, "_written", Nothing())
     start = threading.Barrier(6)
 
     def refuse() -> None:
