@@ -18,11 +18,12 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.domain.closing import keep_tenant
 from accounts.domain.codes import say_error
 from accounts.domain.logos import logo_path
-from accounts.domain.members import TenantChoice, tenants_of
+from accounts.domain.members import TenantChoice, tenant_ids_of, tenants_of
 from accounts.domain.roles import Right
 from accounts.domain.tenants import found_tenant
 from accounts.enums import Role
 from accounts.errors import NotAllowed, NotFound, StudioError
+from accounts.ids import read_id
 from accounts.models import User
 from accounts.web.access import person_page
 from accounts.web.entrance import choose_tenant
@@ -42,13 +43,13 @@ def organisations(request: StudioRequest, person: User) -> HttpResponseBase:
 @person_page
 def switch(request: StudioRequest, person: User) -> HttpResponseBase:
     """Work in another one from now on; remembered in the session."""
+    tenant = read_id(request.POST.get("tenant", ""))
+    if tenant not in tenant_ids_of(person.pk):
+        raise Http404
     try:
-        tenant = UUID(request.POST.get("tenant", ""))
         choose_tenant(request, person, tenant)
-    except ValueError:
-        raise Http404 from None
     except NotAllowed as error:
-        # Not theirs, closed, or not from here: they stay where they are.
+        # Closed, or not from here: they stay where they are.
         messages.error(request, capfirst(say_error(error)))
         return redirect("organisations")
     return redirect("home")

@@ -182,6 +182,35 @@ def _lost_logo(house: House, owner: Person) -> UUID:
     return tenant.pk
 
 
+def _place(house: House, owner: Person) -> UUID:
+    """A further tenant that the person belongs to."""
+    tenant, _ = make_tenant("Further")
+    make_member(tenant, user=owner.user)
+    return tenant.pk
+
+
+def _closing(house: House, owner: Person) -> UUID:
+    """A tenant of the person's that is about to be deleted."""
+    tenant, _ = make_tenant("Closing", owner=owner.user)
+    house.look(
+        "UPDATE accounts_tenant SET delete_after = now() + interval '1 day' WHERE id = %s RETURNING 1", tenant.pk
+    )
+    return tenant.pk
+
+
+def _gone(make: Make) -> Make:
+    """A tenant of which nothing is left."""
+
+    def lose(house: House, owner: Person) -> object:
+        id = make(house, owner)
+        house.look("UPDATE accounts_auditevent SET tenant_id = NULL WHERE tenant_id = %s RETURNING 1", id)
+        house.look("DELETE FROM accounts_membership WHERE tenant_id = %s RETURNING 1", id)
+        house.look("DELETE FROM accounts_tenant WHERE id = %s RETURNING 1", id)
+        return id
+
+    return lose
+
+
 def _session(house: House, owner: Person) -> int:
     client = Client()
     client.force_login(owner.user)
@@ -216,5 +245,7 @@ KINDS: dict[str, Kind] = {
         personal=True,
         unknown=lambda: [2**31 - 1, 10**15, 0],
     ),
+    "place": Kind(_place, _gone(_place)),
+    "closing": Kind(_closing, _gone(_closing)),
     "webhook": Kind(_never, _never),
 }

@@ -70,6 +70,8 @@ def page(right: Right | None, ok: int = 200, **more: Any) -> Op:
 SEE, MAKE, KEYS = Right.SEE_IMAGES, Right.MAKE_IMAGES, Right.MAKE_KEYS
 MEMBERS, USAGE, BUDGETS, EXPORT = Right.MANAGE_MEMBERS, Right.SEE_USAGE, Right.SET_BUDGETS, Right.EXPORT_TENANT
 WEBHOOK = {("body", "webhook"): Spot("webhook", malformed=400, exists=False)}
+# Events of a person: whoever it is, those of one's own tenant's log, and none for whom it does not name.
+FILTER = {("query", "person"): Spot("member", answer=200, malformed=200, optional=True)}
 HIDDEN: dict[str, Any] = {"anonymous": (404,), "denied": (404,), "suspended": (404,)}
 KEY_BODY = {"name": "a key", "scopes": ["keys:write"]}
 
@@ -140,11 +142,29 @@ OPERATIONS: dict[str, Op] = {
     "GET /usage/csv/": page(USAGE, spots=narrow("member") | narrow("key")),
     "GET /usage/budgets/{member}/": page(BUDGETS, spots=path("member", "member")),
     "POST /usage/budgets/{member}/": page(BUDGETS, 302, body={"images_per_day": "5"}, spots=path("member", "member")),
+    # ---- the team and its organisation
+    "GET /team/": page(SEE),
+    "POST /team/": page(MEMBERS, 302, body=lambda: {"email": fresh_email(), "role": "member"}),
+    "POST /team/members/{member}/role/": page(MEMBERS, 302, body={"role": "viewer"}, spots=path("member", "member")),
+    "POST /team/members/{member}/remove/": page(MEMBERS, 302, spots=path("member", "member")),
+    "POST /team/invitations/{invitation}/renew/": page(MEMBERS, 302, spots=path("invitation", "invitation")),
+    "POST /team/invitations/{invitation}/revoke/": page(MEMBERS, 302, spots=path("invitation", "invitation")),
+    "POST /team/leave/": page(SEE, 302),
+    "GET /team/organisation/": page(Right.CHANGE_TENANT),
+    "POST /team/organisation/": page(Right.CHANGE_TENANT, 302, body={"name": "Another name"}),
+    "POST /team/organisation/export/": page(EXPORT, 302, once=True),
+    "POST /team/organisation/delete/": page(Right.DELETE_TENANT, 302, body={"confirm": "A"}, once=True),
+    "GET /team/audit/": page(Right.SEE_AUDIT, spots=FILTER),
+    "GET /team/audit/csv/": page(Right.SEE_AUDIT, spots=FILTER),
+    "POST /organisations/switch/": page(None, 302, spots={("body", "tenant"): Spot("place")}, of_person=True),
+    "POST /organisations/{tenant}/keep/": page(None, 302, spots=path("tenant", "closing"), of_person=True),
     "POST /account/sessions/{session}/end/": page(None, 302, spots=path("session", "session"), of_person=True),
 }
 
 # Pages about the person who is signed in and nobody else: they take no id. A program's key is no person.
 PERSONAL: dict[str, str] = {
+    "/organisations/": "the tenants that one belongs to",
+    "/organisations/new/": "a further one of one's own, where the studio is open",
     "/account/": "one's name and language",
     "/account/sessions/": "where one is signed in",
     "/account/sessions/end-others/": "all but the session that asks",
@@ -178,6 +198,8 @@ OPEN: dict[str, str] = {
     "POST /sign-up/": "known and unknown addresses get one answer; throttled by place",
     "GET /sign-up/{token}/": "a secret of 256 random bits, mailed to one address",
     "POST /sign-up/{token}/": "the same; it works once, and for that address only",
+    "GET /join/{token}/": "a secret of 256 random bits, mailed to one address",
+    "POST /join/{token}/": "the same; it works once, and for that address only",
     "GET /account/inactive/": "says that one's account is off",
     "GET /account/verify/": "says that a mail is on its way",
     "POST /account/verify/": "the same",
@@ -250,6 +272,9 @@ PLAIN: dict[str, str] = {
     "role": "one of four words",
     "logo": "a picture",
     "pictures": "one of two words",
+    "without_logo": "a flag",
+    "confirm": "the tenant's name, typed",
+    "as": "one word",
     "oldpassword": "a secret that is compared",
     "password1": "a new secret",
     "password2": "a new secret",

@@ -190,13 +190,9 @@ def test_switcher_remembers_and_the_pass_follows(alice: Person, mallory: Person)
 
 
 def test_foreign_and_random_tenants_are_not_there_to_switch_to(alice: Person, mallory: Person) -> None:
-    answers = []
-    for tenant in (mallory.tenant.pk, "01a20000-0000-7000-8000-000000000000"):
-        answer = alice.client.post("/organisations/switch/", {"tenant": str(tenant)}, follow=True)
-        answers.append(text(answer))
+    for tenant in (mallory.tenant.pk, "01a20000-0000-7000-8000-000000000000", "x"):
+        assert alice.client.post("/organisations/switch/", {"tenant": str(tenant)}).status_code == 404
         assert alice.client.get("/api/v1/me").json()["tenant"]["name"] == "A"
-    assert answers[0] == answers[1]
-    assert alice.client.post("/organisations/switch/", {"tenant": "x"}).status_code == 404
     assert alice.client.post(f"/organisations/{mallory.tenant.pk}/keep/").status_code == 404
     assert Client().get("/organisations/").status_code == 302
 
