@@ -72,6 +72,7 @@ RESULTS: dict[str, str | Promise] = {
     "denied": _("denied"),
     "refused": _("refused"),
     "failed": _("failed"),
+    "unknown": _("no such account"),
 }
 
 
