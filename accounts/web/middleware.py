@@ -25,7 +25,7 @@ from accounts.domain.sessions import note_session, stamp_of
 from accounts.errors import InvalidKey, NotAllowed, StudioError, Unavailable
 from accounts.logcontext import bind_log
 from accounts.tenancy import across_tenants, in_tenant
-from accounts.web.entrance import SESSION_TENANT, enter_tenant
+from accounts.web.entrance import SESSION_TENANT, check_page, enter_tenant
 from accounts.web.refusals import note_refusal, note_wrong_key
 from accounts.web.requests import StudioRequest
 from accounts.web.second_factor import lead_to_set_up, must_set_up
@@ -83,7 +83,10 @@ def _find_caller(request: StudioRequest) -> None:
         elif request.user.is_authenticated:
             request.person = request.user
             _note_session(request)
-            request.caller = _caller_of_session(request, request.user.pk)
+            caller = _caller_of_session(request, request.user.pk)
+            if caller is not None:
+                check_page(request, caller)
+            request.caller = caller
     except InvalidKey as error:
         request.caller_error = refuse_wrong_key(address=request.client_address)
         note_wrong_key(request, error, secret=secret or "")
