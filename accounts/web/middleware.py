@@ -29,6 +29,7 @@ from accounts.web.entrance import SESSION_TENANT, check_page, enter_tenant
 from accounts.web.refusals import note_refusal, note_wrong_key
 from accounts.web.requests import StudioRequest
 from accounts.web.second_factor import lead_to_set_up, must_set_up
+from accounts.web.toolarge import is_too_large, too_large_page
 
 # Answered without asking who it is: health checks must not need the database.
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
@@ -56,6 +57,8 @@ class TenantMiddleware:
         )
         if request.path in OPEN_PATHS:
             return self.get_response(request)
+        if is_too_large(request):
+            return too_large_page(request)
         try:
             _find_caller(request)
         except OperationalError:
