@@ -83,6 +83,15 @@ class TenantClosing(NotAllowed):
         self.until = until
 
 
+class TenantSwitched(NotAllowed):
+    """A page of one tenant asks, and the person works in another one since: nothing may land in the wrong place."""
+
+    code = "tenant_switched"
+
+    def __init__(self) -> None:
+        super().__init__("you work in another organisation since this page was opened: load it again")
+
+
 class OwnRole(NotAllowed):
     """Nobody changes their own role: an owner could lose the tenant by a wrong click, an admin rise."""
 

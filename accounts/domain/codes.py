@@ -384,6 +384,14 @@ add_code(
     whole=True,
 )
 add_code(
+    "tenant_switched",
+    403,
+    Retry.ANEW,
+    _("You work in another organisation since this page was opened."),
+    _("Load the page again, or switch back."),
+    whole=True,
+)
+add_code(
     "own_role",
     403,
     Retry.NO,

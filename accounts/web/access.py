@@ -6,15 +6,17 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
 
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.text import capfirst
 
 from accounts.domain.callers import Caller
 from accounts.domain.codes import say_error
 from accounts.enums import Scope
-from accounts.errors import TenantClosing
+from accounts.errors import TenantClosing, TenantSwitched
 from accounts.models import User
 from accounts.web.requests import StudioRequest
 
@@ -47,6 +49,19 @@ def person_page(view: PersonPage[P]) -> Callable[Concatenate[HttpRequest, P], Ht
         if person is None:
             return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
         return view(request, person, *args, **kwargs)  # type: ignore[arg-type]
+
+    return guarded
+
+
+def same_tenant(view: Page[P]) -> Page[P]:
+    """For forms that name no row: one from a tab of another organisation than the present one changes nothing."""
+
+    @wraps(view)
+    def guarded(request: StudioRequest, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        if request.method == "POST" and request.POST.get("here", str(caller.tenant)) != str(caller.tenant):
+            messages.error(request, capfirst(say_error(TenantSwitched())))
+            return redirect("team")
+        return view(request, caller, *args, **kwargs)
 
     return guarded
 

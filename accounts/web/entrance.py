@@ -5,11 +5,12 @@ from __future__ import annotations
 from uuid import UUID
 
 from accounts.domain.callers import Caller, caller_of_member, check_network
-from accounts.errors import NotAllowed
+from accounts.errors import NotAllowed, TenantSwitched
 from accounts.models import User
 from accounts.web.requests import StudioRequest
 
 SESSION_TENANT = "tenant"
+PAGE_TENANT = "X-Studio-Tenant"  # of a script's request: which tenant's page it runs in
 
 
 def enter_tenant(request: StudioRequest, user_id: UUID, tenant: UUID) -> Caller:
@@ -21,6 +22,13 @@ def enter_tenant(request: StudioRequest, user_id: UUID, tenant: UUID) -> Caller:
         error.tenant = tenant
         raise
     return caller
+
+
+def check_page(request: StudioRequest, caller: Caller) -> None:
+    """Raise `TenantSwitched` where a script says that its page is another tenant's: a tab that was left open."""
+    shown = request.headers.get(PAGE_TENANT)
+    if shown is not None and shown != str(caller.tenant):
+        raise TenantSwitched
 
 
 def choose_tenant(request: StudioRequest, person: User, tenant: UUID) -> Caller:

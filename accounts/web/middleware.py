@@ -25,10 +25,11 @@ from accounts.domain.sessions import note_session, stamp_of
 from accounts.errors import InvalidKey, NotAllowed, StudioError, Unavailable
 from accounts.logcontext import bind_log
 from accounts.tenancy import across_tenants, in_tenant
-from accounts.web.entrance import SESSION_TENANT, enter_tenant
+from accounts.web.entrance import SESSION_TENANT, check_page, enter_tenant
 from accounts.web.refusals import note_refusal, note_wrong_key
 from accounts.web.requests import StudioRequest
 from accounts.web.second_factor import lead_to_set_up, must_set_up
+from accounts.web.toolarge import is_too_large, too_large_page
 
 # Answered without asking who it is: health checks must not need the database.
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
@@ -56,6 +57,8 @@ class TenantMiddleware:
         )
         if request.path in OPEN_PATHS:
             return self.get_response(request)
+        if is_too_large(request):
+            return too_large_page(request)
         try:
             _find_caller(request)
         except OperationalError:
@@ -83,7 +86,10 @@ def _find_caller(request: StudioRequest) -> None:
         elif request.user.is_authenticated:
             request.person = request.user
             _note_session(request)
-            request.caller = _caller_of_session(request, request.user.pk)
+            caller = _caller_of_session(request, request.user.pk)
+            if caller is not None:
+                check_page(request, caller)
+            request.caller = caller
     except InvalidKey as error:
         request.caller_error = refuse_wrong_key(address=request.client_address)
         note_wrong_key(request, error, secret=secret or "")

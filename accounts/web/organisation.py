@@ -22,7 +22,7 @@ from accounts.domain.stored import format_bytes
 from accounts.domain.tenants import change_tenant, get_tenant
 from accounts.errors import NotAllowed, StudioError
 from accounts.models import Export
-from accounts.web.access import member_page
+from accounts.web.access import member_page, same_tenant
 from accounts.web.requests import StudioRequest
 from accounts.web.team_forms import DeletionForm, OrganisationForm
 
@@ -32,6 +32,7 @@ EXPORTS = 3
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 @member_page
+@same_tenant
 def organisation(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     """Look and change."""
     if not caller.has(Right.CHANGE_TENANT):
@@ -53,6 +54,7 @@ def organisation(request: StudioRequest, caller: Caller) -> HttpResponseBase:
 
 @require_POST
 @member_page
+@same_tenant
 def ask_export(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     """Everything, as one file."""
     try:
@@ -68,6 +70,7 @@ def ask_export(request: StudioRequest, caller: Caller) -> HttpResponseBase:
 
 @require_POST
 @member_page
+@same_tenant
 def delete_organisation(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     """In thirty days; until then an owner can keep it."""
     form = DeletionForm(request.POST)

@@ -31,7 +31,7 @@ from accounts.domain.tenants import get_tenant
 from accounts.enums import Role
 from accounts.errors import InvalidField, NotFound, StudioError
 from accounts.models import Membership
-from accounts.web.access import member_page
+from accounts.web.access import member_page, same_tenant
 from accounts.web.requests import StudioRequest
 from accounts.web.team_forms import InvitationForm, roles_for
 
@@ -41,6 +41,7 @@ PER_PAGE = 50
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 @member_page
+@same_tenant
 def team(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     """Look; a POST invites."""
     if not caller.has(Right.MANAGE_MEMBERS):
@@ -114,6 +115,7 @@ def invitation_revoke(request: StudioRequest, caller: Caller, invitation: UUID) 
 
 @require_POST
 @member_page
+@same_tenant
 def leave(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     """Oneself."""
     if caller.user is None:

@@ -255,6 +255,7 @@ PLAIN: dict[str, str] = {
     "overlap_s": "a number",
     "key": "a secret that somebody has found: looked up by its hash, with one answer for known and unknown ones",
     # of pages
+    "here": "the tenant whose page it is: compared with one's own",
     "download": "a flag",
     "image": "a number: which image of a generation",
     "language": "one of two words",

@@ -74,6 +74,13 @@ def test_wrong_settings_stand_beside_their_field(
     assert (stored(alice).name, stored(alice).networks, stored(alice).logo) == ("A", [], "")
 
 
+def test_a_body_over_the_cap_is_called_too_large(alice: Person, media: Path) -> None:
+    answer = alice.client.post(PAGE, {"name": "New", "logo": SimpleUploadedFile("x.png", b"x" * 1_100_000)})
+    assert answer.status_code == 413 and "This is too large" in text(answer) and stored(alice).name == "A"
+    answer = alice.client.post(PAGE, {"name": "New", "logo": SimpleUploadedFile("x.png", b"x" * 900_000)})
+    assert answer.status_code == 400 and "Logo is too large, max 700000 bytes" in text(answer)
+
+
 def test_owners_export_and_delete_admins_do_not(alice: Person, admin: Person, bob: Person, media: Path) -> None:
     assert "Take everything with you" not in text(admin.client.get(PAGE))
     for person in (admin, bob):

@@ -20,6 +20,7 @@ from accounts.enums import Role
 from accounts.models import Invitation, Membership, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from tests.factories import Person, make_member, make_person, make_tenant, make_user
+from tests.generation.api.calls import BODY, rows
 from tests.mails import invitation_token, waiting_mails
 
 
@@ -187,6 +188,24 @@ def test_switcher_remembers_and_the_pass_follows(alice: Person, mallory: Person)
     assert alice.client.get("/api/v1/me").json()["member"]["role"] == "viewer"
     alice.client.post("/organisations/switch/", {"tenant": str(alice.tenant.pk)})
     assert alice.client.get("/api/v1/me").json()["tenant"]["name"] == "A"
+
+
+def test_a_tab_of_the_other_organisation_draws_nothing_there(alice: Person, mallory: Person) -> None:
+    make_member(mallory.tenant, user=alice.user)
+    shown = {"X-Studio-Tenant": str(alice.tenant.pk)}
+    assert f'data-tenant="{alice.tenant.pk}"' in alice.client.get("/studio/").content.decode()
+    assert alice.client.get("/api/v1/me", headers=shown).status_code == 200
+    alice.client.post("/organisations/switch/", {"tenant": str(mallory.tenant.pk)})
+    late = alice.client.post("/api/v1/images", BODY, content_type="application/json", headers=shown)
+    assert (late.status_code, late.json()["code"]) == (403, "tenant_switched")
+    form = {"email": "carol@example.com", "role": "member", "here": str(alice.tenant.pk)}
+    told = alice.client.post("/team/", form, follow=True)
+    assert "in another organisation since" in text(told) and waiting_mails() == []
+    alice.client.post("/team/leave/", {"here": str(alice.tenant.pk)})
+    assert role_of(alice, mallory.tenant) == "member"
+    for person in (alice, mallory):
+        assert rows(person) == []
+    assert alice.api.get("/api/v1/me", headers={"X-Studio-Tenant": "x"}).status_code == 200, "a key has one tenant"
 
 
 def test_foreign_and_random_tenants_are_not_there_to_switch_to(alice: Person, mallory: Person) -> None:

@@ -35,6 +35,8 @@ export async function call(method, url, { body, headers = {} } = {}) {
     headers: {
       Accept: "application/json",
       "X-CSRFToken": document.body.dataset.csrf,
+      // A tab of another organisation than the one that one works in now is told so.
+      ...(document.body.dataset.tenant ? { "X-Studio-Tenant": document.body.dataset.tenant } : {}),
       ...(body === undefined ? {} : { "Content-Type": "application/json" }),
       ...headers,
     },

@@ -1,5 +1,6 @@
 // The page of the organisation: the size of a logo before it is sent, the progress of an export.
 
+import { call } from "./api.js";
 import { say } from "./words.js";
 
 const POLL_MS = 2000;
@@ -20,9 +21,7 @@ for (const field of document.querySelectorAll("[data-max-bytes]")) {
 }
 
 async function follow(line) {
-  const answer = await fetch(`/api/v1/exports/${line.dataset.export}`, { headers: { Accept: "application/json" } });
-  if (!answer.ok) return;
-  const found = await answer.json();
+  const found = await call("GET", `/api/v1/exports/${line.dataset.export}`);
   if (found.status !== "waiting" && found.status !== "running") {
     location.reload();
     return;
@@ -33,7 +32,10 @@ async function follow(line) {
   if (found.status === "running") {
     line.querySelector("[data-export-text]").textContent = say("exported", { done: found.done, total: found.total });
   }
-  setTimeout(() => follow(line), POLL_MS);
+  followSoon(line);
 }
 
-for (const line of document.querySelectorAll("[data-export]")) setTimeout(() => follow(line), POLL_MS);
+// What goes wrong ends it: the page says the same when it is loaded again.
+const followSoon = (line) => setTimeout(() => follow(line).catch(() => {}), POLL_MS);
+
+document.querySelectorAll("[data-export]").forEach(followSoon);
