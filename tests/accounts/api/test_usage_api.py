@@ -71,7 +71,7 @@ def test_pages_can_be_followed(alice: Person, office: Client) -> None:
     [
         ("group_by=hour", "group_by"), ("from=x", "from"), ("to=2026-02-30", "to"), ("cursor=x", "cursor"),
         ("from=2026-02-01&to=2026-01-01", "from"), ("from=2020-01-01&to=2026-01-01", "from"), ("limit=0", "limit"),
-        ("unheard=1", "unheard"), ("member=x", "member"), ("key=7", "key"), ("model=%00", "model"),
+        ("unheard=1", "unheard"), ("model=%00", "model"),
         ("model=a%20b", "model"),
     ],
 )  # fmt: skip
@@ -85,10 +85,10 @@ def test_foreign_ids_are_404_like_unknown_ones(
     schema: dict[str, Any], alice: Person, bob: Person, mallory: Person, office: Client
 ) -> None:
     for name, foreign, own in (("member", mallory.user.pk, bob.user.pk), ("key", mallory.key.pk, bob.key.pk)):
-        answers = [office.get(f"{USAGE}?{name}={id}") for id in (foreign, uuid7())]
+        answers = [office.get(f"{USAGE}?{name}={id}") for id in (foreign, uuid7(), "x")]
         check(schema, "get", USAGE, answers[0])
         bodies = [answer.json() | {"request_id": ""} for answer in answers]
-        assert bodies[0] == bodies[1] and bodies[0]["status"] == 404
+        assert bodies[0] == bodies[1] == bodies[2] and bodies[0]["status"] == 404
         assert office.get(f"{USAGE}?{name}={own}").status_code == 200
     assert bob.api.get(f"{USAGE}?member={alice.user.pk}").status_code == 404
     assert bob.api.get(f"{USAGE}?member={bob.user.pk}").status_code == 200
