@@ -112,7 +112,7 @@ class GenerationAdmin(FindingMixin, ReadOnlyAdmin):
 
     @admin.display(description=_("size"))
     def size(self, row: Generation) -> str:
-        return f"{row.width} × {row.height}"
+        return f"{row.width}\u00a0×\u00a0{row.height}"
 
     @admin.action(description=_("Cancel the chosen generations"), permissions=["act"])
     def cancel(self, request: HttpRequest, rows: QuerySet[Generation]) -> None:
