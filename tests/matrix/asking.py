@@ -66,7 +66,7 @@ def send(client: Client, operation: str, op: Op, ids: Mapping[tuple[str, str], A
 def shape_of(answer: Any, asked: object = "") -> Shape:
     """What two answers must have in common to tell nothing apart."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    text = b"".join(answer.streaming_content).decode() if answer.streaming else answer.content.decode()
+    text = (b"".join(answer.streaming_content) if answer.streaming else answer.content).decode(errors="replace")
     kind = headers.get("content-type", "")
     if "json" in kind and text:
         found = json.loads(text)

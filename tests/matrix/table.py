@@ -211,8 +211,6 @@ OPEN: dict[str, str] = {
     "GET /account/password/reset/done/": "says that it is done",
     "GET /account/password/reset/{uidb36}-{key}/": "a signed key, mailed to one person; the number opens nothing",
     "POST /account/password/reset/{uidb36}-{key}/": "the same",
-    "GET /keys/leaked/": "the form",
-    "POST /keys/leaked/": "whoever holds a key may end it; the answer never says whether there was one",
     "POST /sign-out/": "ends the session that asks, if there is one",
     "POST /language/": "a cookie of the browser that asks, and the language of whoever is signed in",
     "GET /": "leads to the studio or to the sign-in page",
