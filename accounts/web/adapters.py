@@ -186,7 +186,6 @@ def _send(name: str, *, to: str, person: User | None, **words: Any) -> None:
         to=to,
         language=language or get_language() or "",
         context={
-            "name": person.get_short_name() if person is not None else "",
             "when": f"{timezone.now():%Y-%m-%d %H:%M} UTC",
             "address": getattr(request, "client_address", None) or "",
             "browser": describe_browser(request.META.get("HTTP_USER_AGENT", "")),
