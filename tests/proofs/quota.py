@@ -207,7 +207,9 @@ def watch_overlap(superuser_url: str) -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def running_fronts(folder: Path, *, processes: int = PROCESSES, **environment: str) -> Iterator[list[str]]:
+def running_fronts(
+    folder: Path, *, processes: int = PROCESSES, target: str = "qwenstudio.asgi:front", **environment: str
+) -> Iterator[list[str]]:
     """Several web processes on the same servers; their addresses."""
     from tests.qwenstudio.fronts import running_front
 
@@ -215,7 +217,7 @@ def running_fronts(folder: Path, *, processes: int = PROCESSES, **environment: s
         urls = []
         for number in range(processes):
             (own := folder / f"web-{number}").mkdir(parents=True)
-            urls.append(stack.enter_context(running_front(own, **environment)).url)
+            urls.append(stack.enter_context(running_front(own, target=target, **environment)).url)
         yield urls
 
 

@@ -40,7 +40,7 @@ class RunningFront:
 
 
 @contextmanager
-def running_front(folder: Path, **environment: str) -> Iterator[RunningFront]:
+def running_front(folder: Path, *, target: str = "qwenstudio.asgi:front", **environment: str) -> Iterator[RunningFront]:
     """Start the front with the environment of this process and wait until it answers."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -48,7 +48,7 @@ def running_front(folder: Path, **environment: str) -> Iterator[RunningFront]:
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "granian", "--interface", "asgi", "--workers", "1", "--host", "127.0.0.1",
-             "--port", str(port), "--workers-kill-timeout", "20", "qwenstudio.asgi:front"],
+             "--port", str(port), "--workers-kill-timeout", "20", target],
             cwd=ROOT,
             env={**os.environ, "STUDIO_PORT": str(port), "STUDIO_URL": url, "STUDIO_PROCESS": "web", **environment},
             stdout=file,

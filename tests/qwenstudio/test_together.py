@@ -44,3 +44,28 @@ def test_nothing_is_mixed_up(db: None, narrow_front: RunningFront, services: Ser
     assert tally.wrong == []
     assert (tally.kinds.total(), len(tally.kinds)) == (400, len(interleaved.ASKS))
     assert interleaved.check_rows(parties, services.superuser_url) == []
+
+
+# ---- the same with a fault planted into the front: it must be found
+
+PLANTED = "tests.qwenstudio.planted:front"
+
+
+@pytest.mark.parametrize(
+    ("plant", "kind"), [("look_before_leaping", "plan"), ("forget_the_key", "same idempotency key")]
+)
+def test_charging_too_much_is_found(db: None, tmp_path: Path, services: Services, plant: str, kind: str) -> None:
+    from tests.chaos.rig import offer_sleeping_model
+
+    offer_sleeping_model()
+    with quota.running_fronts(tmp_path, target=PLANTED, PLANT=plant, STUDIO_DB_POOL=str(quota.THREADS)) as urls:
+        found = (quota.run_round(urls, kind, superuser_url=services.superuser_url)["faults"] for _ in range(10))
+        assert any(found), f"{plant} went unnoticed"
+
+
+@pytest.mark.parametrize("plant", ["leak_the_scope", "mistake_one_caller_for_another"])
+def test_mixing_up_is_found(db: None, tmp_path: Path, services: Services, media: Path, plant: str) -> None:
+    parties = interleaved.make_parties(6, media)
+    with running_front(tmp_path, target=PLANTED, PLANT=plant, STUDIO_DB_POOL=str(interleaved.POOL)) as front:
+        tally = interleaved.interleave(front.url, parties, requests=400, clients=8)
+    assert tally.mixed or tally.wrong, f"{plant} went unnoticed"
