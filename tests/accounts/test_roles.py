@@ -96,6 +96,8 @@ PROBES: dict[Right, Probe] = {
 }
 # Whose things these are about is not told to who may not ask: theirs is the answer of what does not exist.
 HIDDEN = (Right.MANAGE_KEYS, Right.SEE_ALL_USAGE)
+# A scope that shows everybody's shows one's own too: without the right is who lacks both.
+WIDER = {Right.SEE_USAGE: (Right.SEE_ALL_USAGE,)}
 WAYS = ("session", "key with the scope", "key without it")
 
 
@@ -104,7 +106,8 @@ def make_scene(alice: Person, role: Role, right: Right, way: str) -> Scene:
     person = make_member(alice.tenant, Role.OWNER, user=make_user("someone"))
     other = make_member(alice.tenant)
     others_key, _ = make_key(alice.tenant, other)
-    scopes = [scope.value for scope in Scope if way != "key without it" or scope != right.scope]
+    lacks = {right.scope, *(wider.scope for wider in WIDER.get(right, ()))} if way == "key without it" else set()
+    scopes = [scope.value for scope in Scope if scope not in lacks]
     key, secret = make_key(alice.tenant, person, scopes=scopes)
     Membership.objects.filter(tenant=alice.tenant, user=person).update(role=role)
     client = Client() if way == "session" else Client(headers={"Authorization": f"Bearer {secret}"})

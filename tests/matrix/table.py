@@ -214,6 +214,8 @@ OPEN: dict[str, str] = {
     "POST /sign-out/": "ends the session that asks, if there is one",
     "POST /language/": "a cookie of the browser that asks, and the language of whoever is signed in",
     "GET /": "leads to the studio or to the sign-in page",
+    "GET /keys/leaked/": "the form",
+    "POST /keys/leaked/": "whoever has found a key may report it; the answer never says whether there was one",
     "POST /api/v1/keys/leaked": "whoever holds a key may end it; the answer never says whether there was one",
     "POST /api/v1/keys/self/revoke": "a key ends itself; a session has no key to end",
 }

@@ -87,5 +87,5 @@ def test_broken_checkpoint_is_named(rig: Rig, checkpoint: Path, tmp_path: Path, 
     assert child.wait(150) == 3, rig.log("worker")
     (state, detail) = rig.ask("SELECT state, detail FROM generation_worker")[0]
     assert state == "failed"
-    assert str(detail).startswith(f"{bad}: ")
+    assert str(detail).startswith(f"model demo: {bad}: ")
     assert str(bad) in rig.log("worker")
