@@ -116,6 +116,8 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype) -> Any:
     """
     for library in (diffusers_logging, transformers_logging):
         library.disable_progress_bar()  # bars for each shard make a mess of a worker's log
+        library.disable_default_handler()  # what they say goes the way of every other line: to the root logger
+        library.enable_propagation()
     pipeline_class: Any = QwenImagePipeline  # its constructor has no types
     return pipeline_class(
         scheduler=_load_part(FlowMatchEulerDiscreteScheduler, folder / "scheduler", local_files_only=True),

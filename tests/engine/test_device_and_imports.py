@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 
+import pytest
 import torch
 from engine_tiny import make_spec
 
@@ -61,10 +63,18 @@ def test_the_model_says_its_dtype_and_why(model) -> None:  # type: ignore[no-unt
 
 
 def test_offload_means_nothing_on_a_cpu_and_nonsense_is_refused(checkpoint) -> None:  # type: ignore[no-untyped-def]
-    import pytest
-
     from generation.engine.loader import load_model
 
     assert load_model(make_spec(checkpoint), device="cpu", offload="model").offload == "none"
     with pytest.raises(ValueError, match="offload 'disk' is unknown"):
         load_model(make_spec(checkpoint), device="cpu", offload="disk")
+
+
+@pytest.mark.parametrize("library", ["diffusers", "transformers"])
+def test_what_the_libraries_say_goes_the_way_of_every_other_line(model, library, caplog, capfd) -> None:  # type: ignore[no-untyped-def]
+    """Not to standard error by handlers of their own, past the JSON log and what is kept about a failure."""
+    logging.getLogger(f"{library}.somewhere").warning("a warning of the library")
+    assert [(record.name, record.message) for record in caplog.records] == [
+        (f"{library}.somewhere", "a warning of the library")
+    ]
+    assert f"[{library}]" not in capfd.readouterr().err

@@ -58,14 +58,14 @@ def test_exceptions_say_kind_and_place_but_not_their_words(lines: RecentLines) -
 
 def test_libraries_prompts_and_secrets_stay_outside(lines: RecentLines) -> None:
     prompt = "a white house on the left\nof a meadow at night"
-    logging.getLogger("transformers.tokenization").warning("truncated: %s", prompt)
+    logging.getLogger("library.tokenization").warning("truncated: %s", prompt)
     logging.getLogger("urllib3").info("quiet")
     ours.warning("drew %s twice", prompt)
     ours.warning("drew %r", prompt)
     ours.warning("key qs_live_0123456789abcdefghij and postgresql://studio_web:secret@host/name")
     text = "\n".join(lines.about(uuid7(), since=0, hide=(prompt, "")))
     assert "meadow" not in text and "white house" not in text
-    assert "transformers.tokenization: (a library's words" in text
+    assert "library.tokenization: (a library's words" in text
     assert "quiet" not in text
     assert "0123456789abcdef" not in text and "secret" not in text
 
