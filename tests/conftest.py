@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     var = Path(tempfile.mkdtemp(prefix="qwenstudio-tests-"))
     config.stash[_var] = var
+    (var / "static").mkdir()  # as `up` makes it; WhiteNoise warns without
     services = start(var, log=lambda text: None, durable=False, tie=True)
     config.stash[_services] = services
     # Nothing of the developer's own studio may reach a test.

@@ -107,6 +107,6 @@ def save_checkpoint(
 
 def load_pipeline(folder: Path = CHECKPOINT, *, dtype: torch.dtype = torch.bfloat16) -> QwenImagePipeline:
     """The checkpoint in `folder` as the plain pipeline that anybody would load."""
-    pipe: QwenImagePipeline = QwenImagePipeline.from_pretrained(folder, torch_dtype=dtype)
+    pipe: QwenImagePipeline = QwenImagePipeline.from_pretrained(folder, dtype=dtype)
     pipe.set_progress_bar_config(disable=True)
     return pipe

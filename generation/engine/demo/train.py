@@ -29,7 +29,7 @@ def main() -> None:
     tokenizer = train_tokenizer()
     check_template(tokenizer)
     if args.vae:
-        good = AutoencoderKLQwenImage.from_pretrained(args.vae, subfolder="vae", torch_dtype=torch.float32)
+        good = AutoencoderKLQwenImage.from_pretrained(args.vae, subfolder="vae", dtype=torch.float32)
         vae = build_vae()  # whose config names no folder
         vae.load_state_dict(good.state_dict())
     else:

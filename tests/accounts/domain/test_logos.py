@@ -62,6 +62,7 @@ def test_metadata_is_gone_and_turned_pictures_stand_upright() -> None:
     assert b"secret place" not in encoded and b"Exif" not in encoded
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
     ("data", "why"),
     [
