@@ -226,6 +226,14 @@ class TooManyTenants(StudioError):
         super().__init__(f"one person may own {most} organisations at most here; ask the operators of this studio")
 
 
+class TooManyKeys(StudioError):
+    kind = "conflict"
+    code = "too_many_keys"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"one member has {most} live keys at most; revoke those that nobody uses")
+
+
 class SignUpClosed(StudioError):
     """`STUDIO_SIGNUP` does not let anybody make a tenant."""
 

@@ -376,6 +376,13 @@ add_code(
     _("Hand one over or delete one, or ask the operators of this studio."),
 )
 add_code(
+    "too_many_keys",
+    409,
+    Retry.CHANGED,
+    _("You have as many API keys as one member may have."),
+    _("Revoke the keys that nobody uses; the page shows when each was last used."),
+)
+add_code(
     "sign_up_closed",
     403,
     Retry.NO,

@@ -24,8 +24,8 @@ from accounts.domain.keybounds import check_end, check_name, check_scopes, check
 from accounts.domain.limits import KEY_LIMITS, check_limits
 from accounts.domain.pages import Page, read_page
 from accounts.domain.roles import Right
-from accounts.errors import KeyEnded, NotAllowed, NotFound
-from accounts.models import ApiKey, KeyDirectory, KeySecret
+from accounts.errors import KeyEnded, NotAllowed, NotFound, TooManyKeys
+from accounts.models import ApiKey, KeyDirectory, KeySecret, Membership
 
 if TYPE_CHECKING:
     from accounts.domain.callers import Caller
@@ -34,6 +34,7 @@ PREFIX = "qs_live_"
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_CHARS = 34  # 34 × log2(62) = 202 random bits
 CHECKSUM_CHARS = 6  # 62 ** 6 > 2 ** 32: a CRC-32 fits
+MAX_LIVE = 100  # of one member: lists stay readable, and a key that leaked cannot fill the tables with more
 SHOWN_CHARS = 14  # of a key, in lists: enough to tell keys apart, useless to guess one
 
 _SHAPE = re.compile(rf"{PREFIX}[0-9A-Za-z]{{30,64}}[0-9A-Za-z]{{{CHECKSUM_CHARS}}}")
@@ -63,7 +64,7 @@ def make_key(
 
     Runs in the caller's tenant scope. Raises `NotAllowed` when the caller may not make keys, or is a key that the new
     one would exceed; `InvalidField` for an unknown scope, a network that is none, an end that has passed, or a limit
-    that is unknown or no positive number.
+    that is unknown or no positive number; `TooManyKeys`.
     """
     by.require(Right.MAKE_KEYS)
     if by.user is None:
@@ -76,6 +77,7 @@ def make_key(
     check_within(by, scopes=scopes, expires_at=expires_at)
     secret = new_secret()
     with transaction.atomic():
+        _check_number(by)
         key: ApiKey = ApiKey.objects.create(
             tenant_id=by.tenant,
             user_id=by.user,
@@ -91,6 +93,14 @@ def make_key(
             "key.made", target=f"key:{key.id}", detail={"name": key.name, "scopes": key.scopes, "limits": key.limits}
         )
     return key, secret
+
+
+def _check_number(by: Caller) -> None:
+    """Raise `TooManyKeys`; whoever asks at the same time waits."""
+    Membership.objects.select_for_update().filter(tenant=by.tenant, user=by.user).first()
+    ended = Q(revoked_at__isnull=False) | Q(expires_at__lte=timezone.now())
+    if ApiKey.objects.filter(user_id=by.user).exclude(ended).count() >= MAX_LIVE:
+        raise TooManyKeys(MAX_LIVE)
 
 
 def list_keys(*, by: Caller, revoked: bool | None = None, cursor: str | None = None, limit: int = 100) -> Page[ApiKey]:

@@ -14,12 +14,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.domain import keys
 from accounts.domain.callers import caller_of_key, caller_of_member
 from accounts.domain.keys import key_is_wellformed, make_key, new_secret, revoke_key
 from accounts.domain.limits import KeyLimits
 from accounts.domain.tenants import restore_tenant, suspend_tenant
 from accounts.enums import Role, Scope
-from accounts.errors import InvalidField, InvalidKey, NotAllowed, NotFound
+from accounts.errors import InvalidField, InvalidKey, NotAllowed, NotFound, TooManyKeys
 from accounts.models import ApiKey, AuditEvent, KeyDirectory, KeySecret, Membership
 from accounts.tenancy import in_tenant
 from tests.factories import Person, make_member
@@ -246,6 +247,23 @@ def test_limited_key_makes_no_keys_that_are_not(alice: Person, narrow: dict[str,
     caller = caller_of_key(secret, address="192.0.2.7")
     with in_tenant(alice.tenant.pk), pytest.raises(NotAllowed, match="limits or networks"):
         make_key(by=caller, name="more", scopes=["images:read"])
+
+
+def test_a_members_keys_are_counted(alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that live, and nobody else's."""
+    with in_tenant(alice.tenant.pk):
+        had = ApiKey.objects.filter(user=alice.user).count()
+        monkeypatch.setattr(keys, "MAX_LIVE", had + 2)
+        first, _ = make_key(by=alice.caller, name="one", scopes=["images:read"])
+        make_key(by=alice.caller, name="two", scopes=["images:read"], expires_at=timezone.now() + timedelta(days=1))
+        with pytest.raises(TooManyKeys, match=f"{had + 2} live keys at most"):
+            make_key(by=alice.caller, name="three", scopes=["images:read"])
+        make_key(by=bob.caller, name="Bob's", scopes=["images:read"])
+        revoke_key(by=alice.caller, key_id=first.pk)
+        make_key(by=alice.caller, name="in its place", scopes=["images:read"])
+        ApiKey.objects.filter(name="two").update(expires_at=timezone.now())
+        make_key(by=alice.caller, name="in the place of what has ended", scopes=["images:read"])
+        assert ApiKey.objects.filter(user=alice.user).count() == had + 4
 
 
 def test_limits_of_a_later_release_are_passed_over(alice: Person) -> None:
