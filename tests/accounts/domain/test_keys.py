@@ -266,6 +266,13 @@ def test_a_members_keys_are_counted(alice: Person, bob: Person, monkeypatch: pyt
         assert ApiKey.objects.filter(user=alice.user).count() == had + 4
 
 
+def test_who_was_taken_out_meanwhile_makes_no_key(alice: Person, bob: Person) -> None:
+    """It would live again as soon as they come back."""
+    Membership.objects.filter(tenant=alice.tenant, user=bob.user).delete()
+    with in_tenant(alice.tenant.pk), pytest.raises(NotAllowed, match="no longer a member"):
+        make_key(by=bob.caller, name="late", scopes=["images:read"])
+
+
 def test_limits_of_a_later_release_are_passed_over(alice: Person) -> None:
     with in_tenant(alice.tenant.pk):
         ApiKey.objects.filter(pk=alice.key.pk).update(limits={"max_steps": 3, "chat_tokens_per_day": 9})
