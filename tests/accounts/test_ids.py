@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
 
 from accounts.ids import NO_ID, read_id, uuid7
 
@@ -15,12 +19,27 @@ def test_layout() -> None:
     assert before <= identity.int >> 80 <= after
 
 
-def test_later_ids_are_larger_and_none_repeats() -> None:
-    first = [uuid7() for _ in range(1000)]
-    time.sleep(0.002)
-    later = uuid7()
-    assert len(set(first)) == 1000
-    assert all(identity < later for identity in first)
+def test_ids_of_one_process_grow_and_none_repeats() -> None:
+    made = [uuid7() for _ in range(10_000)]
+    assert made == sorted(made) and len(set(made)) == len(made)
+
+
+def test_threads_share_the_order() -> None:
+    def make() -> list[UUID]:
+        return [uuid7() for _ in range(2000)]
+
+    with ThreadPoolExecutor(8) as pool:
+        runs = [run.result() for run in [pool.submit(make) for _ in range(8)]]
+    assert all(run == sorted(run) for run in runs)
+    assert len({identity for run in runs for identity in run}) == 16_000
+
+
+@pytest.mark.parametrize(("back_s", "follows"), [(1, True), (3600, False)])
+def test_clock_set_back(back_s: int, follows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A little: ids go on growing. By an hour: they do not stay an hour ahead."""
+    before, now = uuid7(), time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now - back_s * 10**9)
+    assert (uuid7() > before) is follows
 
 
 def test_reads_ids_and_nothing_else() -> None:

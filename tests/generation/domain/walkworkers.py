@@ -139,7 +139,13 @@ class Workers:
         if not self.zombies:
             self.crash(pick)
             return
-        row = self._any(self.zombies, pick)
+        # First those whose row somebody else draws by now: there they do most harm.
+        overtaken = [row for row in self.zombies if self._is_overtaken(row)]
+        if not overtaken and pick % 2:
+            self.sweep()
+            self.claim(8)
+            return
+        row = self._any(overtaken or self.zombies, pick)
         if way == "finish":
             self._finish(row, 60)
         elif way == "fail":
@@ -152,6 +158,10 @@ class Workers:
             said = add_warning(row=row, code=f"walk-{self.steps}", detail="late")
             assert said == self.work[row.id].owns(row)
         self._did("zombie")
+
+    def _is_overtaken(self, row: ClaimedRow) -> bool:
+        work = self.work[row.id]
+        return work.status == Status.RUNNING and not work.owns(row)
 
     def _finish(self, row: ClaimedRow, ms: int) -> None:
         work, owned = self.work[row.id], self.work[row.id].owns(row)
