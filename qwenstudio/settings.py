@@ -232,6 +232,7 @@ LOCALE_PATHS = [BASE_DIR / "qwenstudio" / "locale"]
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
+FORMAT_MODULE_PATH = ["qwenstudio.formats"]
 
 STATIC_URL = "/static/"
 STATIC_ROOT = STUDIO_VAR / "static"
