@@ -121,6 +121,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "accounts.web.ask.AskMiddleware",
+    "accounts.web.wrong_method.WrongMethodMiddleware",
 ]
 
 ROOT_URLCONF = "qwenstudio.urls"
