@@ -80,11 +80,13 @@ RESULTS: dict[str, str | Promise] = {
 PARTS: dict[str, str | Promise] = {
     "address": _("address"),
     "amount": _("amount"),
+    "bytes": _("bytes"),
     "code": _("code"),
     "email": _("e-mail"),
     "expires_at": _("ends"),
     "factor": _("second factor"),
     "filters": _("filters"),
+    "images": _("pictures"),
     "limits": _("limits"),
     "metric": _("of"),
     "name": _("name"),

@@ -102,7 +102,10 @@ class Migration(migrations.Migration):
                     "is_staff",
                     models.BooleanField(default=False, help_text="May enter the admin.", verbose_name="staff"),
                 ),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "created_at",
+                    models.DateTimeField(verbose_name="made", default=django.utils.timezone.now, editable=False),
+                ),
                 (
                     "groups",
                     models.ManyToManyField(
