@@ -35,7 +35,7 @@ from accounts.staff.deeds import say_time, try_to
 from accounts.staff.filters import ActionFilter, DayFilter, PersonFilter, ResultFilter, TenantFilter
 from accounts.staff.history import HistoryAdmin
 from accounts.staff.limits import OwnLimitsMixin, PlanForm
-from accounts.staff.lists import FindingMixin, ReadOnlyAdmin
+from accounts.staff.lists import FindingMixin, ReadOnlyAdmin, read_id, short_id
 from accounts.staff.members import MemberInline
 from accounts.staff.tenants import InvitationInline, KeyInline, TenantDeedsMixin
 
@@ -301,23 +301,43 @@ class ApiKeyAdmin(FindingMixin, ReadOnlyAdmin):
 class LedgerAdmin(HistoryAdmin):
     """Every reserve, settle, refund and credit."""
 
-    list_display = ("at", "tenant", "kind", "metric", "amount", "charged_on", "label", "person", "reason", "ref")
+    list_display = ("at", "tenant", "kind", "amount", "metric", "label", "person", "reason", "work")
     list_filter = (TenantFilter, PersonFilter, DayFilter, "kind", "metric")
     id_fields = ("ref",)
     person_field, key_field = "user", "key"
     columns = ("key", "kind", "metric", "amount", "charged_on", "label", "ref", "reason", "event_id")
+    fields = (
+        *("at", "tenant", "kind", "metric", "amount", "charged_on", "label", "person", "key_name", "reason"),
+        *("ref", "event_id"),
+    )
+    readonly_fields = ("at", "person", "key_name")
+
+    @admin.display(description=_("for"))
+    def work(self, row: LedgerEntry) -> str:
+        return short_id(row.ref)
 
 
 @admin.register(AuditEvent)
 class AuditAdmin(HistoryAdmin):
     """Who did what, from where."""
 
-    list_display = ("at", "tenant", "action", "result", "person", "target", "address", "request_id")
+    list_display = ("at", "tenant", "action", "result", "person", "about", "address", "request")
     list_filter = (TenantFilter, PersonFilter, ActionFilter, DayFilter, ResultFilter)
     id_fields = ("id",)
     person_field, key_field = "user", "key"
     text_fields = ("request_id", "target", "action")
     columns = ("key", "action", "result", "target", "address", "request_id", "detail")
+    fields = ("at", "tenant", "action", "result", "person", "key_name", "target", "address", "request_id", "detail")
+    readonly_fields = ("at", "person", "key_name")
+
+    @admin.display(description=_("about"))
+    def about(self, row: AuditEvent) -> str:
+        kind, colon, identity = row.target.rpartition(":")
+        return short_id(identity, kind) if colon and read_id(identity) else row.target or "–"
+
+    @admin.display(description=_("request"))
+    def request(self, row: AuditEvent) -> str:
+        return short_id(row.request_id)
 
 
 @admin.register(Errand)

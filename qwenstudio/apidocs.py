@@ -12,8 +12,10 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from accounts.api.schema import INTRODUCTION, TAGS
+
 # Swagger UI starts itself from a script of its own address, so that its policy needs no `unsafe-inline` for scripts.
-docs_page = SpectacularSwaggerSplitView.as_view(url_name="api-schema")
+docs_page = SpectacularSwaggerSplitView.as_view(url_name="api-schema", template_name="api_docs.html")
 
 
 @require_safe
@@ -32,5 +34,7 @@ def schema_bytes() -> bytes:
     """Made once per process: it follows from the code and `STUDIO_URL` alone."""
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
     found = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    found["info"]["description"] = INTRODUCTION.strip()
+    found["tags"] = TAGS
     found["servers"] = [{"url": settings.STUDIO_URL}]
     return orjson.dumps(found)

@@ -91,6 +91,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     skip_missing(item)
 
 
+@pytest.fixture(autouse=True)
+def _no_language_left_over() -> None:
+    """The test client leaves the language of its last request behind: no test is to depend on the one before it."""
+    from django.utils import translation  # the engine's tests run before there is a Django
+
+    translation.deactivate()
+
+
 @pytest.fixture(scope="session")
 def services(pytestconfig: pytest.Config) -> Services:
     """The running servers."""

@@ -25,6 +25,43 @@ PROBLEM = {
 }
 
 
+INTRODUCTION = """
+Everything that a person can do in the studio, a program can do with a key.
+
+**Try it here:** make a key on the page [API keys](/keys/), press *Authorize*, paste it under `apiKey`, and open
+`POST /api/v1/images` → *Try it out*. Whoever is signed in to the studio can do without: this page then acts for them.
+
+**With curl:** `-H "Authorization: Bearer qs_live_…"`. A key needs the scope of what it does: `images:read`,
+`images:write`, `usage:read`, `keys:write` (keys), `admin` (members, invitations, the organisation, exports).
+
+**Lists** are `{results, next, previous}`: follow `next` as it stands. **Times** are UTC. **Refusals** are
+`application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)); programs branch on `code`. After a 429
+or 503 wait for `Retry-After` seconds; with an `Idempotency-Key` trying again never draws twice.
+
+The description itself: [/api/schema/](/api/schema/) (OpenAPI 3.1).
+"""
+# The first part of a path → the heading that it stands under.
+HEADINGS = {
+    "images": "Pictures",
+    "events": "Pictures",
+    "estimates": "Pictures",
+    "models": "Pictures",
+    "me": "Usage and limits",
+    "usage": "Usage and limits",
+    "keys": "API keys",
+    "members": "Organisation",
+    "invitations": "Organisation",
+    "tenant": "Organisation",
+    "exports": "Organisation",
+}
+TAGS = [
+    {"name": "Pictures", "description": "Ask, watch, find, keep and remove; what there is to draw with"},
+    {"name": "Usage and limits", "description": "Who the key is, what was used and what is left"},
+    {"name": "API keys", "description": "Make, narrow, rotate and revoke"},
+    {"name": "Organisation", "description": "Members, budgets, invitations, settings, exports"},
+]
+
+
 class StudioSchema(AutoSchema):
     """Names operations after method and path; every one may answer with a problem."""
 
@@ -36,6 +73,11 @@ class StudioSchema(AutoSchema):
                 "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
             }
         return operation
+
+    def get_tags(self) -> list[str]:
+        """The heading of the operation in the page."""
+        first = self.path.removeprefix("/api/v1/").partition("/")[0]
+        return [HEADINGS.get(first, first)]
 
 
 def add_problem(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:

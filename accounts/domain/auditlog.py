@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -46,6 +46,7 @@ class Event:
     person: str
     key: str
     target_name: str
+    names: Mapping[str, str]  # of whom its detail names by an id
 
 
 def list_events(*, by: Caller, filters: Filters, cursor: str | None, limit: int) -> Page[Event]:
@@ -112,17 +113,20 @@ def _day(name: str, text: str) -> datetime:
 def _with_names(rows: Sequence[AuditEvent]) -> list[Event]:
     """With the people and keys that they name: two more statements, however many events."""
     targets = [row.target.partition(":") for row in rows]
-    users = {row.user for row in rows if row.user} | _ids(targets, "user")
+    owners = [("user", ":", str(row.detail["owner"])) for row in rows if "owner" in row.detail]
+    users = {row.user for row in rows if row.user} | _ids(targets, "user") | _ids(owners, "user")
     keys = {row.key for row in rows if row.key} | _ids(targets, "key")
     people = {user.pk: user.email for user in User.objects.filter(pk__in=users)}
     named = {key.pk: f"{key.name} ({key.prefix}…)" for key in ApiKey.objects.filter(pk__in=keys)}
     everybody = {**people, **named}
+    names = {str(pk): name for pk, name in everybody.items()}
     return [
         Event(
             row=row,
             person=people.get(row.user, "") if row.user else "",
             key=named.get(row.key, "") if row.key else "",
             target_name=next((everybody.get(found, "") for found in _ids([target], kind)), ""),
+            names=names,
         )
         for row, target in zip(rows, targets, strict=True)
         for kind in [target[0]]

@@ -6,6 +6,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
+from accounts.domain.amounts import say_limit
+
 ACTIONS: dict[str, str | Promise] = {
     "account.deleted": _("deleted their account"),
     "admin.tenant.added": _("made the organisation (staff)"),
@@ -74,6 +76,37 @@ RESULTS: dict[str, str | Promise] = {
     "failed": _("failed"),
     "unknown": _("no such account"),
 }
+# The parts of an event's detail; one that is not named here keeps its name.
+PARTS: dict[str, str | Promise] = {
+    "address": _("address"),
+    "amount": _("amount"),
+    "bytes": _("bytes"),
+    "code": _("code"),
+    "email": _("e-mail"),
+    "expires_at": _("ends"),
+    "factor": _("second factor"),
+    "filters": _("filters"),
+    "images": _("pictures"),
+    "limits": _("limits"),
+    "metric": _("of"),
+    "name": _("name"),
+    "networks": _("networks"),
+    "others": _("others"),
+    "overlap_s": _("seconds until the old one ends"),
+    "owner": _("owner"),
+    "pictures": _("pictures"),
+    "plan": _("plan"),
+    "prefix": _("begins with"),
+    "reason": _("reason"),
+    "role": _("role"),
+    "scopes": _("may"),
+    "way": _("by"),
+}
+
+
+def part_words(name: str) -> str:
+    """What a part of an event's detail is called; limits by their own names."""
+    return str(PARTS.get(name) or say_limit(name))
 
 
 def action_words(action: str) -> str:

@@ -30,6 +30,7 @@ from accounts.domain.limits import (
 )
 from accounts.domain.roles import ROLE_SCOPES, Right
 from accounts.domain.sql import execute, fetch_one
+from accounts.enums import Role
 from accounts.errors import InvalidKey, NotAllowed, StudioError, TenantClosing, TenantSuspended
 from accounts.tenancy import in_tenant
 
@@ -68,9 +69,10 @@ class Caller:
 
     def require(self, right: Right) -> None:
         """Raise `NotAllowed` unless the caller has a right."""
-        if not self.has(right):
-            whose = "key" if self.key and right.is_held_by(self.role) else "role"
-            raise NotAllowed(f"your {whose} may not {right.title}; ask an {right.weakest.value} of your tenant")
+        if not right.is_held_by(self.role):
+            whom = "an owner" if right.weakest == Role.OWNER else "an owner or admin"
+            raise NotAllowed(f"your role may not {right.title}; ask {whom} of your tenant")
+        self.require_scope(right.scope.value)
 
 
 _PLAN_COLUMNS = ", ".join(f"p.{name} AS plan_{name}" for name in PLAN_COLUMNS)

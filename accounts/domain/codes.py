@@ -367,6 +367,7 @@ add_code(
     Retry.CHANGED,
     _("These networks would shut you out: your own address is in none of them."),
     _("Add a network that holds your address, or make the change from one that may stay."),
+    whole=True,
 )
 add_code(
     "too_many_tenants",

@@ -102,7 +102,10 @@ class Migration(migrations.Migration):
                     "is_staff",
                     models.BooleanField(default=False, help_text="May enter the admin.", verbose_name="staff"),
                 ),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "created_at",
+                    models.DateTimeField(verbose_name="made", default=django.utils.timezone.now, editable=False),
+                ),
                 (
                     "groups",
                     models.ManyToManyField(
@@ -256,7 +259,7 @@ class Migration(migrations.Migration):
             name="LedgerEntry",
             fields=[
                 ("id", models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ("event_id", models.CharField(max_length=80)),
+                ("event_id", models.CharField(verbose_name="event", max_length=80)),
                 (
                     "kind",
                     models.CharField(
@@ -284,17 +287,23 @@ class Migration(migrations.Migration):
                 ("key", models.UUIDField(null=True, verbose_name="key")),
                 ("reason", models.CharField(blank=True, max_length=200, verbose_name="reason")),
                 ("charged_on", models.DateField(verbose_name="charged on")),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "created_at",
+                    models.DateTimeField(verbose_name="time", default=django.utils.timezone.now, editable=False),
+                ),
                 (
                     "tenant",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                        verbose_name="tenant",
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.tenant",
                     ),
                 ),
             ],
             options={
                 "verbose_name": "ledger entry",
-                "verbose_name_plural": "ledger",
+                "verbose_name_plural": "ledger entries",
                 "abstract": False,
             },
         ),
@@ -317,7 +326,10 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                        verbose_name="tenant",
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.tenant",
                     ),
                 ),
             ],
@@ -354,7 +366,11 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     models.ForeignKey(
-                        null=True, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                        verbose_name="tenant",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.tenant",
                     ),
                 ),
             ],
@@ -384,7 +400,10 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                        verbose_name="tenant",
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.tenant",
                     ),
                 ),
             ],
@@ -408,20 +427,27 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     models.ForeignKey(
-                        null=True, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                        verbose_name="tenant",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.tenant",
                     ),
                 ),
             ],
             options={
                 "verbose_name": "audit event",
-                "verbose_name_plural": "audit log",
+                "verbose_name_plural": "audit events",
             },
         ),
         migrations.AddField(
             model_name="apikey",
             name="tenant",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                verbose_name="tenant",
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="accounts.tenant",
             ),
         ),
         migrations.CreateModel(

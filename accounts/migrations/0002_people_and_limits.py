@@ -300,28 +300,40 @@ class Migration(migrations.Migration):
             model_name="export",
             name="tenant",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                verbose_name="tenant",
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="accounts.tenant",
             ),
         ),
         migrations.AddField(
             model_name="invitation",
             name="tenant",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                verbose_name="tenant",
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="accounts.tenant",
             ),
         ),
         migrations.AddField(
             model_name="limitnotice",
             name="tenant",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                verbose_name="tenant",
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="accounts.tenant",
             ),
         ),
         migrations.AddField(
             model_name="memberbudget",
             name="tenant",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                verbose_name="tenant",
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="accounts.tenant",
             ),
         ),
         migrations.AddField(

@@ -16,7 +16,9 @@ class AuditEvent(models.Model):
     """One event. Append-only for every role. Without a tenant: staff's and the installation's own."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    tenant = models.ForeignKey("accounts.Tenant", on_delete=models.CASCADE, related_name="+", null=True)
+    tenant = models.ForeignKey(
+        "accounts.Tenant", verbose_name=_("tenant"), on_delete=models.CASCADE, related_name="+", null=True
+    )
     action = models.CharField(_("action"), max_length=60)
     result = models.CharField(_("result"), max_length=20, default="ok")
     user = models.UUIDField(_("user"), null=True)
@@ -31,7 +33,7 @@ class AuditEvent(models.Model):
 
     class Meta:
         verbose_name = _("audit event")
-        verbose_name_plural = _("audit log")
+        verbose_name_plural = _("audit events")
         indexes = [
             models.Index(fields=["tenant", "-created_at"], name="accounts_audit_time"),
             # staff's list and search
@@ -40,4 +42,4 @@ class AuditEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.action} ({self.pk})"
+        return f"{self.action}, {self.created_at:%Y-%m-%d %H:%M:%S} UTC"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from accounts.ids import uuid7
 from accounts.tenancy import TenantManager, current_scope, current_tenant
@@ -18,7 +19,7 @@ class TenantModel(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    tenant = models.ForeignKey("accounts.Tenant", on_delete=models.CASCADE, related_name="+")
+    tenant = models.ForeignKey("accounts.Tenant", verbose_name=_("tenant"), on_delete=models.CASCADE, related_name="+")
 
     objects: TenantManager[Any] = TenantManager()
 

@@ -22,7 +22,9 @@ class Errand(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    tenant = models.ForeignKey("accounts.Tenant", on_delete=models.CASCADE, related_name="+", null=True)
+    tenant = models.ForeignKey(
+        "accounts.Tenant", verbose_name=_("tenant"), on_delete=models.CASCADE, related_name="+", null=True
+    )
     kind = models.CharField(_("kind"), max_length=30, choices=ErrandKind.choices)
     ref = models.UUIDField(null=True)
     data = models.JSONField(default=dict)
@@ -42,4 +44,4 @@ class Errand(models.Model):
         indexes = [models.Index(fields=["due_at"], name="accounts_errand_due", condition=Q(failed_at=None))]
 
     def __str__(self) -> str:
-        return f"{self.kind} ({self.pk})"
+        return f"{self.get_kind_display()}, {self.created_at:%Y-%m-%d %H:%M} UTC"

@@ -18,7 +18,8 @@ class LedgerEntry(TenantModel):
     The sum over a `ref` is therefore what that piece of work has cost in the end.
     """
 
-    event_id = models.CharField(max_length=80)  # "<ref>:<what>:<metric>": a second writer of the same event fails
+    # "<ref>:<what>:<metric>": a second writer of the same event fails
+    event_id = models.CharField(_("event"), max_length=80)
     kind = models.CharField(_("kind"), max_length=8, choices=EntryKind.choices)
     metric = models.CharField(_("metric"), max_length=8, choices=Metric.choices)
     amount = models.BigIntegerField(_("amount"))
@@ -28,12 +29,12 @@ class LedgerEntry(TenantModel):
     reason = models.CharField(_("reason"), max_length=200, blank=True)
     label = models.CharField(_("model"), max_length=60, blank=True)  # what did the work; outlives the work's own row
     charged_on = models.DateField(_("charged on"))  # the UTC day of the reserve, for the refund and settle too
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(_("time"), default=timezone.now, editable=False)
 
     class Meta(TenantModel.Meta):
         abstract = False
         verbose_name = _("ledger entry")
-        verbose_name_plural = _("ledger")
+        verbose_name_plural = _("ledger entries")
         constraints = [models.UniqueConstraint("tenant", "event_id", name="accounts_ledgerentry_event")]
         indexes = [
             models.Index(fields=["tenant", "ref"], name="accounts_ledger_ref"),
@@ -52,6 +53,10 @@ class LedgerEntry(TenantModel):
                 condition=Q(kind="reserve") & ~Q(metric="gpu_ms"),
             ),
         ]
+
+    def __str__(self) -> str:
+        what = f"{self.get_kind_display()} {self.amount:+} {self.get_metric_display()}"
+        return f"{what}, {self.created_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class Counter(TenantModel):

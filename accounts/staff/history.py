@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.domain.audit import record
 from accounts.domain.csv import BOM, csv_line
 from accounts.models import User
-from accounts.staff.lists import FindingMixin, ReadOnlyAdmin
+from accounts.staff.lists import FindingMixin, ReadOnlyAdmin, name_key
 
 PAGE = 500  # rows of an export that are read at once
 
@@ -48,7 +48,13 @@ class HistoryAdmin(FindingMixin, ReadOnlyAdmin):
     @admin.display(description=_("person"))
     def person(self, row: Any) -> str:
         """Who it was; somebody who is gone is an id."""
-        return getattr(row, "person_shown", "") or (str(row.user) if row.user else "–")
+        shown = row.person_shown if hasattr(row, "person_shown") else name_people([row]).get(row.user, "")
+        return shown or (str(row.user) if row.user else "–")
+
+    @admin.display(description=_("key"))
+    def key_name(self, row: Any) -> str:
+        """Which key it was."""
+        return name_key(row.key)
 
     @admin.display(description=_("time (UTC)"), ordering="-created_at")
     def at(self, row: Any) -> str:

@@ -9,7 +9,11 @@ from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
 
 from accounts.domain.keys import SHOWN_CHARS
 from accounts.models import ApiKey, Tenant, User
@@ -92,6 +96,22 @@ class FindingMixin(Base):
             return found | Q(**{f"{self.person_field}__in": list(people)})
         tenants = Tenant.objects.filter(name__icontains=term).values_list("pk", flat=True)[:MATCHES]
         return found | Q(**{f"{self.tenant_field}__in": list(tenants)})
+
+
+def short_id(identity: Any, kind: str = "") -> str | SafeString:
+    """An id's last characters, which differ, leading to what the search finds of it; all of it is the link's title."""
+    if not identity:
+        return "–"
+    address = f"{reverse('admin-search')}?{urlencode({'q': identity})}"
+    return format_html(
+        '{}<a href="{}" title="{}">…{}</a>', f"{kind} " if kind else "", address, identity, str(identity)[-8:]
+    )
+
+
+def name_key(identity: UUID | None) -> str:
+    """A key by its name, on the page of one row; one that is gone is an id."""
+    key = ApiKey.objects.filter(pk=identity).first() if identity else None
+    return str(key or identity or "–")
 
 
 def read_id(term: str) -> UUID | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from django import template
+from datetime import datetime
 
-from accounts.domain.amounts import say_amount, say_limit
+from django import template
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+
+from accounts.domain.amounts import metric_of, say_amount, say_limit
 
 register = template.Library()
 
@@ -19,3 +23,16 @@ def amount(value: int, metric: str) -> str:
 def limit_title(name: str) -> str:
     """What a limit is called."""
     return say_limit(name)
+
+
+@register.filter
+def amount_of(value: int, limit: str) -> str:
+    """The value of a limit with the unit of what it bounds."""
+    return say_amount(int(value), metric_of(limit))
+
+
+@register.filter
+def age(moment: datetime) -> str:
+    """How long ago, in one unit: "3 days", but never "0 minutes"."""
+    words = timesince(moment, depth=1)
+    return _("less than a minute") if words.startswith("0") else words

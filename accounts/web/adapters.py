@@ -6,7 +6,7 @@ there on.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
@@ -20,6 +20,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import get_language, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.domain.audit import record
 from accounts.domain.factors import recovery_codes_left
@@ -163,6 +164,10 @@ class AccountAdapter(DefaultAccountAdapter):
 
 class FactorAdapter(DefaultMFAAdapter):
     """allauth's decisions about second factors."""
+
+    error_messages: ClassVar[dict[str, Any]] = DefaultMFAAdapter.error_messages | {
+        "incorrect_code": _("This code is not right, or is used up. Those of the app change every 30 seconds.")
+    }
 
     def encrypt(self, text: str) -> str:
         """As it lies in the database."""

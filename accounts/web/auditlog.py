@@ -10,15 +10,17 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts.domain.auditlog import Event, Filters, actions_of, export_events, list_events
-from accounts.domain.auditwords import RESULTS, action_words, result_words
+from accounts.domain.auditwords import RESULTS, action_words, part_words, result_words
 from accounts.domain.callers import Caller
 from accounts.domain.codes import say_error
 from accounts.domain.pages import Page
 from accounts.domain.roles import Right
+from accounts.enums import Role
 from accounts.errors import InvalidField, NotAllowed
 from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
@@ -87,7 +89,7 @@ def _address(filters: Filters, cursor: str | None) -> str:
 
 def _row(event: Event) -> dict[str, Any]:
     row = event.row
-    kind, _, identity = row.target.rpartition(":")
+    kind, _colon, identity = row.target.rpartition(":")
     return {
         "row": row,
         "what": action_words(row.action),
@@ -96,7 +98,7 @@ def _row(event: Event) -> dict[str, Any]:
         "key": event.key,
         "target": event.target_name or ("" if kind in NAMELESS else row.target),
         "id": identity if kind in NAMELESS and kind != "tenant" and not event.target_name else "",
-        "detail": [text for name, value in _pairs(row.detail) if (text := _say(name, value))],
+        "detail": [text for name, value in _pairs(row.detail) if (text := _say_part(name, value, event))],
     }
 
 
@@ -105,9 +107,16 @@ def _pairs(detail: dict[str, Any]) -> list[tuple[str, Any]]:
     return [("", detail)] if detail.keys() == {"from", "to"} else list(detail.items())
 
 
+def _say_part(name: str, value: Any, event: Event) -> str:
+    """A part of the detail, unless the event's target says it already."""
+    if name in ("name", "prefix") and isinstance(value, str) and value in event.target_name:
+        return ""
+    return _say(name, event.names.get(value, value) if isinstance(value, str) else value)
+
+
 def _say(name: str, value: Any) -> str:
     text = _plain(value)
-    return f"{name}: {text}" if name and text else text
+    return _("%(what)s: %(value)s") % {"what": part_words(name), "value": text} if name and text else text
 
 
 def _plain(value: Any) -> str:
@@ -117,4 +126,6 @@ def _plain(value: Any) -> str:
         return ", ".join(_say(name, inner) for name, inner in value.items())
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
+    if value in Role.values:
+        return str(Role(value).label)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -56,7 +56,7 @@ def _serve(request: HttpRequest) -> HttpResponseBase:
                 request.session.flush()
                 messages.success(request, _("Your account is deleted. Goodbye!"))
                 return redirect("sign-in")
-    words = {"form": form, "only": only, "tenants": tenants_of(person.pk)}
+    words = {"form": form, "only": only, "leaving": tenants_of(person.pk)}
     return render(request, "accounts/delete.html", words, status=status)
 
 

@@ -20,6 +20,15 @@ from accounts.models import ApiKey
 # What this release has routes for; the others come with theirs.
 OFFERED = (Scope.IMAGES_READ, Scope.IMAGES_WRITE, Scope.USAGE_READ, Scope.KEYS_WRITE, Scope.ADMIN)
 DEFAULT = (Scope.IMAGES_READ, Scope.IMAGES_WRITE)
+SCOPE_WORDS = {
+    Scope.IMAGES_READ: _("see pictures"),
+    Scope.IMAGES_WRITE: _("draw, star, delete"),
+    Scope.CHAT: _("chat"),
+    Scope.SENTIMENT: _("judge the mood of texts"),
+    Scope.USAGE_READ: _("read usage"),
+    Scope.KEYS_WRITE: _("make and change keys"),
+    Scope.ADMIN: _("look after the organisation"),
+}
 # The limits of a key as the forms show them, in the order of what people ask for.
 LIMITS = (
     "images_per_day",
@@ -119,6 +128,11 @@ class KeyForm(forms.Form):
     def is_narrowed(self) -> bool:
         """Whether one of them was filled in."""
         return any(bound.value() for bound in self.narrows)
+
+    @property
+    def offers(self) -> list[tuple[Scope, Any]]:
+        """The scopes on offer, with what each means."""
+        return [(scope, SCOPE_WORDS[scope]) for scope in self.offered]
 
     @property
     def chosen(self) -> list[str]:

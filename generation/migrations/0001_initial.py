@@ -31,8 +31,11 @@ class Migration(migrations.Migration):
                 ("enabled", models.BooleanField(default=True, verbose_name="enabled")),
                 ("public", models.BooleanField(default=True, verbose_name="for all tenants")),
                 ("position", models.PositiveSmallIntegerField(default=0, verbose_name="position")),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(verbose_name="made", default=django.utils.timezone.now, editable=False),
+                ),
+                ("updated_at", models.DateTimeField(verbose_name="changed", auto_now=True)),
             ],
             options={
                 "verbose_name": "model",
@@ -78,7 +81,10 @@ class Migration(migrations.Migration):
                 (
                     "task",
                     models.CharField(
-                        choices=[("text-to-image", "text to image")], default="text-to-image", max_length=20
+                        verbose_name="task",
+                        choices=[("text-to-image", "text to image")],
+                        default="text-to-image",
+                        max_length=20,
                     ),
                 ),
                 ("prompt", models.TextField(verbose_name="prompt")),
@@ -88,10 +94,10 @@ class Migration(migrations.Migration):
                 ("steps", models.PositiveSmallIntegerField(verbose_name="steps")),
                 ("seed", models.BigIntegerField(verbose_name="seed")),
                 ("n", models.PositiveSmallIntegerField(default=1, verbose_name="images")),
-                ("params", models.JSONField(default=dict)),
+                ("params", models.JSONField(verbose_name="parameters", default=dict)),
                 ("schema_version", models.PositiveSmallIntegerField(default=1)),
                 ("batch_key", models.CharField(max_length=64)),
-                ("retry_of", models.UUIDField(null=True)),
+                ("retry_of", models.UUIDField(verbose_name="again of", null=True)),
                 ("starred", models.BooleanField(default=False, verbose_name="starred")),
                 (
                     "status",
@@ -109,29 +115,35 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("priority", models.SmallIntegerField(default=0, verbose_name="priority")),
-                ("done", models.PositiveSmallIntegerField(default=0)),
-                ("attempt", models.PositiveSmallIntegerField(default=0)),
-                ("lost", models.PositiveSmallIntegerField(default=0)),
-                ("fence", models.BigIntegerField(default=0)),
-                ("lease_until", models.DateTimeField(null=True)),
-                ("worker", models.UUIDField(null=True)),
-                ("step", models.PositiveSmallIntegerField(default=0)),
-                ("cancel_requested_at", models.DateTimeField(null=True)),
-                ("error_code", models.CharField(blank=True, max_length=40)),
-                ("error_message", models.CharField(blank=True, max_length=500)),
-                ("warnings", models.JSONField(default=list)),
-                ("estimate_ms", models.BigIntegerField(default=0)),
+                ("done", models.PositiveSmallIntegerField(verbose_name="images done", default=0)),
+                ("attempt", models.PositiveSmallIntegerField(verbose_name="own failures", default=0)),
+                ("lost", models.PositiveSmallIntegerField(verbose_name="lost leases", default=0)),
+                ("fence", models.BigIntegerField(verbose_name="fence", default=0)),
+                ("lease_until", models.DateTimeField(verbose_name="lease until", null=True)),
+                ("worker", models.UUIDField(verbose_name="worker", null=True)),
+                ("step", models.PositiveSmallIntegerField(verbose_name="step", default=0)),
+                ("cancel_requested_at", models.DateTimeField(verbose_name="asked to cancel", null=True)),
+                ("error_code", models.CharField(verbose_name="error", blank=True, max_length=40)),
+                ("error_message", models.CharField(verbose_name="what went wrong", blank=True, max_length=500)),
+                ("warnings", models.JSONField(verbose_name="warnings", default=list)),
+                ("estimate_ms", models.BigIntegerField(verbose_name="estimate in GPU ms", default=0)),
                 ("claimed_ms", models.BigIntegerField(default=0)),
-                ("cost_ms", models.BigIntegerField(default=0)),
-                ("charged_on", models.DateField()),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("started_at", models.DateTimeField(null=True)),
-                ("finished_at", models.DateTimeField(null=True)),
+                ("cost_ms", models.BigIntegerField(verbose_name="cost in GPU ms", default=0)),
+                ("charged_on", models.DateField(verbose_name="charged on")),
+                (
+                    "created_at",
+                    models.DateTimeField(verbose_name="made", default=django.utils.timezone.now, editable=False),
+                ),
+                ("queued_at", models.DateTimeField(verbose_name="queued at", default=django.utils.timezone.now)),
+                ("started_at", models.DateTimeField(verbose_name="started", null=True)),
+                ("finished_at", models.DateTimeField(verbose_name="finished", null=True)),
                 (
                     "tenant",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                        verbose_name="tenant",
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.tenant",
                     ),
                 ),
                 (
@@ -180,7 +192,10 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                        verbose_name="tenant",
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.tenant",
                     ),
                 ),
             ],
@@ -227,7 +242,10 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                        verbose_name="tenant",
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.tenant",
                     ),
                 ),
             ],
@@ -272,7 +290,10 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                        verbose_name="tenant",
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.tenant",
                     ),
                 ),
             ],
@@ -285,7 +306,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ("name", models.CharField(max_length=120, verbose_name="name")),
-                ("pid", models.PositiveIntegerField()),
+                ("pid", models.PositiveIntegerField(verbose_name="process")),
                 ("lane", models.CharField(max_length=10, verbose_name="lane")),
                 ("pool", models.CharField(max_length=40, verbose_name="pool")),
                 ("serves", models.JSONField(default=list, verbose_name="models")),
@@ -343,7 +364,10 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                        verbose_name="tenant",
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.tenant",
                     ),
                 ),
             ],

@@ -19,11 +19,14 @@ class Migration(migrations.Migration):
             name="Failure",
             fields=[
                 ("id", models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ("worker", models.UUIDField(null=True)),
-                ("worker_name", models.CharField(blank=True, max_length=120)),
-                ("code", models.CharField(max_length=40)),
-                ("lines", models.TextField(blank=True)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("worker", models.UUIDField(verbose_name="worker", null=True)),
+                ("worker_name", models.CharField(verbose_name="worker", blank=True, max_length=120)),
+                ("code", models.CharField(verbose_name="code", max_length=40)),
+                ("lines", models.TextField(verbose_name="lines", blank=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(verbose_name="made", default=django.utils.timezone.now, editable=False),
+                ),
             ],
             options={
                 "verbose_name": "failure",
@@ -97,6 +100,7 @@ class Migration(migrations.Migration):
             model_name="failure",
             name="generation",
             field=models.ForeignKey(
+                verbose_name="generation",
                 db_constraint=False,
                 on_delete=django.db.models.deletion.CASCADE,
                 related_name="+",
@@ -107,7 +111,10 @@ class Migration(migrations.Migration):
             model_name="failure",
             name="tenant",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+                verbose_name="tenant",
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="accounts.tenant",
             ),
         ),
         migrations.AddIndex(

@@ -24,7 +24,7 @@ class Generation(TenantModel):
     model = models.ForeignKey("generation.Model", verbose_name=_("model"), on_delete=models.PROTECT, related_name="+")
 
     # What
-    task = models.CharField(max_length=20, choices=Task.choices, default=Task.TEXT_TO_IMAGE)
+    task = models.CharField(_("task"), max_length=20, choices=Task.choices, default=Task.TEXT_TO_IMAGE)
     prompt = models.TextField(_("prompt"))
     negative_prompt = models.TextField(_("negative prompt"), blank=True)
     width = models.PositiveIntegerField(_("width"))
@@ -32,38 +32,38 @@ class Generation(TenantModel):
     steps = models.PositiveSmallIntegerField(_("steps"))
     seed = models.BigIntegerField(_("seed"))  # of the first image; image i has seed + i
     n = models.PositiveSmallIntegerField(_("images"), default=1)
-    params = models.JSONField(default=dict)  # true_cfg_scale, loras, output_format, metadata
+    params = models.JSONField(_("parameters"), default=dict)  # true_cfg_scale, loras, output_format, metadata
     schema_version = models.PositiveSmallIntegerField(default=SCHEMA_VERSION)
     batch_key = models.CharField(max_length=64)
-    retry_of = models.UUIDField(null=True)
+    retry_of = models.UUIDField(_("again of"), null=True)
     request_id = models.CharField(_("request"), max_length=40, blank=True)  # of the submit, as the log lines have it
     starred = models.BooleanField(_("starred"), default=False)
 
     # Where it is
     status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.QUEUED)
     priority = models.SmallIntegerField(_("priority"), default=0)  # orders a tenant's own rows only
-    done = models.PositiveSmallIntegerField(default=0)  # images stored so far
-    attempt = models.PositiveSmallIntegerField(default=0)  # failures of its own
-    lost = models.PositiveSmallIntegerField(default=0)  # leases that ran out under it
-    fence = models.BigIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True)
-    worker = models.UUIDField(null=True)
-    step = models.PositiveSmallIntegerField(default=0)  # of the running pass, as of the last renewal
-    cancel_requested_at = models.DateTimeField(null=True)
-    error_code = models.CharField(max_length=40, blank=True)
-    error_message = models.CharField(max_length=500, blank=True)
-    warnings = models.JSONField(default=list)
+    done = models.PositiveSmallIntegerField(_("images done"), default=0)  # images stored so far
+    attempt = models.PositiveSmallIntegerField(_("own failures"), default=0)  # failures of its own
+    lost = models.PositiveSmallIntegerField(_("lost leases"), default=0)  # leases that ran out under it
+    fence = models.BigIntegerField(_("fence"), default=0)
+    lease_until = models.DateTimeField(_("lease until"), null=True)
+    worker = models.UUIDField(_("worker"), null=True)
+    step = models.PositiveSmallIntegerField(_("step"), default=0)  # of the running pass, as of the last renewal
+    cancel_requested_at = models.DateTimeField(_("asked to cancel"), null=True)
+    error_code = models.CharField(_("error"), max_length=40, blank=True)
+    error_message = models.CharField(_("what went wrong"), max_length=500, blank=True)
+    warnings = models.JSONField(_("warnings"), default=list)
 
     # What it costs, in GPU milliseconds
-    estimate_ms = models.BigIntegerField(default=0)  # for all n images
+    estimate_ms = models.BigIntegerField(_("estimate in GPU ms"), default=0)  # for all n images
     claimed_ms = models.BigIntegerField(default=0)  # what the running claim added to the tenant's clock, unweighted
-    cost_ms = models.BigIntegerField(default=0)  # measured so far
-    charged_on = models.DateField()  # the UTC day whose counters hold the reserve
+    cost_ms = models.BigIntegerField(_("cost in GPU ms"), default=0)  # measured so far
+    charged_on = models.DateField(_("charged on"))  # the UTC day whose counters hold the reserve
 
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    queued_at = models.DateTimeField(default=timezone.now)
-    started_at = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(_("made"), default=timezone.now, editable=False)
+    queued_at = models.DateTimeField(_("queued at"), default=timezone.now)
+    started_at = models.DateTimeField(_("started"), null=True)
+    finished_at = models.DateTimeField(_("finished"), null=True)
 
     class Meta(TenantModel.Meta):
         abstract = False
@@ -93,6 +93,11 @@ class Generation(TenantModel):
             models.Index(fields=["-finished_at"], name="generation_failed", condition=Q(status="failed")),
         ]
 
+    def __str__(self) -> str:
+        # No prompt: titles stand where prompts are not for everybody.
+        size = f"{self.n} × {self.width} × {self.height}"
+        return f"{self.model_id}, {size}, {self.created_at:%Y-%m-%d %H:%M:%S} UTC"
+
 
 class Idempotency(TenantModel):
     """An `Idempotency-Key` of the last 24 hours: which generation it made, for which body."""
@@ -116,12 +121,14 @@ class Idempotency(TenantModel):
 class Failure(TenantModel):
     """What a worker logged about a row that failed in its hands: for staff, kept for 30 days, no prompts in it."""
 
-    generation = models.ForeignKey(Generation, on_delete=models.CASCADE, related_name="+", db_constraint=False)
-    worker = models.UUIDField(null=True)
-    worker_name = models.CharField(max_length=120, blank=True)
-    code = models.CharField(max_length=40)
-    lines = models.TextField(blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    generation = models.ForeignKey(
+        Generation, verbose_name=_("generation"), on_delete=models.CASCADE, related_name="+", db_constraint=False
+    )
+    worker = models.UUIDField(_("worker"), null=True)
+    worker_name = models.CharField(_("worker"), max_length=120, blank=True)
+    code = models.CharField(_("code"), max_length=40)
+    lines = models.TextField(_("lines"), blank=True)
+    created_at = models.DateTimeField(_("made"), default=timezone.now, editable=False)
 
     class Meta(TenantModel.Meta):
         abstract = False
@@ -131,3 +138,6 @@ class Failure(TenantModel):
             models.Index(fields=["tenant", "generation"], name="generation_failure_row"),
             models.Index(fields=["-created_at"], name="generation_failure_time"),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.code}, {self.created_at:%Y-%m-%d %H:%M:%S} UTC"

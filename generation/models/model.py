@@ -19,8 +19,8 @@ class Model(models.Model):
     enabled = models.BooleanField(_("enabled"), default=True)
     public = models.BooleanField(_("for all tenants"), default=True)
     position = models.PositiveSmallIntegerField(_("position"), default=0)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
+    created_at = models.DateTimeField(_("made"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
 
     class Meta:
         verbose_name = _("model")

@@ -86,7 +86,7 @@ class Worker(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(_("name"), max_length=120)
-    pid = models.PositiveIntegerField()
+    pid = models.PositiveIntegerField(_("process"))
     lane = models.CharField(_("lane"), max_length=10)
     pool = models.CharField(_("pool"), max_length=40)
     serves = models.JSONField(_("models"), default=list)

@@ -18,7 +18,7 @@ from accounts.errors import NotAllowed, StudioError
 from accounts.staff.filters import DayFilter, LaneFilter, PersonFilter, TenantFilter, WordFilter
 from accounts.staff.history import name_people
 from accounts.staff.inlines import NamedFormSet, ReadInlineMixin
-from accounts.staff.lists import FindingMixin, ReadOnlyAdmin
+from accounts.staff.lists import FindingMixin, ReadOnlyAdmin, name_key, short_id
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.retry import retry_generation
@@ -83,7 +83,7 @@ class GenerationAdmin(FindingMixin, ReadOnlyAdmin):
         where = ("lane", "pool", "worker", "priority", "step", "done", "attempt", "lost", "fence", "lease_until")
         times = ("created_at", "queued_at", "started_at", "finished_at", "cancel_requested_at")
         return (
-            (None, {"fields": ("id", "tenant", "person", "key", "model", "status", "request_id")}),
+            (None, {"fields": ("id", "tenant", "person", "key_name", "model", "status", "request_id")}),
             (_("What"), {"fields": (*words, "width", "height", "steps", "seed", "n")}),
             (_("Where it is"), {"fields": where}),
             (_("How it ended"), {"fields": ("error_code", "error_message", "warnings", "retry_of")}),
@@ -92,7 +92,7 @@ class GenerationAdmin(FindingMixin, ReadOnlyAdmin):
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("words", "person")
+        return ("words", "person", "key_name")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Generation]:
         rows: QuerySet[Generation] = super().get_queryset(request)
@@ -105,6 +105,10 @@ class GenerationAdmin(FindingMixin, ReadOnlyAdmin):
     @admin.display(description=_("member"))
     def person(self, row: Generation) -> str:
         return name_people([row]).get(row.user, str(row.user)) if row.user else "–"
+
+    @admin.display(description=_("key"))
+    def key_name(self, row: Generation) -> str:
+        return name_key(row.key)
 
     @admin.display(description=_("prompt"))
     def words(self, row: Generation) -> str:
@@ -166,13 +170,17 @@ class CodeFilter(WordFilter):
 class FailureAdmin(FindingMixin, ReadOnlyAdmin):
     """What workers logged about rows that failed in their hands, of the last 30 days."""
 
-    list_display = ("created_at", "tenant", "code", "worker_name", "generation_id")
+    list_display = ("created_at", "tenant", "code", "worker_name", "row")
     list_filter = (TenantFilter, DayFilter, CodeFilter)
     list_select_related = ("tenant",)
     ordering = ("-created_at", "-id")
     id_fields = ("id", "generation_id", "worker")
     fields = ("created_at", "tenant", "generation", "code", "worker_name", "log")
     readonly_fields = ("log",)
+
+    @admin.display(description=_("generation"))
+    def row(self, row: Failure) -> str:
+        return short_id(row.generation_id)
 
     @admin.display(description=_("the worker's last lines"))
     def log(self, row: Failure) -> str:

@@ -68,7 +68,7 @@ def test_invited_person_joins_once(alice: Person) -> None:
     carol = make_user("carol", language="zh-hans")
     made = invite(alice.caller, f"  {carol.email.upper()} ", "admin")
     (mail,) = waiting_mails("invitation")
-    assert (mail["to"], mail["language"], mail["subject"]) == (carol.email, "zh-hans", "邀请您加入 A")
+    assert (mail["to"], mail["language"], mail["subject"]) == (carol.email, "zh-hans", "邀请你加入 A")
     assert "alice" in mail["body"] and "管理员" in mail["body"]
     token = invitation_token(carol.email)
     assert token not in str(list(TokenDirectory.objects.values())), "only its hash is stored"

@@ -139,3 +139,21 @@ def test_nobody_changes_history(staff: Client, alice: Person, admin_sql: SQL) ->
     chosen = {"action": "delete_selected", "_selected_action": [str(event[0])], "post": "yes"}
     staff.post(AUDIT, chosen)
     assert admin_sql.execute("SELECT 1 FROM accounts_auditevent WHERE id = %s", [event[0]]).fetchone() == (1,)
+
+
+def test_rows_have_titles_and_short_ids_that_lead_on(staff: Client, alice: Person) -> None:
+    with in_tenant(alice.tenant.pk):
+        record("key.changed", target=f"key:{alice.key.pk}")
+        event = AuditEvent.objects.get(action="key.changed")
+    found = staff.get("/admin/accounts/auditevent/?action=key.changed").content.decode()
+    key = str(alice.key.pk)
+    assert f'key <a href="/admin/search/?q={key}" title="{key}">…{key[-8:]}</a>' in found
+    page = staff.get(f"/admin/accounts/auditevent/{event.pk}/change/").content.decode()
+    assert f"key.changed, {event.created_at:%Y-%m-%d %H:%M:%S} UTC" in page
+    assert "1 audit event" in found
+
+
+def test_times_say_that_they_are_utc(staff: Client, alice: Person) -> None:
+    made = alice.tenant.created_at
+    page = staff.get("/admin/accounts/tenant/").content.decode()
+    assert f"{made:%Y-%m-%d %H:%M} UTC" in page

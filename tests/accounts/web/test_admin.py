@@ -137,4 +137,4 @@ def test_chinese(staff: Client) -> None:
     text = staff.get("/admin/", headers={"Accept-Language": "zh-CN"}).content.decode()
     assert "QwenStudio 管理后台" in text
     assert "租户" in text
-    assert "账本" in text
+    assert "账目" in text

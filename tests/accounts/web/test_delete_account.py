@@ -236,3 +236,9 @@ def test_the_address_is_free_again(bob: Person) -> None:
     old = bob.user.email
     delete_person(user=bob.user, pictures="hand_over")
     assert User.objects.create_user(old, PASSWORD).email == old
+
+
+def test_who_has_one_organisation_is_offered_no_other(bob: Person) -> None:
+    page = with_password(bob).get("/account/delete/").content.decode()
+    assert "You leave these organisations:" in page
+    assert "switcher" not in page

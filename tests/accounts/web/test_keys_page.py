@@ -92,7 +92,7 @@ def test_key_with_limits(alice: Person) -> None:
         key = ApiKey.objects.get(name="ci")
     assert (key.limits, key.networks) == ({"images_per_day": 20}, ["192.0.2.0/24", "2001:db8::/32"])
     assert key.expires_at.isoformat().startswith("2999-12-31T23:59:59")
-    assert "images_per_day ≤ 20" in answer.content.decode()
+    assert "images a day: 20" in answer.content.decode()
 
 
 def test_python_sample_bears_refusals_that_pass(alice: Person) -> None:

@@ -120,7 +120,7 @@ def test_admins_read_the_log_in_words(admin: Person, alice: Person, mallory: Per
     only = text(admin.client.get(f"/team/audit/?action=member.role&person={alice.user.email}&result=ok"))
     assert "changed a role" in only and "made the organisation" not in only.partition("When (UTC)")[2]
     empty = admin.client.get(f"/team/audit/?person={mallory.user.email}")
-    assert "Nothing to see." in text(empty)
+    assert "Nothing fits these filters." in text(empty)
     wrong = admin.client.get("/team/audit/?day=soon")
     assert wrong.status_code == 400 and "Day must be a day" in text(wrong)
     chinese = admin.client.get("/team/audit/", headers={"Accept-Language": "zh-hans"})

@@ -290,3 +290,13 @@ def test_a_link_to_verify_lives_three_days(db: None, settings: Any, monkeypatch:
     later = (timezone.now() + timedelta(days=3, minutes=1)).timestamp()
     monkeypatch.setattr("django.core.signing.time.time", lambda: later)
     assert Client().get(path).status_code == 410
+
+
+def test_a_short_password_is_refused_in_the_language_of_the_page(db: None, settings: Any) -> None:
+    settings.STUDIO_SIGNUP = "open"
+    form = {"name": "Nora", "email": "nora@example.com", "password": "Kurz!8"}
+    english = Client().post("/sign-up/", form).content.decode()
+    chinese = Client().post("/sign-up/", form, headers={"Accept-Language": "zh-hans"}).content.decode()
+    assert "Too short: at least 10 characters are needed." in english
+    assert "太短：至少需要 10 个字符。" in chinese
+    assert "Too short" not in chinese

@@ -124,3 +124,16 @@ def test_page_names_no_other_host(db: None) -> None:
         assert page.status_code == 200
         assert not re.search(rb"(src|href)=\"(https?:)?//", page.content)
     assert "unsafe-eval" not in page["Content-Security-Policy"]
+
+
+def test_the_description_says_how_to_begin_and_what_belongs_together(schema: dict[str, Any]) -> None:
+    assert "Authorize" in schema["info"]["description"]
+    assert "/api/schema/" in schema["info"]["description"]
+    used = {tag for operation in operations(schema).values() for tag in operation["tags"]}
+    assert used == {tag["name"] for tag in schema["tags"]}
+
+
+def test_its_page_is_the_studios(client: Client) -> None:
+    page = client.get("/api/docs/").content.decode()
+    assert "studio/icon.svg" in page
+    assert "studio/js/docs.js" in page

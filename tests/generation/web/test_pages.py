@@ -161,7 +161,7 @@ def test_refusals_are_said_in_the_pages_language(alice: Person, bob: Person) -> 
     # What scripts show comes from the API in English: the page brings the sentences along.
     codes = re.search(r'data-codes="([^"]*)"', text)
     assert codes is not None
-    assert json.loads(html.unescape(codes[1]))["queue_full"] == ["您的组织等待中的生成任务过多。", False]
+    assert json.loads(html.unescape(codes[1]))["queue_full"] == ["你的组织等待中的生成任务过多。", False]
     assert 'data-codes="{}"' in alice.client.get(path).content.decode()
     wrong = {"name": "x", "scopes": ["images:read"], "networks": "nowhere"}
     text = bob.client.post("/keys/", wrong, headers=chinese).content.decode()

@@ -57,22 +57,26 @@ document.addEventListener("click", (event) => {
   if (button) copy(document.getElementById(button.dataset.copy).textContent.trim());
 });
 
-// Forms that delete ask first, in a dialogue of the page.
+// Forms that delete ask first, in a dialogue of the page; sent without this script they are asked by the server (ask.py).
+const ASK_FIELDS = ["ask", "ask-text", "ask-yes", "ask-back"];
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.matches("[data-confirm]") || form.dataset.confirmed) return;
+  const question = form.elements.namedItem("ask");
+  if (!form.matches("[data-confirm]") || !question || question.disabled) return;
   event.preventDefault();
   const dialog = document.getElementById("confirm");
-  dialog.querySelector("[data-confirm-title]").textContent = form.dataset.confirm;
-  dialog.querySelector("[data-confirm-text]").textContent = form.dataset.confirmText || "";
-  if (form.dataset.confirmYes) dialog.querySelector("[data-confirm-yes]").textContent = form.dataset.confirmYes;
+  dialog.querySelector("[data-confirm-title]").textContent = question.value;
+  dialog.querySelector("[data-confirm-text]").textContent = form.elements.namedItem("ask-text").value;
+  dialog.querySelector("[data-confirm-yes]").textContent = form.elements.namedItem("ask-yes").value;
   dialog.returnValue = "";
   dialog.addEventListener(
     "close",
     () => {
       if (dialog.returnValue !== "yes") return;
-      form.dataset.confirmed = "1";
+      const fields = ASK_FIELDS.map((name) => form.elements.namedItem(name));
+      for (const field of fields) field.disabled = true; // sent without them it is done
       form.requestSubmit();
+      for (const field of fields) field.disabled = false; // who comes back is asked again
     },
     { once: true },
   );

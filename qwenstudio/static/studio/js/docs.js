@@ -1,0 +1,14 @@
+// Before the page is painted: the theme that was chosen in the studio, or else the system's.
+(() => {
+  let theme = null;
+  try {
+    theme = localStorage.getItem("theme");
+  } catch {
+    // storage is switched off
+  }
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const paint = () =>
+    document.documentElement.classList.toggle("dark-mode", theme === "dark" || (theme !== "light" && system.matches));
+  system.addEventListener("change", paint);
+  paint();
+})();
