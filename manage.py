@@ -15,6 +15,7 @@ WORKER_COMMANDS = {
     "ticker": "ticker",
     "sweep": "ticker",
     "rebuild": "ticker",
+    "reencrypt": "ticker",
 }
 
 

@@ -63,6 +63,8 @@ try:
     DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"QwenStudio <studio@{EMAIL_DOMAIN}>")
     LOG_FORMAT = env.choice("STUDIO_LOG", default="json", choices=("json", "console"))
     SECRET_KEY = env.secret("SECRET_KEY")
+    # What these have signed is still good; nothing is signed with them any more.
+    SECRET_KEY_FALLBACKS = env.secret("SECRET_KEY_FALLBACKS").replace(",", " ").split()
     # Newest first: the first encrypts, all of them decrypt.
     STUDIO_ENCRYPTION_KEYS = env.secret("STUDIO_ENCRYPTION_KEYS").replace(",", " ").split()
     REDIS_URL = env.secret("REDIS_URL")

@@ -30,11 +30,25 @@ def unseal(text: str) -> object:
     return value
 
 
+def reseal(text: str) -> str:
+    """The same value under the newest key; `text` itself where that has sealed it. Raises `Unreadable`."""
+    newest = _make_box(_keys()[:1])
+    try:
+        newest.decrypt(text.encode("ascii"))
+    except (InvalidToken, ValueError):
+        return seal(unseal(text))
+    return text
+
+
 def _box() -> MultiFernet:
+    return _make_box(_keys())
+
+
+def _keys() -> tuple[str, ...]:
     keys = tuple(settings.STUDIO_ENCRYPTION_KEYS)
     if not keys:
         raise ImproperlyConfigured("STUDIO_ENCRYPTION_KEYS is not set: one long random text or more, newest first")
-    return _make_box(keys)
+    return keys
 
 
 @lru_cache(maxsize=4)

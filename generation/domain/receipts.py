@@ -30,8 +30,9 @@ def find_receipt(image: UUID) -> dict[str, Any]:
 
 
 def receipt_is_ours(body: Mapping[str, Any], signature: str) -> bool:
-    """Whether this installation signed exactly this body."""
-    return constant_time_compare(_sign(body, settings.SECRET_KEY), signature)
+    """Whether this installation signed exactly this body, also with a secret that it had before."""
+    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return any(constant_time_compare(_sign(body, secret), signature) for secret in secrets)
 
 
 def _sign(body: Mapping[str, Any], secret: str) -> str:

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from uuid import UUID, uuid4
 
 import pytest
+from django.conf import settings
+from django.test import override_settings
 
 from accounts.errors import InvalidField, InvalidRequest
 from accounts.tenancy import in_tenant
@@ -80,6 +82,11 @@ def test_a_finished_one(alice: Person, as_worker: AsWorker, look: Look) -> None:
         receipt = Receipt.objects.get()
     assert receipt_is_ours(receipt.body, receipt.signature)
     assert not receipt_is_ours({**receipt.body, "seed": 8}, receipt.signature)
+    with override_settings(SECRET_KEY="another", SECRET_KEY_FALLBACKS=["older", settings.SECRET_KEY]):
+        assert receipt_is_ours(receipt.body, receipt.signature)
+        assert not receipt_is_ours({**receipt.body, "seed": 8}, receipt.signature)
+    with override_settings(SECRET_KEY="another"):
+        assert not receipt_is_ours(receipt.body, receipt.signature)
 
 
 def test_a_failed_one_and_its_retry(alice: Person, as_worker: AsWorker) -> None:
