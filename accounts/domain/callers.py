@@ -7,7 +7,6 @@ under the tenant's own policies.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +16,7 @@ from uuid import UUID
 from django.conf import settings
 
 from accounts.domain.addresses import address_is_in
-from accounts.domain.keys import key_is_wellformed
+from accounts.domain.keys import hash_secret, key_is_wellformed
 from accounts.domain.limits import (
     PLAN_COLUMNS,
     Budget,
@@ -132,11 +131,6 @@ UPDATE accounts_apikey SET last_used_at = now(), last_used_ip = %(address)s
  WHERE tenant_id = %(tenant)s AND id = %(key)s
    AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 """
-
-
-def hash_secret(secret: str) -> str:
-    """What the database keeps of a key or token: its SHA-256 in hexadecimal. (A key has over 200 random bits.)"""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def caller_of_key(secret: str, *, address: str | None) -> Caller:

@@ -16,6 +16,7 @@ from accounts.domain.audit import record
 from accounts.domain.errands import add_errand
 from accounts.domain.mail import queue_mail
 from accounts.domain.members import TenantChoice, end_membership, tenants_of
+from accounts.domain.people import lock_person
 from accounts.domain.sessions import end_sessions
 from accounts.enums import ErrandKind, Role
 from accounts.errors import InvalidField, LastOwner
@@ -47,7 +48,7 @@ def delete_person(*, user: User, pictures: str) -> None:
     if pictures not in Pictures.values:
         raise InvalidField(f"pictures must be one of {', '.join(Pictures.values)}", field="pictures")
     with transaction.atomic():
-        person = User.objects.select_for_update().get(pk=user.pk)
+        person = lock_person(user.pk)
         choices = sorted(tenants_of(person.pk), key=lambda choice: choice.id)  # everybody locks in one order
         _lock_owners(choices)
         if only := only_owner_of(person):
@@ -68,7 +69,7 @@ def _lock_owners(choices: Sequence[TenantChoice]) -> None:
 
 def _leave(person: User, choice: TenantChoice, *, pictures: str) -> None:
     """Out of one tenant; runs in its scope."""
-    end_membership(tenant=choice.id, user_id=person.pk)
+    end_membership(user_id=person.pk)
     Invitation.objects.filter(email=person.email).update(email=_nobody(person))
     Membership.objects.filter(tenant_id=choice.id, user_id=person.pk).delete()
     record("member.left", target=f"user:{person.pk}", detail={"account": "deleted", "pictures": pictures})

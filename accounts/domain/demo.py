@@ -13,8 +13,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
-from accounts.domain.callers import caller_of_member, hash_secret
-from accounts.domain.keys import make_key, revoke_key
+from accounts.domain.callers import caller_of_member
+from accounts.domain.keys import hash_secret, make_key, revoke_key
 from accounts.domain.members import first_tenant_of
 from accounts.domain.signin import make_sign_in_link
 from accounts.domain.tenants import create_tenant

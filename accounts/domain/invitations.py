@@ -19,10 +19,12 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.domain.audit import record
-from accounts.domain.callers import Caller, hash_secret
+from accounts.domain.callers import Caller
+from accounts.domain.keys import hash_secret
 from accounts.domain.mail import queue_mail
 from accounts.domain.members import add_member
 from accounts.domain.pages import Page, read_page
+from accounts.domain.people import lock_person
 from accounts.domain.roles import Right, right_over
 from accounts.enums import Role, TokenPurpose
 from accounts.errors import (
@@ -180,21 +182,22 @@ def accept_invitation(*, token: str, user: User) -> Membership:
     """
     entry = _find_entry(token)
     with in_tenant(entry.tenant), transaction.atomic():
+        person = lock_person(user.pk)  # they may be deleting their account
         # The row decides between accepting, renewing and taking back.
         invitation: Invitation | None = Invitation.objects.select_for_update().filter(pk=entry.ref).first()
         if invitation is None:
             raise InvitationNotFound
         _check_open(invitation)
-        if normal_email(user.email) != invitation.email:
+        if normal_email(person.email) != invitation.email:
             raise InvitationForAnother(invitation.email)
         now = timezone.now()
         # And between two who open the link at once, this.
         if not TokenDirectory.objects.filter(sha256=entry.sha256, used_at=None).update(used_at=now):
             raise InvitationNotFound  # renewed a moment ago
-        membership = add_member(tenant=entry.tenant, user=user, role=Role(invitation.role))
-        invitation.accepted_at, invitation.accepted_by = now, user.pk
+        membership = add_member(tenant=entry.tenant, user=person, role=Role(invitation.role))
+        invitation.accepted_at, invitation.accepted_by = now, person.pk
         invitation.save(update_fields=["accepted_at", "accepted_by"])
-        record("invitation.accepted", target=f"invitation:{invitation.pk}", detail={"user": str(user.pk)})
+        record("invitation.accepted", target=f"invitation:{invitation.pk}", detail={"user": str(person.pk)})
     return membership
 
 

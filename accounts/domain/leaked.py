@@ -8,8 +8,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.domain.audit import Actor, acting, current_actor, record
-from accounts.domain.callers import Caller, hash_secret
-from accounts.domain.keys import end_key, key_is_wellformed
+from accounts.domain.callers import Caller
+from accounts.domain.keys import end_keys, hash_secret, key_is_wellformed
 from accounts.domain.mail import queue_mail
 from accounts.domain.places import count_report
 from accounts.errors import InvalidField, NotAllowed
@@ -50,7 +50,7 @@ def report_leaked_key(*, secret: str) -> None:
 
 
 def _end(key: ApiKey, *, action: str, mail: str) -> None:
-    end_key(key)
+    end_keys([key])
     record(action, target=f"key:{key.id}", detail={"name": key.name, "prefix": key.prefix})
     queue_mail(
         mail,

@@ -7,15 +7,15 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller
+from accounts.domain.keys import end_keys
 from accounts.domain.pages import Page, read_page
 from accounts.domain.roles import Right, right_over
 from accounts.enums import Role
 from accounts.errors import AlreadyMember, InvalidField, LastOwner, NotAllowed, NotFound, OwnRole
-from accounts.models import ApiKey, KeyDirectory, KeySecret, MemberBudget, Membership, Tenant, User
+from accounts.models import ApiKey, MemberBudget, Membership, Tenant, User
 from accounts.tenancy import in_tenant
 
 
@@ -118,19 +118,17 @@ def remove_member(*, by: Caller, user_id: UUID) -> None:
             by.require(right_over(membership.role))
         membership.delete()
         _keep_an_owner(by.tenant)
-        end_membership(tenant=by.tenant, user_id=user_id)
+        end_membership(user_id=user_id)
         record("member.left" if leaves else "member.removed", target=f"user:{user_id}")
 
 
-def end_membership(*, tenant: UUID, user_id: UUID) -> None:
+def end_membership(*, user_id: UUID) -> None:
     """Revoke what a person who leaves a tenant had there: keys and budget. Runs in the tenant's scope."""
-    keys = list(ApiKey.objects.filter(user_id=user_id, revoked_at=None).values_list("pk", flat=True))
-    hashes = list(KeySecret.objects.filter(key_id__in=keys).values_list("sha256", flat=True))
-    KeyDirectory.objects.filter(tenant_id=tenant, sha256__in=hashes).delete()
-    ApiKey.objects.filter(pk__in=keys).update(revoked_at=timezone.now())
+    keys = list(ApiKey.objects.select_for_update().filter(user_id=user_id, revoked_at=None).order_by("pk"))
+    end_keys(keys)
     MemberBudget.objects.filter(user_id=user_id).delete()
     for key in keys:
-        record("key.revoked", target=f"key:{key}", detail={"reason": "its member has left"})
+        record("key.revoked", target=f"key:{key.pk}", detail={"reason": "its member has left"})
 
 
 def _lock_member(*, tenant: UUID, user_id: UUID) -> Membership:

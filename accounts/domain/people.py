@@ -49,11 +49,6 @@ def prove_address(user: User) -> bool:
     return bool(EmailAddress.objects.filter(user_id=user.pk, email=user.email, verified=False).update(verified=True))
 
 
-def is_proven(user: User) -> bool:
-    """Whether the address is verified."""
-    return bool(EmailAddress.objects.filter(user_id=user.pk, email=user.email, verified=True).exists())
-
-
 def drop_squatters(email: str, *, but: UUID) -> None:
     """Make room for whoever has proven that an address is theirs: sign-ups with it that nobody ever verified go."""
     for user in _never_proven(User.objects.with_email(email).exclude(pk=but)):
@@ -65,6 +60,14 @@ def drop_stale_sign_ups() -> None:
     old = User.objects.filter(created_at__lt=timezone.now() - STALE_AFTER)
     for user in _never_proven(old).order_by("created_at")[:STALE_AT_ONCE]:
         _forget(user)
+
+
+def lock_person(user: UUID) -> User:
+    """The row of a person who comes into a tenant or deletes their account; locked before any row of a tenant.
+
+    It does not hold up whoever merely inserts what points to the person.
+    """
+    return User.objects.select_for_update(no_key=True).get(pk=user)
 
 
 def change_profile(user: User, *, name: str, language: str) -> None:

@@ -24,12 +24,13 @@ from accounts.models import ApiKey, KeySecret
 DEFAULT_OVERLAP_S = 24 * 3600
 MAX_OVERLAP_S = 7 * 24 * 3600
 
-# Secrets that have ended, by themselves or with their key. The worker's role sees every tenant's.
+# Secrets that have ended, by themselves or with their key. The worker's role sees every tenant's. What somebody ends or
+# rotates at this moment is theirs: the sweep waits for no key.
 _FORGET_SQL = """
-WITH gone AS (
-  DELETE FROM accounts_keysecret s USING accounts_apikey k
-   WHERE k.tenant_id = s.tenant_id AND k.id = s.key_id AND (s.expires_at <= now() OR k.expires_at <= now())
-  RETURNING s.sha256)
+WITH ended AS (
+  SELECT s.id FROM accounts_keysecret s JOIN accounts_apikey k ON k.tenant_id = s.tenant_id AND k.id = s.key_id
+   WHERE s.expires_at <= now() OR k.expires_at <= now() FOR UPDATE OF s SKIP LOCKED),
+gone AS (DELETE FROM accounts_keysecret s USING ended WHERE s.id = ended.id RETURNING s.sha256)
 DELETE FROM accounts_keydirectory d USING gone WHERE d.sha256 = gone.sha256
 """
 
@@ -47,7 +48,7 @@ def rotate_key(*, by: Caller, key_id: UUID, overlap_s: int = DEFAULT_OVERLAP_S) 
         _require_own(by, key)
         check_is_live(key)
         now = timezone.now()
-        drop_secrets(key, Q(expires_at__lte=now))
+        drop_secrets([key], Q(expires_at__lte=now))
         ending = KeySecret.objects.filter(key=key).exclude(expires_at=None).first()
         if ending is not None and ending.expires_at is not None:
             raise RotationOverlaps(ending.expires_at)
@@ -55,7 +56,7 @@ def rotate_key(*, by: Caller, key_id: UUID, overlap_s: int = DEFAULT_OVERLAP_S) 
             KeySecret.objects.filter(key=key, prefix="").update(prefix=key.prefix)
             KeySecret.objects.filter(key=key).update(expires_at=now + timedelta(seconds=overlap_s))
         else:
-            drop_secrets(key)
+            drop_secrets([key])
         secret = new_secret()
         add_secret(key, secret)
         key.prefix = secret[:SHOWN_CHARS]
@@ -72,7 +73,7 @@ def finish_rotation(*, by: Caller, key_id: UUID) -> ApiKey:
     with transaction.atomic():
         key = lock_key(by=by, key_id=key_id)
         check_is_live(key)
-        if drop_secrets(key, Q(expires_at__isnull=False)):
+        if drop_secrets([key], Q(expires_at__isnull=False)):
             record("key.rotation_finished", target=f"key:{key.id}", detail={"name": key.name})
     return key
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from accounts.domain.callers import hash_secret
+from accounts.domain.keys import hash_secret
 from accounts.enums import TokenPurpose
 from accounts.errors import InvalidField, InvalidToken
 from accounts.models import TokenDirectory, User

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from accounts.domain.audit import record
 from accounts.domain.invitations import accept_invitation
-from accounts.domain.people import drop_stale_sign_ups
+from accounts.domain.people import drop_stale_sign_ups, lock_person
 from accounts.domain.tenants import create_tenant
 from accounts.ids import uuid7
 from accounts.models import Membership, User
@@ -46,7 +46,7 @@ def give_own_tenant(user: User) -> None:
     """Who has signed up by themselves and now has a verified address gets a tenant of their own, once."""
     with transaction.atomic():
         # The row decides between two clicks on the same link.
-        person = User.objects.select_for_update().get(pk=user.pk)
+        person = lock_person(user.pk)
         if person.last_login is not None or Membership.objects.filter(user_id=person.pk).exists():
             return
         with translation.override(person.language or translation.get_language()):

@@ -15,6 +15,7 @@ from accounts.domain.addresses import read_networks
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller, check_network
 from accounts.domain.logos import discard_logo, replace_logo, write_logo
+from accounts.domain.people import lock_person
 from accounts.domain.roles import Right
 from accounts.enums import Role
 from accounts.errors import InvalidField, NotAllowed, OwnAddressShutOut, SignUpClosed, TooManyTenants
@@ -44,12 +45,14 @@ def create_tenant(*, name: str, owner: User, plan: Plan | None = None) -> Tenant
 def found_tenant(*, user: User, name: str) -> Tenant:
     """A further tenant that a person makes for themselves, where the studio is open for that.
 
-    Raises `SignUpClosed`, `TooManyTenants`, `InvalidField`.
+    Raises `SignUpClosed`, `NotAllowed` (an account that is gone since), `TooManyTenants`, `InvalidField`.
     """
     if settings.STUDIO_SIGNUP != "open":
         raise SignUpClosed
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)  # two clicks at once are counted one after the other
+        person = lock_person(user.pk)  # two clicks at once are counted one after the other
+        if not person.is_active:
+            raise NotAllowed("this account has been deleted or switched off")
         if Membership.objects.filter(user=user, role=Role.OWNER).count() >= MAX_OWNED:
             raise TooManyTenants(MAX_OWNED)
         return create_tenant(name=name, owner=user)

@@ -28,9 +28,8 @@ from accounts.domain.callers import (
     Caller,
     caller_from_row,
     check_network,
-    hash_secret,
 )
-from accounts.domain.keys import key_is_wellformed
+from accounts.domain.keys import hash_secret, key_is_wellformed
 from accounts.domain.passes import PASS_COOKIE, Pass, read_pass
 from accounts.domain.places import refuse_wrong_key
 from accounts.errors import InvalidKey, NotSignedIn, StudioError

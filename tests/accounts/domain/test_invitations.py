@@ -125,7 +125,7 @@ def join_otherwise(alice: Person, made: Invitation, carol: User) -> None:
 
 
 def change_address(alice: Person, made: Invitation, carol: User) -> None:
-    carol.email = f"new-{carol.email}"
+    User.objects.filter(pk=carol.pk).update(email=f"new-{carol.email}")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import threading
 import pytest
 from django.db import connections
 
-from accounts.domain.callers import Caller, caller_of_key, caller_of_member, hash_secret
+from accounts.domain.callers import Caller, caller_of_key, caller_of_member
+from accounts.domain.keys import hash_secret
 from accounts.domain.members import (
     add_member,
     change_role,

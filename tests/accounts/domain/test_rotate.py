@@ -10,7 +10,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from accounts.domain.callers import caller_of_key, hash_secret
+from accounts.domain.callers import caller_of_key
+from accounts.domain.keys import hash_secret
 from accounts.domain.rotate import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, finish_rotation, rotate_key
 from accounts.errors import InvalidField, InvalidKey, RotationOverlaps, StudioError
 from accounts.models import AuditEvent, KeyDirectory, KeySecret

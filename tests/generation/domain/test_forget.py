@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts.domain.callers import caller_of_key, hash_secret
+from accounts.domain.callers import caller_of_key
+from accounts.domain.keys import hash_secret
 from accounts.domain.rotate import rotate_key
 from accounts.models import ApiKey, KeyDirectory, KeySecret
 from accounts.tenancy import in_tenant
