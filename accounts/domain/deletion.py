@@ -69,9 +69,10 @@ def _lock_owners(choices: Sequence[TenantChoice]) -> None:
 
 def _leave(person: User, choice: TenantChoice, *, pictures: str) -> None:
     """Out of one tenant; runs in its scope."""
-    end_membership(user_id=person.pk)
-    Invitation.objects.filter(email=person.email).update(email=_nobody(person))
+    # First, because who sets a budget or makes a key locks it first.
     Membership.objects.filter(tenant_id=choice.id, user_id=person.pk).delete()
+    Invitation.objects.filter(email=person.email).update(email=_nobody(person))
+    end_membership(user_id=person.pk)
     record("member.left", target=f"user:{person.pk}", detail={"account": "deleted", "pictures": pictures})
     if pictures == Pictures.DELETE:
         add_errand(kind=ErrandKind.DELETE_PICTURES, ref=person.pk, tenant=choice.id)

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from django.db import connections, transaction
 
+from accounts.domain.budgets import set_budget
 from accounts.domain.deletion import delete_person
 from accounts.domain.invitations import accept_invitation, invite_person
 from accounts.domain.keys import end_keys, lock_key
@@ -19,7 +20,7 @@ from accounts.domain.rotate import forget_ended_secrets, rotate_key
 from accounts.domain.sql import execute
 from accounts.domain.tenants import found_tenant
 from accounts.errors import StudioError
-from accounts.models import ApiKey, KeyDirectory, KeySecret, Membership, User
+from accounts.models import ApiKey, KeyDirectory, KeySecret, MemberBudget, Membership, User
 from accounts.tenancy import in_tenant
 from tests.factories import Person, make_key, make_user
 from tests.generation.domain.conftest import as_worker  # noqa: F401  (a fixture)
@@ -111,6 +112,19 @@ def test_the_sweep_does_not_wait_for_keys(alice: Person, admin_sql: SQL, as_work
         holder.rollback()
         assert forget_ended_secrets() == 1
     assert not KeyDirectory.objects.exists()
+
+
+def test_a_budget_that_is_set_while_its_member_goes(alice: Person, bob: Person, admin_sql: SQL) -> None:
+    with in_tenant(alice.tenant.pk):
+        set_budget(by=alice.caller, user=bob.user.pk, limits={"images_per_day": 1})
+    gone = meanwhile(admin_sql, lambda: delete_person(user=bob.user, pictures="hand_over"))
+    with gone as other, in_tenant(alice.tenant.pk), transaction.atomic():
+        Membership.objects.select_for_update().get(user=bob.user)
+        other.until_it_waits()
+        set_budget(by=alice.caller, user=bob.user.pk, limits={"images_per_day": 2})
+    assert not Membership.objects.filter(user=bob.user).exists()
+    with in_tenant(alice.tenant.pk):
+        assert not MemberBudget.objects.exists()
 
 
 @pytest.mark.parametrize("comes_in", ["accepts", "founds"])
