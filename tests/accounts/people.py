@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import psycopg
+import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -46,6 +47,14 @@ def confirm(client: Client, password: str = PASSWORD) -> None:
 def add_factor(user: User, secret: str = SECRET) -> None:
     """A second factor, without its recovery codes."""
     TOTP.activate(user, secret)
+
+
+@pytest.fixture
+def half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not end in the middle of a test: codes are told by half minutes."""
+    step = list(yield_hotp_counters_from_time())
+    for module in ("accounts.domain.factors", "allauth.mfa.totp.internal.auth", __name__):
+        monkeypatch.setattr(f"{module}.yield_hotp_counters_from_time", lambda: iter(step))
 
 
 def code_now(secret: str = SECRET, *, step: int = 0) -> str:

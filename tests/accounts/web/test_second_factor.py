@@ -23,13 +23,14 @@ from tests.accounts.people import (
     confirm,
     events,
     forget_tries,
+    half_minute,  # noqa: F401  (a fixture)
     make_person,
     secret_of,
     sign_in,
 )
 from tests.mails import waiting_mails
 
-pytestmark = pytest.mark.usefixtures("quick_hashes")
+pytestmark = pytest.mark.usefixtures("quick_hashes", "half_minute")
 SET_UP = "/account/second-factor/set-up/"
 CODES = "/account/second-factor/recovery-codes/"
 
