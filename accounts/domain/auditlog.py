@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.db.models import QuerySet
-from django.utils.dateparse import parse_date
 
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller
 from accounts.domain.csv import csv_text
 from accounts.domain.pages import Page, read_page
 from accounts.domain.roles import Right
+from accounts.domain.usage import read_day
 from accounts.errors import InvalidField
 from accounts.models import ApiKey, AuditEvent, User
 from accounts.models.user import normal_email
@@ -80,8 +80,8 @@ def _filtered(filters: Filters) -> QuerySet[AuditEvent]:
         rows = rows.filter(result=filters.result)
     if filters.person:
         rows = rows.filter(user=_person_id(_checked("person", filters.person)))
-    if filters.day:
-        since = _day("day", filters.day)
+    if day := read_day(filters.day, name="day"):
+        since = datetime.combine(day, time.min, tzinfo=UTC)
         rows = rows.filter(created_at__gte=since, created_at__lt=since + timedelta(days=1))
     return rows
 
@@ -98,16 +98,6 @@ def _person_id(text: str) -> UUID | None:
     except ValueError:
         # One answer whether nobody has the address or somebody elsewhere: no event here is theirs.
         return User.objects.filter(email=normal_email(text)).values_list("pk", flat=True).first() or UUID(int=0)
-
-
-def _day(name: str, text: str) -> datetime:
-    try:
-        found: date | None = parse_date(text)
-    except ValueError:
-        found = None
-    if found is None:
-        raise InvalidField(f"{name} must be a day, such as 2026-01-31", field=name)
-    return datetime.combine(found, time.min, tzinfo=UTC)
 
 
 def _with_names(rows: Sequence[AuditEvent]) -> list[Event]:

@@ -57,8 +57,12 @@ def test_filters(alice: Person, bob: Person, mallory: Person) -> None:
 
 
 @pytest.mark.parametrize(
-    "filters", [{"day": "yesterday"}, {"day": "2026-02-30"}, {"result": "maybe"}, {"action": "a\x00"}, {"person": "\n"}]
-)
+    "filters",
+    [
+        {"day": "yesterday"}, {"day": "2026-02-30"}, {"day": "9999-12-31"}, {"day": "0001-01-01"},
+        {"result": "maybe"}, {"action": "a\x00"}, {"person": "\n"},
+    ],
+)  # fmt: skip
 def test_filters_that_are_none(alice: Person, filters: dict[str, str]) -> None:
     with in_tenant(alice.tenant.pk):
         with pytest.raises(InvalidField) as refused:
