@@ -147,10 +147,6 @@ connection_created.connect(_on_check_out, dispatch_uid="accounts.tenancy")
 M = TypeVar("M", bound=models.Model)
 
 
-class TenantQuerySet(models.QuerySet[M], Generic[M]):
-    """A query set that belongs to the scope in which it was made."""
-
-
 class TenantManager(models.Manager[M], Generic[M]):
     """Filters by the tenant in scope; raises `NoTenant` outside of any."""
 

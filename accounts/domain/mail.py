@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from email.utils import formataddr
 from typing import Any
 from uuid import UUID
 
@@ -59,8 +58,3 @@ def send_mail(claimed: ClaimedErrand) -> None:
     )
     message.send()
     log.info("e-mail sent", extra={"mail": mail["name"]})
-
-
-def name_and_address(name: str, address: str) -> str:
-    """As it stands in a header; line breaks cannot get in."""
-    return formataddr((" ".join(name.split()), address))
