@@ -121,6 +121,18 @@ class RateLimited(StudioError):
     code = "rate_limited"
 
 
+class TooManyWrongKeys(RateLimited):
+    """Many keys from one place were wrong. The answer to one more of them; right keys never meet it."""
+
+    code = "too_many_wrong_keys"
+
+
+class TooManyReports(RateLimited):
+    """More leaked keys from one place than somebody finds."""
+
+    code = "too_many_reports"
+
+
 class InvalidField(StudioError):
     """A value that accounts cannot take; the message names the bound."""
 

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from hashlib import sha256
 from threading import Lock
 
-from accounts.errors import InvalidKey, RateLimited, StudioError
+from accounts.errors import InvalidKey, StudioError, TooManyReports, TooManyWrongKeys
 from accounts.valkey import count_in_window
 
 log = logging.getLogger(__name__)
@@ -26,18 +26,6 @@ WINDOW_S = 300
 WRONG_KEYS = 30  # of one place in a window
 LEAKED_KEYS = 10  # reports, likewise
 REMEMBERED = 10_000  # places, in this process while Valkey is away
-
-
-class TooManyWrongKeys(RateLimited):
-    """Many keys from one place were wrong. The answer to one more of them; right keys never meet it."""
-
-    code = "too_many_wrong_keys"
-
-
-class TooManyReports(RateLimited):
-    """More leaked keys from one place than somebody finds."""
-
-    code = "too_many_reports"
 
 
 class LocalCounts:

@@ -1,9 +1,8 @@
 """Politeness towards passwords, codes and mailboxes: after a few tries from the same place, wait a little.
 
-Counted per place and per place with person, never per person alone: nobody can lock somebody else out. A place is an
-IPv4 address or an IPv6 network of 64 bits, which is what one customer gets: 2⁶⁴ addresses are no 2⁶⁴ places. The counts
-live in Django's cache (this process's memory unless configured otherwise), so several processes are a little more
-generous; what really protects a password is its hash.
+Counted per place (`accounts/domain/places.py`) and per place with person, never per person alone: nobody can lock
+somebody else out. The counts live in Django's cache (this process's memory unless configured otherwise), so several
+processes are a little more generous; what really protects a password is its hash.
 
 Two counts are of a person or mailbox alone, and neither locks anybody out. Codes: a million tries from a thousand
 places find one, so beyond `CODES_ANYWHERE` only browsers that the person has signed in with before may try. Mails:
@@ -12,7 +11,6 @@ beyond `MAILS_AN_HOUR` of one kind no more are sent to an address, and the links
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from dataclasses import dataclass
@@ -20,6 +18,8 @@ from hashlib import sha256
 
 from django.core.cache import cache
 from django.utils.translation import ngettext
+
+from accounts.domain.places import place_of
 
 WINDOW_S = 300
 HOUR_S = 3600
@@ -58,7 +58,7 @@ class Throttle:
         cache.delete(self._keys(person, address)[0][0])
 
     def _keys(self, person: str, address: str | None) -> list[tuple[str, int]]:
-        place = _place(address)
+        place = place_of(address)
         own = sha256(f"{place} {person.strip().lower()}".encode()).hexdigest()
         return [
             (f"{self.name}:{own}", self.per_person),
@@ -107,13 +107,3 @@ def words_of_waiting(wait_s: int) -> str:
         "Too many tries from here. Please wait %(n)d minutes.",
         minutes,
     ) % {"n": minutes}
-
-
-def _place(address: str | None) -> str:
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return address or "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        parsed = parsed.ipv4_mapped or ipaddress.IPv6Address(int(parsed) >> 64 << 64)
-    return str(parsed)
