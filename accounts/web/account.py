@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 from allauth.account import views as account_views
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest
@@ -20,6 +19,7 @@ from accounts.domain.people import change_profile, keep_address
 from accounts.domain.sessions import list_sessions
 from accounts.models import User
 from accounts.web.account_forms import ProfileForm
+from accounts.web.language import speak
 
 
 @never_cache
@@ -35,7 +35,7 @@ def account(request: HttpRequest) -> HttpResponseBase:
             change_profile(person, **form.cleaned_data)
             response = redirect("account")
             if person.language:
-                _speak(response, person.language)
+                speak(response, person.language)
             messages.success(request, _("Saved."))
             return response
         status = 400
@@ -59,13 +59,3 @@ def change_email(request: HttpRequest) -> HttpResponseBase:
 def signed_in_person(request: HttpRequest) -> User:
     """Behind `login_required` there is one."""
     return cast(User, request.user)
-
-
-def _speak(response: HttpResponseBase, language: str) -> None:
-    response.set_cookie(
-        settings.LANGUAGE_COOKIE_NAME,
-        language,
-        max_age=31_536_000,
-        secure=settings.SESSION_COOKIE_SECURE,
-        samesite="Lax",
-    )

@@ -30,6 +30,7 @@ from accounts.domain.sealed import seal, unseal
 from accounts.domain.sessions import UNKNOWN_ADDRESS, describe_browser
 from accounts.models import User
 from accounts.web.known import make_known
+from accounts.web.language import speak
 from accounts.web.paths import own_path, public_link
 from accounts.web.throttle import may_mail
 
@@ -49,7 +50,6 @@ MAILS = {
 }
 # Anybody can ask for these by typing an address.
 ASKED_FOR = {"account_exists", "no_account", "reset_password", "verify_address", "verify_change"}
-LANGUAGE_SECONDS = 31_536_000
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -88,13 +88,7 @@ class AccountAdapter(DefaultAccountAdapter):
             _tell_codes_left(request, user)
         make_known(response, user.pk)
         if user.language:
-            response.set_cookie(
-                settings.LANGUAGE_COOKIE_NAME,
-                user.language,
-                max_age=LANGUAGE_SECONDS,
-                secure=settings.SESSION_COOKIE_SECURE,
-                samesite="Lax",
-            )
+            speak(response, user.language)
         return response
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:

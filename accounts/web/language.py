@@ -11,6 +11,19 @@ from django.views.decorators.http import require_POST
 from accounts.models import User
 from accounts.web.paths import own_path
 
+YEAR_S = 31_536_000
+
+
+def speak(response: HttpResponseBase, language: str) -> None:
+    """Let the browser's pages be in this language from now on."""
+    response.set_cookie(
+        settings.LANGUAGE_COOKIE_NAME,
+        language,
+        max_age=YEAR_S,
+        secure=settings.SESSION_COOKIE_SECURE,
+        samesite="Lax",
+    )
+
 
 @require_POST
 def choose_language(request: HttpRequest) -> HttpResponseBase:
@@ -18,13 +31,7 @@ def choose_language(request: HttpRequest) -> HttpResponseBase:
     language = request.POST.get("language", "")
     response = redirect(own_path(request.POST.get("next", "")) or "/")
     if language in dict(settings.LANGUAGES):
-        response.set_cookie(
-            settings.LANGUAGE_COOKIE_NAME,
-            language,
-            max_age=31_536_000,
-            secure=settings.SESSION_COOKIE_SECURE,
-            samesite="Lax",
-        )
+        speak(response, language)
         person = getattr(request, "person", None)
         if person is not None:
             User.objects.filter(pk=person.pk).update(language=language)
