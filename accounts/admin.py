@@ -24,9 +24,9 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
+from accounts.domain.deletion import only_owner_of
 from accounts.domain.errands import drop_errand, retry_errand
 from accounts.domain.factors import drop_factors
-from accounts.domain.staff import only_owner_of
 from accounts.models import ApiKey, AuditEvent, Errand, LedgerEntry, Membership, Plan, Tenant, User
 from accounts.models.user import normal_email
 from accounts.staff.audited import AuditedMixin
@@ -164,7 +164,7 @@ class UserAdmin(AuditedMixin, UserAdminBase):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Nobody is deleted who is some tenant's last owner. What goes with a person needs no permission of its own."""
         to_delete, counts, missing, protected = super().get_deleted_objects(objs, request)
-        last = [f"{row.tenant.name}: {person.email}" for person in objs for row in only_owner_of(person)]
+        last = [f"{tenant.name}: {person.email}" for person in objs for tenant in only_owner_of(person)]
         return to_delete, counts, missing & {User._meta.verbose_name}, [*protected, *last]
 
     # Django asks these for the page, the password's page and each row of "delete the chosen".

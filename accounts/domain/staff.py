@@ -6,8 +6,6 @@ recorded; the event's user is the one of staff.
 
 from __future__ import annotations
 
-from django.db import transaction
-
 from accounts.domain.callers import Caller
 from accounts.domain.limits import PLAN_COLUMNS, PlanLimits
 from accounts.domain.members import add_member, change_role, remove_member
@@ -55,15 +53,3 @@ def take_out(*, by: User, tenant: Tenant, user: User) -> None:
     """Take a member out; the last owner stays. Raises `NotFound`, `LastOwner`."""
     with in_tenant(tenant.pk):
         remove_member(by=caller_of_staff(person=by, tenant=tenant), user_id=user.pk)
-
-
-def only_owner_of(user: User) -> list[Membership]:
-    """The memberships by which a person is some tenant's last owner: without them nobody could manage it."""
-    with transaction.atomic():
-        own = list(Membership.objects.filter(user=user, role=Role.OWNER))
-        shared = set(
-            Membership.objects.filter(tenant__in=[row.tenant_id for row in own], role=Role.OWNER)
-            .exclude(user=user)
-            .values_list("tenant_id", flat=True)
-        )
-    return [row for row in own if row.tenant_id not in shared]
