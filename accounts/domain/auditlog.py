@@ -18,6 +18,7 @@ from accounts.domain.pages import Page, read_page
 from accounts.domain.roles import Right
 from accounts.domain.usage import read_day
 from accounts.errors import InvalidField
+from accounts.ids import NO_ID
 from accounts.models import ApiKey, AuditEvent, User
 from accounts.models.user import normal_email
 
@@ -97,7 +98,7 @@ def _person_id(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         # One answer whether nobody has the address or somebody elsewhere: no event here is theirs.
-        return User.objects.filter(email=normal_email(text)).values_list("pk", flat=True).first() or UUID(int=0)
+        return User.objects.filter(email=normal_email(text)).values_list("pk", flat=True).first() or NO_ID
 
 
 def _with_names(rows: Sequence[AuditEvent]) -> list[Event]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
@@ -42,19 +42,32 @@ class Cursor:
 
     def encode(self) -> str:
         """Opaque text for an address."""
-        packed = orjson.dumps([self.time, self.id, int(self.back)])
-        return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+        return pack_cursor([self.time, self.id, int(self.back)])
+
+
+def pack_cursor(values: Sequence[object]) -> str:
+    """The values of a place in a list as opaque text."""
+    return base64.urlsafe_b64encode(orjson.dumps(values)).rstrip(b"=").decode()
+
+
+def unpack_cursor(text: str, read: Callable[[list[Any]], T]) -> T:
+    """What `read` makes of the values; raises `InvalidField` where they, or the text, are none of ours."""
+    try:
+        return read(orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))))
+    except (ValueError, TypeError, AttributeError, binascii.Error):
+        raise InvalidField("cursor is not one of ours; take it from next or previous", field="cursor") from None
 
 
 def decode_cursor(text: str) -> Cursor:
     """The cursor in a query parameter; raises `InvalidField` for one that we did not make."""
-    try:
-        time, found, back = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        cursor = Cursor(time=datetime.fromisoformat(time), id=UUID(found), back=back == 1)
-    except (ValueError, TypeError, AttributeError, binascii.Error):
-        cursor = None
-    if cursor is None or cursor.time.tzinfo is None:
-        raise InvalidField("cursor is not one of ours; take it from next or previous", field="cursor")
+    return unpack_cursor(text, _read_cursor)
+
+
+def _read_cursor(values: list[Any]) -> Cursor:
+    time, found, back = values
+    cursor = Cursor(time=datetime.fromisoformat(time), id=UUID(found), back=back == 1)
+    if cursor.time.tzinfo is None:
+        raise ValueError
     return cursor
 
 

@@ -25,6 +25,10 @@ MAX_DAYS = 366
 COLUMNS = {"day": "e.charged_on", "member": 'e."user"', "key": "e.key", "model": "e.label"}
 GROUPS = tuple(COLUMNS)
 
+# What is summed, and how, from the relation `e`.
+SUMMED = ("images", "gpu_ms", "tokens")
+SUMS = ", ".join(f"coalesce(sum(e.amount) FILTER (WHERE e.metric = '{name}'), 0)::bigint AS {name}" for name in SUMMED)
+
 _MODEL = re.compile(r"[\w.:/@-]{1,60}")
 
 # Parameters: those of `UsageFilter.parameters`.

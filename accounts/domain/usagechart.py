@@ -8,12 +8,12 @@ from typing import Any
 from uuid import UUID
 
 from accounts.domain.sql import fetch_all
-from accounts.domain.usage import COLUMNS, WHERE, UsageFilter, name_keys, name_members
+from accounts.domain.usage import COLUMNS, SUMMED, SUMS, WHERE, UsageFilter, name_keys, name_members
 from accounts.enums import Metric
+from accounts.ids import NO_ID
 
 SERIES = 5  # groups with a colour of their own
 ROWS = 100  # of the table
-NOBODY = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,11 @@ class UsageReport:
 # The ledger's column of a group, and as text that is never null.
 _GROUPS = {
     "": ("NULL::text", "''"),
-    "member": (COLUMNS["member"], f"coalesce(c.grp, '{NOBODY}')::text"),
-    "key": (COLUMNS["key"], f"coalesce(c.grp, '{NOBODY}')::text"),
+    "member": (COLUMNS["member"], f"coalesce(c.grp, '{NO_ID}')::text"),
+    "key": (COLUMNS["key"], f"coalesce(c.grp, '{NO_ID}')::text"),
     "model": (COLUMNS["model"], "c.grp"),
 }
-_NAMES = ("images", "gpu_ms", "tokens")
-_PICKED = ", ".join(
-    f"coalesce(sum(e.amount) FILTER (WHERE e.metric = '{name}'), 0)::bigint AS {name}" for name in _NAMES
-)
-_SUMS = ", ".join(f"coalesce(sum(c.{name}), 0)::bigint AS {name}" for name in _NAMES)
+_SUMS_OF_CELLS = ", ".join(f"coalesce(sum(c.{name}), 0)::bigint AS {name}" for name in SUMMED)
 # One walk through the period's entries; the rest is sums of sums. `place` 0 in a day: all that have no colour.
 _REPORT_SQL = """
 WITH raw AS MATERIALIZED (
@@ -107,7 +103,7 @@ def report_usage(wanted: UsageFilter, *, by: str, metric: str) -> UsageReport:
     """
     column, group = _GROUPS[by]
     sql = _REPORT_SQL.format(
-        column=column, group=group, picked=_PICKED, where=WHERE, metric=Metric(metric).value, sums=_SUMS
+        column=column, group=group, picked=SUMS, where=WHERE, metric=Metric(metric).value, sums=_SUMS_OF_CELLS
     )
     rows = fetch_all(sql, rows=ROWS, series=SERIES, **wanted.parameters())
     report = UsageReport(days=wanted.days)
@@ -131,6 +127,6 @@ def _names(by: str, ids: list[str]) -> dict[str, Any]:
         return {name: name for name in ids}
     if by not in ("member", "key"):
         return {}
-    known = [UUID(text) for text in ids if UUID(text) != NOBODY]
+    known = [UUID(text) for text in ids if UUID(text) != NO_ID]
     found = name_members(known) if by == "member" else name_keys(known)
     return {str(id): name for id, name in found.items()}

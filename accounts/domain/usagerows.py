@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from accounts.domain.csv import csv_text
-from accounts.domain.pages import Page
+from accounts.domain.pages import Page, pack_cursor, unpack_cursor
 from accounts.domain.sql import fetch_all
-from accounts.domain.usage import COLUMNS, GROUPS, WHERE, UsageFilter, name_keys, name_members
+from accounts.domain.usage import COLUMNS, GROUPS, SUMMED, SUMS, WHERE, UsageFilter, name_keys, name_members
 from accounts.errors import InvalidField
+from accounts.ids import NO_ID
 
-NOBODY = UUID(int=0)  # what has no member or key comes first
 CSV_HEADER = ("day", "member", "member_id", "key", "key_id", "model", "images", "gpu_ms", "tokens")
 CHUNK_DAYS = 7  # of a file at a time
 
-# The rows' order as one that only ascends, so that one comparison finds the place to go on from.
+# The rows' order as one that only ascends, so that one comparison finds the place to go on from. What has no member or
+# key comes first.
 _ORDER = {
     "day": ("(date '9999-12-31' - e.charged_on)", "int"),  # newest first
-    "member": (f"coalesce(e.\"user\", '{NOBODY}')", "uuid"),
-    "key": (f"coalesce(e.key, '{NOBODY}')", "uuid"),
+    "member": (f"coalesce(e.\"user\", '{NO_ID}')", "uuid"),
+    "key": (f"coalesce(e.key, '{NO_ID}')", "uuid"),
     "model": ("e.label", "text"),
 }
-_SUMS = ", ".join(
-    f"coalesce(sum(e.amount) FILTER (WHERE e.metric = '{metric}'), 0)::bigint AS {metric}"
-    for metric in ("images", "gpu_ms", "tokens")
-)
 
 
 def read_groups(text: str | None) -> tuple[str, ...]:
@@ -87,7 +80,7 @@ def _fetch(
         after = f"AND ({', '.join(keys)}) {'<' if back else '>'} ({marks})"
     # Only names and expressions of this module are put in.
     sql = f"""
-SELECT {", ".join(f"{COLUMNS[group]} AS {group}" for group in groups)}, {_SUMS}
+SELECT {", ".join(f"{COLUMNS[group]} AS {group}" for group in groups)}, {SUMS}
   FROM accounts_ledgerentry e
  WHERE {WHERE} {after}
  GROUP BY {", ".join(COLUMNS[group] for group in groups)}
@@ -103,8 +96,7 @@ def _present(rows: Sequence[Mapping[str, Any]], groups: Sequence[str]) -> list[d
     keys = name_keys(row["key"] for row in rows if row["key"]) if "key" in groups else {}
     names = {"member": members, "key": keys}
     return [
-        {group: _said(group, row[group], names) for group in groups}
-        | {name: row[name] for name in ("images", "gpu_ms", "tokens")}
+        {group: _said(group, row[group], names) for group in groups} | {name: row[name] for name in SUMMED}
         for row in rows
     ]
 
@@ -119,17 +111,17 @@ def _said(group: str, value: Any, names: Mapping[str, Mapping[UUID, str]]) -> An
 
 def _encode(row: Mapping[str, Any], groups: Sequence[str], *, back: bool) -> str:
     values = [row[group].isoformat() if group == "day" else str(row[group] or "") for group in groups]
-    return base64.urlsafe_b64encode(orjson.dumps([int(back), *values])).rstrip(b"=").decode()
+    return pack_cursor([int(back), *values])
 
 
 def _decode(text: str, groups: Sequence[str]) -> tuple[list[Any], bool]:
     """The place in a cursor; raises `InvalidField` for one that we did not make, or made for other groups."""
-    try:
-        back, *values = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        place = [_place(group, value) for group, value in zip(groups, values, strict=True)]
-    except (ValueError, TypeError, AttributeError, binascii.Error):
-        raise InvalidField("cursor is not one of ours; take it from next or previous", field="cursor") from None
-    return place, back == 1
+
+    def read(found: list[Any]) -> tuple[list[Any], bool]:
+        back, *values = found
+        return [_place(group, value) for group, value in zip(groups, values, strict=True)], back == 1
+
+    return unpack_cursor(text, read)
 
 
 def _place(group: str, value: str) -> Any:
@@ -139,4 +131,4 @@ def _place(group: str, value: str) -> Any:
         if len(value) > 60 or not value.isprintable():
             raise ValueError
         return value
-    return UUID(value) if value else NOBODY
+    return UUID(value) if value else NO_ID

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from accounts.domain.media import media_path
 from accounts.domain.sql import execute, fetch_all, fetch_one
+from accounts.ids import NO_ID
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def all_tenants() -> Sequence[UUID]:
 
 def _measure_thumbnails(tenant: UUID) -> None:
     """Look at the files where a row does not know its thumbnail's size."""
-    last = UUID(int=0)
+    last = NO_ID
     while rows := fetch_all(_UNMEASURED_SQL, tenant=tenant, after=last, limit=_BATCH):
         last = rows[-1]["id"]
         sizes = {row["id"]: _size_of(row["thumbnail"]) for row in rows}
