@@ -17,12 +17,12 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.domain.budgets import budget_used, get_budget, set_budget
 from accounts.domain.callers import Caller
-from accounts.domain.codes import say_error
 from accounts.domain.limits import MAX_LARGE_LIMIT, MAX_LIMIT, Budget
 from accounts.domain.roles import Right
 from accounts.errors import NotFound, StudioError
 from accounts.models import User
 from accounts.web.access import member_page
+from accounts.web.forms import refuse_form
 from accounts.web.requests import StudioRequest
 
 # Each field with its limit and how many of the limit's units one of the field's is.
@@ -74,8 +74,7 @@ def budget(request: StudioRequest, caller: Caller, member: UUID) -> HttpResponse
             try:
                 set_budget(by=caller, user=member, limits=form.limits())
             except StudioError as error:
-                form.add_error(None, say_error(error))
-                status = 403 if error.kind == "denied" else 400
+                status = refuse_form(form, error)
             else:
                 messages.success(request, _now("The budget of %(name)s is set.") % {"name": person.get_short_name()})
                 return redirect("budget", member=member)

@@ -16,6 +16,7 @@ from accounts.domain.limits import MAX_LARGE_LIMIT, MAX_LIMIT
 from accounts.domain.rotate import DEFAULT_OVERLAP_S, MAX_OVERLAP_S
 from accounts.enums import Scope
 from accounts.models import ApiKey
+from accounts.web.forms import split_networks
 
 # What this release has routes for; the others come with theirs.
 OFFERED = (Scope.IMAGES_READ, Scope.IMAGES_WRITE, Scope.USAGE_READ, Scope.KEYS_WRITE, Scope.ADMIN)
@@ -218,11 +219,6 @@ def initial_of(key: ApiKey) -> dict[str, Any]:
 
 def _seconds_of(ms: int) -> int | Decimal:
     return ms // 1000 if ms % 1000 == 0 else Decimal(ms) / 1000
-
-
-def split_networks(text: str) -> list[str]:
-    """Networks between commas or blanks."""
-    return text.replace(",", " ").split()
 
 
 def end_of(day: Any) -> datetime | None:

@@ -12,6 +12,7 @@ from django.forms import Form
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
@@ -27,6 +28,7 @@ from accounts.domain.rotate import finish_rotation, rotate_key
 from accounts.errors import InvalidField, NotAllowed, NotFound, StudioError
 from accounts.models import ApiKey
 from accounts.web.access import member_page
+from accounts.web.forms import refuse_form
 from accounts.web.keyforms import ChangeKeyForm, KeyForm, LeakedKeyForm, RotateForm
 from accounts.web.requests import StudioRequest
 
@@ -91,8 +93,8 @@ def rotate(request: StudioRequest, caller: Caller, key: UUID) -> HttpResponseBas
     except NotFound:
         raise Http404 from None
     except StudioError as error:
-        form.add_error(None, say_error(error))
-        return _show(request, caller, found, rotation=form, status=status_of(error))
+        status = _refuse(form, error)
+        return _show(request, caller, found, rotation=form, status=status)
     return _show(request, caller, fresh, secret=secret)
 
 
@@ -105,7 +107,7 @@ def finish(request: StudioRequest, caller: Caller, key: UUID) -> HttpResponseBas
     except NotFound:
         raise Http404 from None
     except StudioError as error:
-        return _show(request, caller, _find(caller, key), trouble=say_error(error), status=status_of(error))
+        return _show(request, caller, _find(caller, key), trouble=capfirst(say_error(error)), status=status_of(error))
     messages.success(request, _("The old secret has ended."))
     return redirect("key", key=key)
 
@@ -197,7 +199,4 @@ def _show(
 
 
 def _refuse(form: Form, error: StudioError) -> int:
-    """Put a refusal beside its field, in the page's language; returns the status."""
-    field = "expires_on" if error.field == "expires_at" else error.field
-    form.add_error(field if field in form.fields else None, say_error(error))
-    return status_of(error)
+    return refuse_form(form, error, field="expires_on" if error.field == "expires_at" else None)

@@ -23,6 +23,7 @@ from accounts.domain.tenants import change_tenant, get_tenant
 from accounts.errors import NotAllowed, StudioError
 from accounts.models import Export
 from accounts.web.access import member_page, same_tenant
+from accounts.web.forms import refuse_form
 from accounts.web.requests import StudioRequest
 from accounts.web.team_forms import DeletionForm, OrganisationForm
 
@@ -44,8 +45,7 @@ def organisation(request: StudioRequest, caller: Caller) -> HttpResponseBase:
         try:
             change_tenant(by=caller, address=request.client_address, **form.wishes())
         except StudioError as error:
-            form.add_error(error.field if error.field in form.fields else None, capfirst(say_error(error)))
-            status = 409 if error.kind == "conflict" else 400
+            status = refuse_form(form, error)
         else:
             messages.success(request, _("Saved."))
             return redirect("organisation")
@@ -73,19 +73,19 @@ def ask_export(request: StudioRequest, caller: Caller) -> HttpResponseBase:
 @same_tenant
 def delete_organisation(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     """In thirty days; until then an owner can keep it."""
-    form = DeletionForm(request.POST)
+    form, status = DeletionForm(request.POST), 400
     if form.is_valid():
         try:
             moment = ask_deletion(by=caller, confirm=form.cleaned_data["confirm"])
         except NotAllowed:
             return render(request, "403.html", status=403)
         except StudioError as error:
-            form.add_error("confirm" if error.field else None, capfirst(say_error(error)))
+            status = refuse_form(form, error)
         else:
             said = _("%(tenant)s will be deleted after %(day)s. Nobody can work in it from now on.")
             messages.success(request, said % {"tenant": caller.tenant_name, "day": f"{moment:%Y-%m-%d}"})
             return redirect("organisations")
-    return _page(request, caller, deletion=form, status=400)
+    return _page(request, caller, deletion=form, status=status)
 
 
 def _page(

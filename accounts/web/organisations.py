@@ -27,6 +27,7 @@ from accounts.ids import read_id
 from accounts.models import User
 from accounts.web.access import person_page
 from accounts.web.entrance import choose_tenant
+from accounts.web.forms import refuse_form
 from accounts.web.requests import StudioRequest
 from accounts.web.team_forms import NewOrganisationForm
 
@@ -64,8 +65,7 @@ def new(request: StudioRequest, person: User) -> HttpResponseBase:
         try:
             made = found_tenant(user=person, name=form.cleaned_data["name"])
         except StudioError as error:
-            form.add_error("name", capfirst(say_error(error)))
-            status = 403 if error.kind == "denied" else 409 if error.kind == "conflict" else 400
+            status = refuse_form(form, error, field="name")
         else:
             choose_tenant(request, person, made.pk)
             messages.success(request, _("%(name)s is yours. Invite your team.") % {"name": made.name})

@@ -32,6 +32,7 @@ from accounts.enums import Role
 from accounts.errors import InvalidField, NotFound, StudioError
 from accounts.models import Membership
 from accounts.web.access import member_page, same_tenant
+from accounts.web.forms import refuse_form
 from accounts.web.requests import StudioRequest
 from accounts.web.team_forms import InvitationForm, roles_for
 
@@ -54,8 +55,7 @@ def team(request: StudioRequest, caller: Caller) -> HttpResponseBase:
             try:
                 invite_person(by=caller, **form.cleaned_data)
             except StudioError as error:
-                form.add_error(error.field if error.field in form.fields else None, capfirst(say_error(error)))
-                status = 403 if error.kind == "denied" else 429 if error.kind == "limited" else 400
+                status = refuse_form(form, error)
             else:
                 said = _("An invitation is on its way to %(email)s.") % {"email": form.cleaned_data["email"]}
                 messages.success(request, said)

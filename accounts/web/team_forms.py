@@ -11,6 +11,7 @@ from accounts.domain.callers import Caller
 from accounts.domain.roles import right_over
 from accounts.domain.tenants import NAME_CHARS
 from accounts.enums import Role
+from accounts.web.forms import split_networks
 
 INPUT = {"class": "input", "autocomplete": "off"}
 
@@ -60,7 +61,7 @@ class OrganisationForm(forms.Form):
         """The valid form as arguments of `change_tenant`."""
         data = self.cleaned_data
         logo = b"" if data["without_logo"] else data["logo"].read() if data["logo"] else None
-        return {"name": data["name"], "networks": data["networks"].replace(",", " ").split(), "logo": logo}
+        return {"name": data["name"], "networks": split_networks(data["networks"]), "logo": logo}
 
 
 class NewOrganisationForm(forms.Form):

@@ -58,7 +58,7 @@ def test_admins_invite_renew_and_take_back(admin: Person, alice: Person) -> None
     said = admin.client.post("/team/", {"email": "carol@example.com", "role": "viewer"}, follow=True)
     assert "on its way to carol@example.com" in text(said)
     twice = admin.client.post("/team/", {"email": "carol@example.com", "role": "viewer"})
-    assert twice.status_code == 400 and "open invitation already" in text(twice)
+    assert twice.status_code == 409 and "open invitation already" in text(twice)
     assert admin.client.post("/team/", {"email": "o@example.com", "role": "owner"}).status_code == 400
     with in_tenant(admin.tenant.pk):
         made = Invitation.objects.get()
