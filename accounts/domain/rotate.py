@@ -34,6 +34,12 @@ gone AS (DELETE FROM accounts_keysecret s USING ended WHERE s.id = ended.id RETU
 DELETE FROM accounts_keydirectory d USING gone WHERE d.sha256 = gone.sha256
 """
 
+# Entries whose secret went with its key's member, whom staff have deleted.
+_ORPHANS_SQL = """
+DELETE FROM accounts_keydirectory d
+ WHERE NOT EXISTS (SELECT FROM accounts_keysecret s WHERE s.tenant_id = d.tenant_id AND s.sha256 = d.sha256)
+"""
+
 
 def rotate_key(*, by: Caller, key_id: UUID, overlap_s: int = DEFAULT_OVERLAP_S) -> tuple[ApiKey, str]:
     """Give a key a new secret, which is returned once; the old one works for `overlap_s` seconds more (0: no longer).
@@ -80,7 +86,7 @@ def finish_rotation(*, by: Caller, key_id: UUID) -> ApiKey:
 
 def forget_ended_secrets() -> int:
     """Take secrets that have ended out of the directory, of all tenants, under the worker's role; returns how many."""
-    return execute(_FORGET_SQL)
+    return execute(_FORGET_SQL) + execute(_ORPHANS_SQL)
 
 
 def _require_own(by: Caller, key: ApiKey) -> None:

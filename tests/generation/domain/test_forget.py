@@ -13,7 +13,7 @@ from accounts.domain.callers import caller_of_key
 from accounts.domain.keys import hash_secret
 from accounts.domain.rotate import rotate_key
 from accounts.models import ApiKey, KeyDirectory, KeySecret
-from accounts.tenancy import in_tenant
+from accounts.tenancy import across_tenants, in_tenant
 from generation.domain import sweep as sweep_module
 from generation.domain.sweep import sweep
 from tests.factories import Person, make_key
@@ -44,3 +44,15 @@ def test_ended_secrets_leave_the_directory(
         assert caller_of_key(secret, address=None)
     with in_tenant(mallory.tenant.pk):
         assert ApiKey.objects.count() == 2, "the key itself stays in the list"
+
+
+def test_keys_of_a_person_whom_staff_have_deleted_leave_it_too(
+    alice: Person, bob: Person, as_worker: Callable[[], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_module, "_forgot_at", float("-inf"))
+    with across_tenants():
+        bob.user.delete()
+    assert KeyDirectory.objects.count() == 2
+    with as_worker():
+        assert sweep().secrets_ended == 1
+    assert [row.sha256 for row in KeyDirectory.objects.all()] == [hash_secret(alice.secret)]
