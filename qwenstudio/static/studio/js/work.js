@@ -159,7 +159,7 @@ export class Work {
 }
 
 /** The place in the queue in words: "2 ahead of you, about 12 s". */
-export function waitingWords(queue) {
+function waitingWords(queue) {
   if (!queue) return say("waiting");
   const ahead = queue.ahead ? queue.ahead.own + queue.ahead.others : Math.max(0, (queue.position || 1) - 1);
   const place = ahead ? say("ahead", { n: number(ahead) }) : say("next");
