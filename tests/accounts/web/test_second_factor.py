@@ -208,6 +208,22 @@ def test_who_is_disabled_between_the_two_steps_stays_out(carol: User) -> None:
     assert client.get("/account/").status_code == 302
 
 
+@pytest.mark.parametrize("meanwhile", ["changed", "disabled"])
+def test_a_sign_in_that_waits_for_its_code_ends_as_sessions_do(carol: User, meanwhile: str, admin_sql: SQL) -> None:
+    add_factor(carol)
+    thief = at_code_page(carol)
+    if meanwhile == "changed":
+        carol.set_password("another pair of words")
+    carol.is_active = meanwhile == "changed"
+    carol.save()
+    answer = thief.post("/sign-in/code/", {"code": code_now()}, follow=True)
+    assert answer.redirect_chain[-1][0] == "/sign-in/"
+    assert b"sign in again" in answer.content
+    User.objects.update(is_active=True)
+    assert thief.get("/account/").status_code == 302, "also when they are let in again"
+    assert [row[1] for row in events(admin_sql, "sign_in")] == []
+
+
 def test_wrong_codes_wait_but_lock_nobody_out(carol: User) -> None:
     add_factor(carol)
     bad = at_code_page(carol, REMOTE_ADDR="192.0.2.7")
