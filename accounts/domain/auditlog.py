@@ -104,7 +104,7 @@ def _day(name: str, text: str) -> datetime:
         found: date | None = parse_date(text)
     except ValueError:
         found = None
-    if found is None:
+    if found is None or not 2000 <= found.year <= 9000:
         raise InvalidField(f"{name} must be a day, such as 2026-01-31", field=name)
     return datetime.combine(found, time.min, tzinfo=UTC)
 

@@ -35,8 +35,8 @@ from accounts.web.toolarge import is_too_large, too_large_page
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
 # The key in its headers is what it is about, not who asks: using it here is no use of it.
 KEYLESS_PATHS = ("/api/v1/keys/leaked",)
-# Where a program's key counts. Pages and the admin are for people: there only the session says who asks. Otherwise a key
-# beside it, a wrong one even, would lead past what people are asked for (a second factor, the end of an organisation).
+# Where a program's key counts. Pages and the admin are for people: there only the session says who asks. Otherwise a
+# key beside it, a wrong one even, would lead past what people are asked for (a second factor, the end of a tenant).
 PROGRAM_PATHS = ("/api/", "/files/", "/v1/")
 # One page asks for dozens of these; that it was asked for itself says who is there.
 QUIET_PATHS = ("/files/",)

@@ -57,7 +57,15 @@ def test_filters(alice: Person, bob: Person, mallory: Person) -> None:
 
 
 @pytest.mark.parametrize(
-    "filters", [{"day": "yesterday"}, {"day": "2026-02-30"}, {"result": "maybe"}, {"action": "a\x00"}, {"person": "\n"}]
+    "filters",
+    [
+        {"day": "yesterday"},
+        {"day": "2026-02-30"},
+        {"day": "9999-12-31"},
+        {"result": "maybe"},
+        {"action": "a\x00"},
+        {"person": "\n"},
+    ],
 )
 def test_filters_that_are_none(alice: Person, filters: dict[str, str]) -> None:
     with in_tenant(alice.tenant.pk):
