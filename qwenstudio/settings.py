@@ -229,6 +229,15 @@ MFA_FORMS = {
     "reauthenticate": "accounts.web.account_forms.ConfirmCodeForm",
 }
 
+# Counts of tries (accounts/web/throttle.py) are all that is kept here. Django's own bound of 300 would let somebody who
+# has a hundred addresses push out the counts of the rest.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 200_000},  # 60 MB at worst
+    }
+}
+
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 LOCALE_PATHS = [BASE_DIR / "qwenstudio" / "locale"]

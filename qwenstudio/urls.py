@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views.generic import RedirectView
 
 from accounts.api import converters  # noqa: F401  (registers <id:…>)
 from accounts.api.views import NoSuchRoute
@@ -32,6 +33,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("accounts.web.urls")),
     path("", include("generation.web.urls")),
     path("admin/login/", admin_sign_in),  # before the admin's own
+    re_path("^admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", include("generation.staff.now")),
     path("admin/", admin.site.urls),
 ]

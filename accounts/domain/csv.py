@@ -1,20 +1,27 @@
 """CSV that people open in spreadsheets: no cell of it can be a formula.
 
 A text that begins with `=`, `+`, `-`, `@`, a tab or a line break gets an apostrophe in front, which spreadsheets show
-as text. Numbers stay numbers, also negative ones.
+as text; blanks before it change nothing. So does what follows a semicolon, a tab or a line end within a text: where the
+decimal point is a comma, spreadsheets take a semicolon for the end of a cell and our quotes for letters. Numbers stay
+numbers, also negative ones.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import Any
 
 BOM = "\ufeff"
 # The last four are the wide forms, which spreadsheets in Chinese and Japanese read as the narrow ones.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_FORMULA = "=+\\-@＝＋－＠"
+# Blanks of every width, and what has none at all; not those at which it begins anew.
+_BLANK = r"(?:[^\S\t\r\n]|[\ufeff\u200b-\u200f\u2060])*"
+_BEGINS = re.compile(rf"(?=[\t\r\n]|{_BLANK}[{_FORMULA}])")
+_GOES_ON = re.compile(rf"(?<=[;\t\r\n])(?={_BLANK}[{_FORMULA}])")
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]], *, bom: bool = False) -> Iterator[str]:
@@ -45,4 +52,5 @@ def safe_cell(value: Any) -> str | int | float:
     text = value.isoformat() if isinstance(value, datetime | date) else str(value)
     # NUL ends a text for some readers: what comes after it would begin a new cell's life.
     text = text.replace("\x00", "")
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    text = _GOES_ON.sub("'", text)
+    return f"'{text}" if _BEGINS.match(text) else text

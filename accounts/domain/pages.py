@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -21,6 +21,7 @@ M = TypeVar("M", bound=Model)
 
 DEFAULT_LIMIT = 30
 MAX_LIMIT = 100
+MAX_OFFSET = timedelta(hours=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,15 @@ def decode_cursor(text: str) -> Cursor:
 def _read_cursor(values: list[Any]) -> Cursor:
     time, found, back = values
     cursor = Cursor(time=datetime.fromisoformat(time), id=UUID(found), back=back == 1)
-    if cursor.time.tzinfo is None:
+    if not time_is_plain(cursor.time):
         raise ValueError
     return cursor
+
+
+def time_is_plain(time: datetime) -> bool:
+    """Whether a time has a zone as zones are, in whole minutes: PostgreSQL reads few of the others that Python does."""
+    offset = time.utcoffset()
+    return offset is not None and abs(offset) <= MAX_OFFSET and not offset % timedelta(minutes=1)
 
 
 def parse_limit(text: str | None) -> int:

@@ -7,7 +7,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.domain.audit import record
+from accounts.domain.people import drop_wished_addresses
 from accounts.domain.sessions import end_sessions, present_session
+from accounts.domain.signin import drop_sign_in_links
 from accounts.models import User
 
 
@@ -28,7 +30,7 @@ class EndSessions:
     """One of Django's password validators, for the sake of `password_changed`: it is called with every change.
 
     So the person's sessions end wherever the password was changed: by themselves, by a reset, by staff in the admin, by
-    a command. The one that changes it stays.
+    a command. The one that changes it stays. One-time links and the wish for another address end too.
     """
 
     def validate(self, password: str, user: User | None = None) -> None:
@@ -43,4 +45,7 @@ class EndSessions:
         if user is None or user.pk is None:
             return
         end_sessions(user.pk, but=present_session(user.pk))
+        # Somebody else may have asked for them: a link to another mailbox would be a way back in.
+        drop_wished_addresses(user)
+        drop_sign_in_links(user)
         record("password.changed", target=f"user:{user.pk}", personal=True)

@@ -49,6 +49,11 @@ def prove_address(user: User) -> bool:
     return bool(EmailAddress.objects.filter(user_id=user.pk, email=user.email, verified=False).update(verified=True))
 
 
+def drop_wished_addresses(user: User) -> None:
+    """Forget the address that somebody wanted for a person and nobody has verified; the link to it is worth nothing."""
+    EmailAddress.objects.filter(user_id=user.pk, primary=False, verified=False).exclude(email=user.email).delete()
+
+
 def drop_squatters(email: str, *, but: UUID) -> None:
     """Make room for whoever has proven that an address is theirs: sign-ups with it that nobody ever verified go."""
     for user in _never_proven(User.objects.with_email(email).exclude(pk=but)):

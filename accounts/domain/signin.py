@@ -60,3 +60,8 @@ def redeem(token: str) -> Redeemed:
         if found.user is None or not found.user.is_active:
             raise InvalidToken
     return Redeemed(user=found.user, next_path=found.next_path)
+
+
+def drop_sign_in_links(user: User) -> None:
+    """Nobody comes in any more by the links that were made for a person until now."""
+    TokenDirectory.objects.filter(user_id=user.pk, purpose=TokenPurpose.SIGN_IN, used_at=None).delete()

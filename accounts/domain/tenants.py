@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from accounts.domain.addresses import read_networks
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller, check_network
 from accounts.domain.logos import discard_logo, replace_logo, write_logo
+from accounts.domain.names import is_one_line
 from accounts.domain.people import lock_person
 from accounts.domain.roles import Right
 from accounts.enums import Role
@@ -26,7 +26,6 @@ from accounts.tenancy import in_tenant
 DEFAULT_PLAN = "default"
 NAME_CHARS = 120
 MAX_OWNED = 5  # each has a plan of its own: without a bound one person would have any number of plans
-_CONTROLS = ("Cc", "Cs", "Zl", "Zp")
 MAX_REASON = 200
 
 
@@ -135,7 +134,7 @@ def _set_suspended(tenant: Tenant, *, suspended: bool, reason: str) -> None:
 def _check_name(name: str) -> str:
     """The trimmed name; raises `InvalidField`."""
     name = name.strip()
-    if not 1 <= len(name) <= NAME_CHARS or any(unicodedata.category(char) in _CONTROLS for char in name):
+    if not 1 <= len(name) <= NAME_CHARS or not is_one_line(name):
         raise InvalidField(f"name must be one line of 1 to {NAME_CHARS} characters", field="name")
     return name
 

@@ -54,7 +54,10 @@ def person_page(view: PersonPage[P]) -> Callable[Concatenate[HttpRequest, P], Ht
 
 
 def same_tenant(view: Page[P]) -> Page[P]:
-    """For forms that name no row: one from a tab of another organisation than the present one changes nothing."""
+    """For forms that name no row of the tenant's own: one from a tab of another organisation changes nothing.
+
+    A person is no such row: who is in both organisations would be changed in the wrong one.
+    """
 
     @wraps(view)
     def guarded(request: StudioRequest, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:

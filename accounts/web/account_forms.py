@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.domain.audit import record
 from accounts.domain.deletion import Pictures
 from accounts.domain.factors import spend_code
+from accounts.domain.names import is_one_line
 from accounts.domain.sealed import Unreadable, seal, unseal
 from accounts.models import User
 from accounts.models.user import normal_email
@@ -31,9 +32,16 @@ from accounts.web.throttle import CODE, CODE_ANYWHERE, CONFIRM, NEW_EMAIL, NOWHE
 PASSWORD_NOTE = _("At least 10 characters: a few words that only you would put together.")
 
 
+def check_one_line(text: str) -> None:
+    """Raise `ValidationError` for a name with lines of its own: it stands in mails to people who do not know it."""
+    if not is_one_line(text):
+        raise ValidationError(_("One line of letters, please: this has hidden characters in it."))
+
+
 def text_field(label: Any, **attributes: Any) -> forms.CharField:
     """A line of text."""
-    return forms.CharField(label=label, max_length=120, widget=forms.TextInput(attrs={"class": "input", **attributes}))
+    widget = forms.TextInput(attrs={"class": "input", **attributes})
+    return forms.CharField(label=label, max_length=120, validators=[check_one_line], widget=widget)
 
 
 def email_field(**attributes: Any) -> forms.EmailField:

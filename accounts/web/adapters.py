@@ -11,12 +11,14 @@ from typing import Any, ClassVar
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
 from allauth.core import context as allauth_context
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.contrib import messages
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import get_language, ngettext
@@ -29,6 +31,7 @@ from accounts.domain.people import drop_squatters, keep_address
 from accounts.domain.sealed import seal, unseal
 from accounts.domain.sessions import UNKNOWN_ADDRESS, describe_browser
 from accounts.models import User
+from accounts.web.entering import is_entering
 from accounts.web.known import make_known
 from accounts.web.language import speak
 from accounts.web.paths import own_path, public_link
@@ -76,6 +79,14 @@ class AccountAdapter(DefaultAccountAdapter):
         keep_address(user)
         found: HttpResponseBase | None = super().pre_login(request, user, **kwargs)
         return found
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        """The last step into a session; not for a sign-in that began before the password was changed."""
+        if not is_entering(request, user):
+            request.session.flush()
+            messages.error(request, _("Something has changed since you began: sign in again."))
+            raise ImmediateHttpResponse(redirect("sign-in"))
+        super().login(request, user)
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponseBase:
         """In: write it down, and give the browser the person's language."""

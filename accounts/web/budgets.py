@@ -21,7 +21,7 @@ from accounts.domain.limits import MAX_LARGE_LIMIT, MAX_LIMIT, Budget
 from accounts.domain.roles import Right
 from accounts.errors import NotFound, StudioError
 from accounts.models import User
-from accounts.web.access import member_page
+from accounts.web.access import member_page, same_tenant
 from accounts.web.forms import refuse_form
 from accounts.web.requests import StudioRequest
 
@@ -58,6 +58,7 @@ class BudgetForm(forms.Form):
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 @member_page
+@same_tenant
 def budget(request: StudioRequest, caller: Caller, member: UUID) -> HttpResponseBase:
     """Look at it and set it; for those who may set budgets."""
     if not caller.has(Right.SET_BUDGETS):

@@ -8,8 +8,20 @@ from allauth.account.models import Login
 from django.contrib.auth import logout
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.crypto import constant_time_compare
 
 from accounts.models import User
+
+ENTERING = "entering"  # in the session: which password the person had when the first stage let them in
+
+
+def is_entering(request: HttpRequest, user: User) -> bool:
+    """Whether somebody who now comes out of the last stage is still as they were at the first.
+
+    A sign-in may wait for a code for days: it ends with the password, as a session does, and for who is disabled.
+    """
+    held = request.session.pop(ENTERING, "")
+    return user.is_active and constant_time_compare(held, user.get_session_auth_hash())
 
 
 def enter(request: HttpRequest, user: User, *, way: str, next_path: str = "", signup: bool = False) -> HttpResponseBase:
@@ -18,6 +30,7 @@ def enter(request: HttpRequest, user: User, *, way: str, next_path: str = "", si
         logout(request)  # somebody else, or the same person anew
     # What was planted into this browser before is worthless from here on, also while a code is still asked for.
     request.session.cycle_key()
+    request.session[ENTERING] = user.get_session_auth_hash()
     record_authentication(request, user, method=way)
     login = Login(user=user, email=user.email, redirect_url=next_path or None, signup=signup)
     response: HttpResponseBase = perform_login(request, login)

@@ -27,7 +27,7 @@ from accounts.domain.roles import Right
 from accounts.domain.rotate import finish_rotation, rotate_key
 from accounts.errors import InvalidField, NotAllowed, NotFound, StudioError
 from accounts.models import ApiKey
-from accounts.web.access import member_page
+from accounts.web.access import member_page, same_tenant
 from accounts.web.forms import refuse_form
 from accounts.web.keyforms import ChangeKeyForm, KeyForm, LeakedKeyForm, RotateForm
 from accounts.web.requests import StudioRequest
@@ -38,6 +38,7 @@ SHOWN = 50
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 @member_page
+@same_tenant
 def keys(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     """List and form; after a POST the same page with the new secret, which no later request can show again."""
     form = KeyForm(request.POST or None, caller=caller)

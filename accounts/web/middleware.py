@@ -35,6 +35,9 @@ from accounts.web.toolarge import is_too_large, too_large_page
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
 # The key in its headers is what it is about, not who asks: using it here is no use of it.
 KEYLESS_PATHS = ("/api/v1/keys/leaked",)
+# Where a program's key counts. Pages and the admin are for people: there only the session says who asks. Otherwise a
+# key beside it, a wrong one even, would lead past what people are asked for (a second factor, the end of a tenant).
+PROGRAM_PATHS = ("/api/", "/files/", "/v1/")
 # One page asks for dozens of these; that it was asked for itself says who is there.
 QUIET_PATHS = ("/files/",)
 
@@ -79,7 +82,7 @@ class TenantMiddleware:
 def _find_caller(request: StudioRequest) -> None:
     if request.path in KEYLESS_PATHS:
         return
-    secret = key_of(request.META)
+    secret = _key_in(request)
     try:
         if secret is not None:
             request.caller = caller_of_key(secret, address=request.client_address)
@@ -95,6 +98,10 @@ def _find_caller(request: StudioRequest) -> None:
         note_wrong_key(request, error, secret=secret or "")
     except StudioError as error:
         request.caller_error = error
+
+
+def _key_in(request: StudioRequest) -> str | None:
+    return key_of(request.META) if request.path.startswith(PROGRAM_PATHS) else None
 
 
 def _note_session(request: StudioRequest) -> None:
@@ -189,5 +196,5 @@ def _renew_pass(request: StudioRequest, response: HttpResponseBase) -> None:
             httponly=True,
             samesite="Lax",
         )
-    elif held and key_of(request.META) is None:  # a program's key says nothing about the browser's session
+    elif held and _key_in(request) is None:  # a program's key says nothing about the browser's session
         response.delete_cookie(PASS_COOKIE, samesite="Lax")

@@ -65,6 +65,7 @@ def team(request: StudioRequest, caller: Caller) -> HttpResponseBase:
 
 @require_POST
 @member_page
+@same_tenant
 def member_role(request: StudioRequest, caller: Caller, member: UUID) -> HttpResponseBase:
     """Another role."""
     role = request.POST.get("role", "")
@@ -79,6 +80,7 @@ def member_role(request: StudioRequest, caller: Caller, member: UUID) -> HttpRes
 
 @require_POST
 @member_page
+@same_tenant
 def member_remove(request: StudioRequest, caller: Caller, member: UUID) -> HttpResponseBase:
     """Out, with the next request."""
 

@@ -41,7 +41,7 @@ def visible_models(caller: Caller) -> list[Model]:
 
 def find_model(slug: str, caller: Caller) -> Model:
     """One of them; raises `ModelNotFound` for any other."""
-    model = _visible(caller).filter(slug=slug).first()
+    model = None if "\x00" in slug else _visible(caller).filter(slug=slug).first()
     if model is None:
         raise ModelNotFound(f"no model named {slug[:60]!r}; GET /api/v1/models lists yours", field="model")
     return model

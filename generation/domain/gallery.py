@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
-from accounts.domain.pages import DEFAULT_LIMIT, Page, parse_flag, read_page
+from accounts.domain.pages import DEFAULT_LIMIT, Page, parse_flag, read_page, time_is_plain
 from accounts.domain.sql import fetch_all, fetch_one
 from accounts.errors import InvalidField
 from generation.domain.present import (
@@ -122,6 +122,6 @@ def _read_time(name: str, value: str | datetime) -> datetime:
         time = value if isinstance(value, datetime) else parse_datetime(value.replace(" ", "+"))
     except ValueError:
         time = None
-    if time is None or time.tzinfo is None:
+    if time is None or not time_is_plain(time):
         raise InvalidField(f"{name} must be a time with its zone, such as 2026-01-31T12:00:00Z", field=name)
     return time

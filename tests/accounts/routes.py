@@ -138,6 +138,7 @@ urlpatterns = [
     path("who/", who),
     path("admin/who/", who),
     path("healthz", who),
+    path("api/who", who),
     path("api/v1/echo", Echo.as_view()),
     path("api/v1/small", Small.as_view()),
     path("api/v1/strict", Strict.as_view()),

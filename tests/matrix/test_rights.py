@@ -64,6 +64,8 @@ def test_without_good_credentials(house: House, stored: Stored, operation: str) 
         wrong = house.alice.secret[:-1] + end
         for headers in ({"Authorization": f"Bearer {wrong}"}, {"Authorization": "Token x"}, {"X-Api-Key": wrong}):
             refuse(house, stored, Client(headers=headers), operation, house.alice, op.anonymous)
+    else:  # a page: the best key there is says no more than nobody
+        refuse(house, stored, house.person(Role.OWNER).api, operation, house.alice, op.anonymous)
     if not operation.startswith("GET"):
         client = Client(enforce_csrf_checks=True)
         client.force_login(house.alice.user)

@@ -76,6 +76,7 @@ def test_read_and_change(api: Client, alice: Person, bob: Person, mallory: Perso
         ({"name": "New", "logo": "data:image/svg+xml;base64,PHN2Zy8+"}, "logo", 400),
         ({"name": "New", "logo": "data:image/png;base64,!!!!"}, "logo", 400),
         ({"name": "New", "logo": "data:image/png;base64,AAAA"}, "logo", 400),
+        ({"name": "New", "logo": "data:image/png;base64,AAAÄ"}, "logo", 400),
         ({"name": "New", "logo": "https://evil.example/logo.png"}, "logo", 400),
         ({"id": "x"}, "id", 400), ({"plan": "gold"}, "plan", 400), ({"suspended_at": None}, "suspended_at", 400),
         ({"limits": {"images_per_day": 10**6}}, "limits", 400), ({"logo_url": "x"}, "logo_url", 400),

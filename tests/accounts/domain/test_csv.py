@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
-from accounts.domain.csv import BOM, csv_text, safe_cell
+from accounts.domain.csv import BOM, csv_line, csv_text, safe_cell
 
 
 @pytest.mark.parametrize(
     "text",
-    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://x","y")', "＝1", "\x00=1", "－1"],
-)
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://x","y")', "＝1", "\x00=1", "－1",
+     " =1", "\u3000=1", "\ufeff=1", "\u200b @x"],
+)  # fmt: skip
 def test_formulas_become_text(text: str) -> None:
     assert str(safe_cell(text)).startswith("'")
     ((cell,),) = csv.reader(io.StringIO("".join(csv_text([text], [])), newline=""))
-    assert cell == "'" + text.replace("\x00", "")
+    assert cell.replace("'", "") == text.replace("\x00", "")
+
+
+@pytest.mark.parametrize("between", [";", "; ", "\n", "\r\n", "\t"])
+def test_where_a_semicolon_ends_a_cell_there_is_no_formula_either(between: str) -> None:
+    line = csv_line([f"a{between}=cmd|' /c calc'!A0;b", 1])
+    # As such a spreadsheet reads it: to it our quotes are letters.
+    for cell in re.split(r"[;\t\r\n]", line):
+        assert not cell.strip().startswith("=")
+    assert safe_cell("a; b\nc - d; e=f") == "a; b\nc - d; e=f"
 
 
 @pytest.mark.parametrize(

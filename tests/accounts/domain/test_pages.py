@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 from django.http import QueryDict
 from hypothesis import given
@@ -81,6 +83,14 @@ def test_foreign_cursors_are_refused(text: str) -> None:
     with pytest.raises(InvalidField) as refused:
         decode_cursor(text)
     assert list(refused.value.fields) == ["cursor"]
+
+
+@pytest.mark.parametrize("zone", ["+00:00:01.500000", "+23:00", "-23:59"])
+def test_zones_that_are_none_are_refused(zone: str) -> None:
+    """Python reads such times, PostgreSQL does not."""
+    packed = orjson.dumps([f"2026-01-01T00:00:00{zone}", str(uuid7()), 0])
+    with pytest.raises(InvalidField):
+        decode_cursor(base64.urlsafe_b64encode(packed).decode())
 
 
 @given(st.text(max_size=80))

@@ -42,6 +42,17 @@ def test_the_header_leads_there(alice: Person) -> None:
     assert 'href="/account/password/set/"' in page  # the tests' people have none
 
 
+@pytest.mark.parametrize("name", ["Carol\nPay at http://evil.example", "Carol\r", "\u202elorac", "\x1b[1m"])
+def test_names_are_one_line(db: None, name: str) -> None:
+    """They stand in mails to people who do not know them."""
+    person = make_person()
+    client, _ = sign_in(person)
+    for typed, status in ((f"{name} x", 400), ("Carol 👩‍👩‍👧 图", 302)):
+        assert client.post("/account/", {"name": typed, "language": ""}).status_code == status
+    person.refresh_from_db()
+    assert person.name == "Carol 👩‍👩‍👧 图"
+
+
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
 def test_every_page_opens_and_is_ours(db: None, language: str) -> None:
     client, _ = sign_in(make_person(language=language))

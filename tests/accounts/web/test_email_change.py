@@ -23,6 +23,7 @@ from tests.accounts.people import (
 from tests.mails import waiting_mails
 
 pytestmark = pytest.mark.usefixtures("quick_hashes")
+NEW = "another pair of words"
 
 
 @pytest.fixture
@@ -117,6 +118,28 @@ def test_an_unverified_sign_up_is_in_nobodys_way(carol: User, browser: Client, s
     carol.refresh_from_db()
     assert carol.email == "mine@example.com"
     assert not User.objects.filter(name="Eve").exists()
+
+
+@pytest.mark.parametrize("how", ["reset", "change", "staff"])
+def test_a_new_password_ends_the_wish(carol: User, browser: Client, how: str) -> None:
+    """Whoever knew the old password may have asked for it: their mailbox must be no way back in."""
+    wish(browser, "thief@example.com")
+    path = link_in("verify_change", "thief@example.com")
+    if how == "reset":
+        Client().post("/account/password/reset/", {"email": carol.email})
+        owner = Client()
+        form = owner.get(link_in("reset_password", carol.email))["Location"]
+        assert owner.post(form, {"password": NEW}).status_code == 302
+    elif how == "change":
+        fields = {"oldpassword": PASSWORD, "password": NEW}
+        assert sign_in(carol)[0].post("/account/password/", fields).status_code == 302
+    else:
+        carol.set_password(NEW)
+        carol.save()
+    assert addresses(carol) == [(carol.email, True, True)]
+    assert Client().post(path).status_code == 410
+    carol.refresh_from_db()
+    assert (carol.email, carol.check_password(NEW)) == ("carol@example.com", True)
 
 
 def test_ones_own_and_nonsense_are_refused(carol: User, browser: Client) -> None:

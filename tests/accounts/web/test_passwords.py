@@ -238,8 +238,8 @@ def test_however_it_is_changed_sessions_end(carol: User, by: str, admin_sql: SQL
         carol.save()
     else:
         client, _ = sign_in(boss)
-        path = "/admin/password_change/" if by == "themselves" else f"/admin/accounts/user/{carol.pk}/password/"
-        form = {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW} if by == "themselves" else {
+        path = "/account/password/" if by == "themselves" else f"/admin/accounts/user/{carol.pk}/password/"
+        form = {"oldpassword": PASSWORD, "password": NEW} if by == "themselves" else {
             "usable_password": "true", "password1": NEW, "password2": NEW
         }  # fmt: skip
         assert client.post(path, form).status_code == 302

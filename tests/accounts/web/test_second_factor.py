@@ -28,6 +28,7 @@ from tests.accounts.people import (
     secret_of,
     sign_in,
 )
+from tests.factories import Person
 from tests.mails import waiting_mails
 
 pytestmark = pytest.mark.usefixtures("quick_hashes", "half_minute")
@@ -208,6 +209,22 @@ def test_who_is_disabled_between_the_two_steps_stays_out(carol: User) -> None:
     assert client.get("/account/").status_code == 302
 
 
+@pytest.mark.parametrize("meanwhile", ["changed", "disabled"])
+def test_a_sign_in_that_waits_for_its_code_ends_as_sessions_do(carol: User, meanwhile: str, admin_sql: SQL) -> None:
+    add_factor(carol)
+    thief = at_code_page(carol)
+    if meanwhile == "changed":
+        carol.set_password("another pair of words")
+    carol.is_active = meanwhile == "changed"
+    carol.save()
+    answer = thief.post("/sign-in/code/", {"code": code_now()}, follow=True)
+    assert answer.redirect_chain[-1][0] == "/sign-in/"
+    assert b"sign in again" in answer.content
+    User.objects.update(is_active=True)
+    assert thief.get("/account/").status_code == 302, "also when they are let in again"
+    assert [row[1] for row in events(admin_sql, "sign_in")] == []
+
+
 def test_wrong_codes_wait_but_lock_nobody_out(carol: User) -> None:
     add_factor(carol)
     bad = at_code_page(carol, REMOTE_ADDR="192.0.2.7")
@@ -263,6 +280,19 @@ def test_staff_must_have_one_where_the_studio_asks(boss: User, settings: Any) ->
     client.post("/account/second-factor/remove/")
     assert client.get("/admin/").status_code == 302, "and again without it"
     assert client.post("/admin/logout/").status_code == 302, "out is always possible"
+
+
+@pytest.mark.parametrize("secret", ["", "x", "qs_live_wrong", "good"])
+def test_a_key_beside_the_session_is_no_way_round(boss: User, alice: Person, settings: Any, secret: str) -> None:
+    settings.STUDIO_STAFF_2FA = True
+    client, _ = sign_in(boss)
+    for header, value in (("X-Api-Key", "{}"), ("Authorization", "Bearer {}")):
+        headers = {header: value.format(alice.secret if secret == "good" else secret)}
+        assert client.get("/admin/accounts/user/", headers=headers)["Location"] == f"{SET_UP}?staff=1"
+        form = {"password1": "a new one for alice", "password2": "a new one for alice", "usable_password": "true"}
+        path = f"/admin/accounts/user/{alice.user.pk}/password/"
+        assert client.post(path, form, headers=headers).status_code == 403
+    assert not User.objects.get(pk=alice.user.pk).has_usable_password()
 
 
 def test_staff_sign_in_to_the_admin_with_it(boss: User, settings: Any) -> None:

@@ -85,6 +85,13 @@ def test_link_signs_in_once_and_only_on_a_click(alice: Person) -> None:
     assert Client().post("/sign-in/link/unknown/").status_code == 410
 
 
+def test_a_new_password_ends_the_links(alice: Person) -> None:
+    path = make_sign_in_link(alice.user, "/gallery/").split("/", 3)[3]
+    alice.user.set_password(PASSWORD)
+    alice.user.save(update_fields=["password"])
+    assert Client().post(f"/{path}").status_code == 410
+
+
 def test_pages_lead_to_the_sign_in_and_back() -> None:
     answer = Client().get("/gallery/?q=tree")
     assert (answer.status_code, answer["Location"]) == (302, "/sign-in/?next=/gallery/%3Fq%3Dtree")

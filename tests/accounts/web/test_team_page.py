@@ -17,7 +17,7 @@ from accounts.domain.members import tenants_of
 from accounts.domain.passes import PASS_COOKIE, read_pass
 from accounts.domain.tenants import change_tenant, suspend_tenant
 from accounts.enums import Role
-from accounts.models import Invitation, Membership, Tenant
+from accounts.models import ApiKey, Invitation, MemberBudget, Membership, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from tests.factories import Person, make_member, make_person, make_tenant, make_user
 from tests.generation.api.calls import BODY, rows
@@ -203,9 +203,32 @@ def test_a_tab_of_the_other_organisation_draws_nothing_there(alice: Person, mall
     assert "in another organisation since" in text(told) and waiting_mails() == []
     alice.client.post("/team/leave/", {"here": str(alice.tenant.pk)})
     assert role_of(alice, mallory.tenant) == "member"
+    alice.client.post("/keys/", {"name": "x", "scopes": "images:read", "here": str(alice.tenant.pk)})
+    with in_tenant(mallory.tenant.pk):
+        assert not ApiKey.objects.filter(user=alice.user).exists()
     for person in (alice, mallory):
         assert rows(person) == []
     assert alice.api.get("/api/v1/me", headers={"X-Studio-Tenant": "x"}).status_code == 200, "a key has one tenant"
+
+
+def test_a_tab_of_the_other_organisation_touches_nobody_who_is_in_both(alice: Person, bob: Person) -> None:
+    second, _ = make_tenant("Second", owner=alice.user)
+    make_member(second, user=bob.user)
+    shown = alice.client.get("/team/").content.decode()
+    assert shown.count(f'name="here" value="{alice.tenant.pk}"') >= 3
+    alice.client.post("/organisations/switch/", {"tenant": str(second.pk)})
+    here = {"here": str(alice.tenant.pk)}
+    for path, fields in (
+        (f"/team/members/{bob.user.pk}/remove/", {}),
+        (f"/team/members/{bob.user.pk}/role/", {"role": "admin"}),
+        (f"/usage/budgets/{bob.user.pk}/", {"images_per_day": "1"}),
+    ):
+        assert "in another organisation since" in text(alice.client.post(path, {**fields, **here}, follow=True))
+    assert role_of(bob, second) == role_of(bob, alice.tenant) == "member"
+    with in_tenant(second.pk):
+        assert not MemberBudget.objects.exists()
+    alice.client.post(f"/team/members/{bob.user.pk}/remove/", {"here": str(second.pk)})
+    assert (role_of(bob, second), role_of(bob, alice.tenant)) == (None, "member")
 
 
 def test_foreign_and_random_tenants_are_not_there_to_switch_to(alice: Person, mallory: Person) -> None:

@@ -53,3 +53,12 @@ def test_the_page_counts_networks(db: None) -> None:
 
     assert [post(f"2001:db8:0:1::{number:x}") for number in range(PER_PERSON + 1)] == [400] * PER_PERSON + [429]
     assert post("2001:db8:0:2::1") == 400
+
+
+def test_a_crowd_pushes_no_count_out() -> None:
+    """Somebody with a network of 48 bits has 65,536 places; the cache has room for all that they can fill."""
+    for _ in range(PER_PERSON):
+        count_failure(email=EMAIL, address="192.0.2.7")
+    for number in range(2000):
+        count_failure(email=f"{number}@example.com", address=f"2001:db8:0:{number:x}::1")
+    assert wait_before_sign_in(email=EMAIL, address="192.0.2.7") > 0

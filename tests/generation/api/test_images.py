@@ -185,6 +185,7 @@ def test_list_filters(alice: Person, media: Path) -> None:
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=101", "limit=x", "cursor=nonsense", "status=unknown", "starred=maybe", "created_after=yesterday",
+     "created_after=2026-01-01T00:00:00%2B00:00:01.500000", "created_after=2026-01-01T00:00:00%2B23:59",
      "q=%00", "unheard_of=1", "model=%00"],
 )  # fmt: skip
 def test_wrong_filter_is_refused(alice: Person, query: str) -> None:

@@ -78,6 +78,7 @@ def test_unknown_words_are_named_for_the_demo_only(alice: Person) -> None:
     assert "&lt;script&gt;" not in ask("<script>")  # words have letters only
     assert "<b>script</b>" in ask("<script>")
     assert ask("x" * 100_000).count("<b>") == 1
+    assert alice.client.post("/studio/words/", {"prompt": "a dragon", "model": "\x00"}).content.strip() == b""
 
 
 def test_again_fills_the_form_with_ones_own_tenants_work(alice: Person, mallory: Person) -> None:

@@ -1,0 +1,14 @@
+"""Names that people give: to themselves and to their organisations."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_CONTROLS = ("Cc", "Cs", "Zl", "Zp")
+# What turns the direction of writing: a name with one makes the words after it look like others.
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def is_one_line(name: str) -> bool:
+    """Whether a name can stand in a sentence of ours, in mails to strangers too: no lines of its own, no tricks."""
+    return not any(char in _TURNS or unicodedata.category(char) in _CONTROLS for char in name)
