@@ -55,9 +55,18 @@ def main() -> None:
             os.environ.setdefault(name, value)
     if command not in ("", "up"):
         join_running_studio()
-    from django.core.management import execute_from_command_line  # after the environment is set
+    # After the environment is set.
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except (ImproperlyConfigured, OperationalError) as error:
+        # What a setting lacks is one sentence, not a page of our own lines. A database that fails is another matter.
+        if "--traceback" in sys.argv or type(error).__name__ not in ("ImproperlyConfigured", "NoDatabase"):
+            raise
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class TenantSuspended(NotAllowed):
     code = "tenant_suspended"
 
     def __init__(self) -> None:
-        super().__init__("this tenant is suspended; ask the operators of this studio")
+        super().__init__("this organisation is suspended; ask the operators of this studio")
 
 
 class TenantClosing(NotAllowed):
@@ -79,7 +79,7 @@ class TenantClosing(NotAllowed):
     code = "tenant_closing"
 
     def __init__(self, until: datetime) -> None:
-        super().__init__(f"this tenant will be deleted after {until:%Y-%m-%d}; its owners can still keep it")
+        super().__init__(f"this organisation will be deleted after {until:%Y-%m-%d}; its owners can still keep it")
         self.until = until
 
 
@@ -195,7 +195,7 @@ class TenantNotClosing(StudioError):
     code = "tenant_not_closing"
 
     def __init__(self) -> None:
-        super().__init__("this tenant is not about to be deleted, or its time is over")
+        super().__init__("this organisation is not about to be deleted, or its time is over")
 
 
 class AlreadyClosing(StudioError):
@@ -203,7 +203,7 @@ class AlreadyClosing(StudioError):
     code = "already_closing"
 
     def __init__(self) -> None:
-        super().__init__("this tenant will be deleted already")
+        super().__init__("this organisation will be deleted already")
 
 
 class NameDiffers(StudioError):
@@ -273,7 +273,7 @@ class LastOwner(StudioError):
     def __init__(self, tenants: Sequence[str] = ()) -> None:
         which = f" ({', '.join(tenants)})" if tenants else ""
         super().__init__(
-            f"the last owner of a tenant{which} cannot leave or lose the role; make somebody else owner first"
+            f"the last owner of an organisation{which} cannot leave or lose the role; make somebody else owner first"
         )
 
 

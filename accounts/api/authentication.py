@@ -36,7 +36,7 @@ class SessionAuthentication(authentication.SessionAuthentication):
         self.enforce_csrf(request)
         found = cast(StudioRequest, request._request)
         if found.caller is None and found.caller_error is None:
-            raise NotAllowed("you belong to no tenant yet; ask an owner to invite you")
+            raise NotAllowed("you belong to no organisation yet; ask an owner to invite you")
         return user, _caller_or_refusal(request)
 
 

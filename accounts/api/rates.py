@@ -65,7 +65,7 @@ def count_request(caller: Caller) -> Rate | None:
         f"qs:rate:tenant:{caller.tenant}",
         limit=TENANT_LIMIT_NAME,
         quota=plan.tenant_requests_per_minute,
-        whose=" of all keys and members of your tenant together",
+        whose=" of all keys and members of your organisation together",
     )
     return Rate((own, shared)) if own and shared else None
 

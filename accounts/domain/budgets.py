@@ -63,7 +63,7 @@ def _check_rank(by: Caller, member: Membership) -> None:
     if by.has(Right.MANAGE_OWNERS):
         return
     if member.user_id == by.user:
-        raise NotAllowed("you cannot set your own budget; ask an owner of your tenant")
+        raise NotAllowed("you cannot set your own budget; ask an owner of your organisation")
     if Right.MANAGE_OWNERS.is_held_by(member.role):
         raise NotAllowed("only an owner may set an owner's budget")
 

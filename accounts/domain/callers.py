@@ -70,7 +70,7 @@ class Caller:
         """Raise `NotAllowed` unless the caller has a right."""
         if not right.is_held_by(self.role):
             whom = "an owner" if right.weakest == Role.OWNER else "an owner or admin"
-            raise NotAllowed(f"your role may not {right.title}; ask {whom} of your tenant")
+            raise NotAllowed(f"your role may not {right.title}; ask {whom} of your organisation")
         self.require_scope(right.scope.value)
 
 
@@ -169,7 +169,7 @@ def caller_of_member(*, user_id: UUID, tenant_id: UUID) -> Caller:
     with in_tenant(tenant_id):
         row = fetch_one(MEMBER_CALLER_SQL, tenant=tenant_id, user=user_id)
     if row is None:
-        raise NotAllowed("you are not a member of this tenant; ask one of its owners to invite you")
+        raise NotAllowed("you are not a member of this organisation; ask one of its owners to invite you")
     return caller_from_row(row)
 
 

@@ -24,8 +24,8 @@ COUNT_CANCELS = f"""(
 def too_many_cancels(*, limit: int, resets_in_s: int) -> QuotaExceeded:
     """The refusal of anything new until tomorrow."""
     return QuotaExceeded(
-        f"{limit} requests of your tenant were cancelled today while they waited, which is its limit: try again in "
-        f"{resets_in_s} s, or ask an admin of your tenant for another plan",
+        f"{limit} requests of your organisation were cancelled today while they waited, which is its limit: try again "
+        f"in {resets_in_s} s, or ask an admin of your organisation for another plan",
         limit="cancels_per_day",
         retry_after_s=resets_in_s,
         quota=limit,

@@ -98,7 +98,8 @@ def make_key(
 def _check_number(by: Caller) -> None:
     """Raise `TooManyKeys`. Whoever asks at the same time waits; whoever was taken out meanwhile gets `NotAllowed`."""
     if Membership.objects.select_for_update().filter(tenant=by.tenant, user=by.user).first() is None:
-        raise NotAllowed("you are no longer a member of this tenant")  # a key made now would live when they come back
+        # A key that is made now would live again when they come back.
+        raise NotAllowed("you are no longer a member of this organisation")
     ended = Q(revoked_at__isnull=False) | Q(expires_at__lte=timezone.now())
     if ApiKey.objects.filter(user_id=by.user).exclude(ended).count() >= MAX_LIVE:
         raise TooManyKeys(MAX_LIVE)

@@ -230,7 +230,7 @@ def _exceeded(row: Mapping[str, Any]) -> QuotaExceeded:
     else:
         advice = f"does not allow this; it starts anew in {row['resets_in_s']} s"
     return QuotaExceeded(
-        f"{limit} {advice}, or ask an admin of your tenant for another {other}",
+        f"{limit} {advice}, or ask an admin of your organisation for another {other}",
         limit=PREFIXES[row["scope"]] + limit_name(metric, period),
         retry_after_s=max(1, row["resets_in_s"]),
         quota=row["ceiling"],

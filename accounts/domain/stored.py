@@ -33,8 +33,8 @@ def check_stored(caller: Caller) -> None:
     quota, used = caller.plan.storage_bytes, caller.stored_bytes
     if quota is not None and used >= quota:
         raise StorageFull(
-            f"the pictures of your tenant take {format_bytes(used)} of the {format_bytes(quota)} that its plan has: "
-            "delete some, or ask an admin of your tenant for another plan",
+            f"the pictures of your organisation take {format_bytes(used)} of the {format_bytes(quota)} that its plan "
+            "has: delete some, or ask an admin of your organisation for another plan",
             used=used,
             quota=quota,
         )

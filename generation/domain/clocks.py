@@ -92,7 +92,7 @@ def enter_queue(*, lane: str, pool: str, tenant: UUID, weight: int, ms: int, lim
     row = fetch_one(_ENTER_SQL, lane=lane, pool=pool, tenant=tenant, weight=weight, ms=ms, limit=limit)
     if row is None:
         raise QueueFull(
-            f"{limit} generations of your tenant are waiting, which is its limit: wait for one or cancel one",
+            f"{limit} generations of your organisation are waiting, which is its limit: wait for one or cancel one",
             limit="queue_length",
             retry_after_s=10,
             quota=limit,

@@ -113,7 +113,7 @@ class Hub:
         """Deliver into the mailbox while the block runs. Raises `RateLimited` when the tenant has too many."""
         if self._count[mailbox.tenant] >= MAILBOXES_PER_TENANT:
             raise RateLimited(
-                f"too many open streams, at most {MAILBOXES_PER_TENANT} per tenant: close some", retry_after_s=5
+                f"too many open streams, at most {MAILBOXES_PER_TENANT} per organisation: close some", retry_after_s=5
             )
         group, key = (
             (self._of_generation, mailbox.generation) if mailbox.generation else (self._of_tenant, mailbox.tenant)

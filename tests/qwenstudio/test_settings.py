@@ -63,6 +63,17 @@ def test_without_any_url_nothing_is_missing() -> None:
     assert read_urls(Env({"DATABASE_WORKER_URL": worker}))[0]["worker"] == worker
 
 
+@pytest.mark.parametrize("command", ["reencrypt", "rebuild", "sweep", "loadmodels"])
+def test_commands_say_in_one_sentence_what_they_lack(command: str, tmp_path: Path) -> None:
+    nothing = run("manage.py", command, STUDIO_VAR=str(tmp_path), SECRET_KEY="x")
+    assert nothing.returncode == 1 and nothing.stderr.startswith("DATABASE_URL is not set")
+    half = run("manage.py", command, DATABASE_URL=WITH_PASSWORD, STUDIO_PROCESS="ticker", SECRET_KEY="x")
+    assert half.returncode == 1 and half.stderr.startswith("DATABASE_WORKER_URL is not set")
+    assert "Traceback" not in nothing.stderr + half.stderr
+    shown = run("manage.py", command, "--traceback", STUDIO_VAR=str(tmp_path), SECRET_KEY="x")
+    assert "Traceback" in shown.stderr
+
+
 def test_only_processes_of_the_role_that_is_missing_refuse() -> None:
     for process in ("web", "stream"):
         assert run("-c", SHOW_ROLE, DATABASE_URL=WITH_PASSWORD, STUDIO_PROCESS=process).stdout == "studio_web\n"

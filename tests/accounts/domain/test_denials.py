@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -19,6 +18,7 @@ from accounts.domain.keys import new_secret, revoke_key
 from accounts.domain.tenants import suspend_tenant
 from accounts.models import ApiKey, AuditEvent
 from accounts.tenancy import across_tenants, in_tenant
+from tests.at_once import at_once
 from tests.factories import Person, make_key
 from tests.qwenstudio.doors import running_door
 from tests.qwenstudio.exchange import Exchange, make_scope
@@ -128,20 +128,11 @@ def test_parallel_refusals_are_one_event(alice: Person, monkeypatch: pytest.Monk
             return False
 
     monkeypatch.setattr(denials, "_written", Nothing())
-    start = threading.Barrier(6)
 
     def refuse() -> None:
-        start.wait(timeout=30)
-        try:
-            record_denial("denied", tenant=alice.tenant.pk, user=alice.user.pk, address="192.0.2.1")
-        finally:
-            connections.close_all()
+        record_denial("denied", tenant=alice.tenant.pk, user=alice.user.pk, address="192.0.2.1")
 
-    threads = [threading.Thread(target=refuse) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
+    assert at_once([refuse] * 6) == {"done": 6}
     assert len(events("denied")) == 1
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
 from django.utils import timezone
 
 from accounts.domain import invitations
@@ -42,6 +40,7 @@ from accounts.errors import (
 )
 from accounts.models import AuditEvent, Errand, Invitation, Membership, TokenDirectory, User
 from accounts.tenancy import across_tenants, in_tenant
+from tests.at_once import at_once
 from tests.factories import Person, make_member, make_user
 from tests.mails import invitation_token, waiting_mails
 
@@ -267,46 +266,12 @@ def test_of_two_who_open_the_link_at_once_one_joins(alice: Person) -> None:
     carol = make_user("carol")
     invite(alice.caller, carol.email)
     token = invitation_token(carol.email)
-    outcomes: list[str] = []
-    start = threading.Barrier(4)
-
-    def join() -> None:
-        start.wait(timeout=30)
-        try:
-            accept_invitation(token=token, user=carol)
-            outcomes.append("joined")
-        except StudioError as error:
-            outcomes.append(error.code)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=join) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert sorted(outcomes) == ["invitation_used"] * 3 + ["joined"]
+    outcomes = at_once([lambda: accept_invitation(token=token, user=carol)] * 4)
+    assert outcomes == {"done": 1, "invitation_used": 3}
     assert Membership.objects.filter(user=carol).count() == 1
 
 
 def test_two_admins_who_invite_at_once_send_one(alice: Person) -> None:
-    outcomes: list[str] = []
-    start = threading.Barrier(4)
-
-    def send() -> None:
-        start.wait(timeout=30)
-        try:
-            invite(alice.caller, "carol@example.com")
-            outcomes.append("sent")
-        except StudioError as error:
-            outcomes.append(error.code)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=send) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert sorted(outcomes) == ["already_invited"] * 3 + ["sent"]
+    outcomes = at_once([lambda: invite(alice.caller, "carol@example.com")] * 4)
+    assert outcomes == {"done": 1, "already_invited": 3}
     assert len(waiting_mails()) == 1

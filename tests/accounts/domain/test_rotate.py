@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from accounts.domain.callers import caller_of_key
 from accounts.domain.keys import hash_secret
 from accounts.domain.rotate import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, finish_rotation, rotate_key
-from accounts.errors import InvalidField, InvalidKey, RotationOverlaps, StudioError
+from accounts.errors import InvalidField, InvalidKey, RotationOverlaps
 from accounts.models import AuditEvent, KeyDirectory, KeySecret
 from accounts.tenancy import in_tenant
+from tests.at_once import at_once
 from tests.factories import Person, make_key
 
 
@@ -103,23 +102,7 @@ def test_overlap_has_its_bounds(alice: Person, overlap: int) -> None:
 
 def test_parallel_rotations_leave_two_secrets(alice: Person) -> None:
     _, other = make_key(alice.tenant, alice.user)
-    gate, found = threading.Barrier(6), []
-
-    def run() -> None:
-        gate.wait()
-        try:
-            found.append(rotate(alice, overlap_s=60))
-        except StudioError as error:
-            found.append(error.code)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found.count("rotation_overlaps") == 5
+    assert at_once([lambda: rotate(alice, overlap_s=60)] * 6) == {"done": 1, "rotation_overlaps": 5}
     with in_tenant(alice.tenant.pk):
         assert KeySecret.objects.filter(key=alice.key).count() == 2
     assert key_of(other)

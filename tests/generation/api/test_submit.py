@@ -165,7 +165,7 @@ def test_full_queue_is_429() -> None:
     answer = submit(person)
     assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
     assert answer.json()["limit"] == "queue_length"
-    assert "1 generations of your tenant are waiting" in answer.json()["detail"]
+    assert "1 generations of your organisation are waiting" in answer.json()["detail"]
     assert answer["Retry-After"] == "10" and answer["RateLimit"] == '"queue_length";r=0;t=10'
     assert len(rows(person)) == 1 and ledger(person)["images"] == 1
 
