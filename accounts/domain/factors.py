@@ -46,6 +46,21 @@ def spend_code(*, user: UUID, code: str) -> Authenticator | None:
     return None
 
 
+def step_of(*, secret: str, code: str) -> int | None:
+    """The time step (half a minute) of a code that is good now; `None` for a wrong one."""
+    digits = "".join(code.split()).encode()
+    for step in yield_hotp_counters_from_time():
+        if compare_digest(digits, format_hotp_value(hotp_value(secret, step)).encode()):
+            return int(step)
+    return None
+
+
+def remember_step(factor: Authenticator, step: int) -> None:
+    """Codes up to this step are worth nothing from now on."""
+    factor.data["last_step"] = step
+    factor.save(update_fields=["data"])
+
+
 def drop_factors(user: User) -> bool:
     """For staff, when somebody has lost phone and codes: whether there were any. The person is told."""
     with transaction.atomic():
@@ -77,16 +92,11 @@ def _spend(factor: Authenticator, code: str) -> bool:
 
 
 def _spend_totp(factor: Authenticator, code: str) -> bool:
-    secret = str(unseal(factor.data["secret"]))
-    digits = "".join(code.split()).encode()
-    for step in yield_hotp_counters_from_time():
-        if compare_digest(digits, format_hotp_value(hotp_value(secret, step)).encode()):
-            if step <= factor.data.get("last_step", 0):
-                return False
-            factor.data["last_step"] = step
-            factor.save(update_fields=["data"])
-            return True
-    return False
+    step = step_of(secret=str(unseal(factor.data["secret"])), code=code)
+    if step is None or step <= factor.data.get("last_step", 0):
+        return False
+    remember_step(factor, step)
+    return True
 
 
 def _on_saved(*, instance: Authenticator, created: bool, raw: bool = False, **_: Any) -> None:

@@ -37,6 +37,7 @@ from accounts.errors import (
     InvitationNotFound,
     InvitationRevoked,
     InvitationUsed,
+    NotAllowed,
     NotFound,
     RateLimited,
     StudioError,
@@ -79,7 +80,8 @@ def invite_person(*, by: Caller, email: str, role: str) -> Invitation:
     now = timezone.now()
     try:
         with transaction.atomic():
-            _check_pace()
+            _check_pace(by)
+            _check_inviter(by, role=role)
             # One that has run out makes room: the constraint knows no clock.
             _pending().filter(email=address, expires_at__lte=now).update(revoked_at=now)
             invitation: Invitation = Invitation.objects.create(
@@ -99,9 +101,11 @@ def renew_invitation(*, by: Caller, invitation_id: UUID) -> Invitation:
 
     Raises `NotAllowed`, `NotFound`, `InvitationUsed`, `InvitationRevoked` and `RateLimited`.
     """
+    by.require(Right.MANAGE_MEMBERS)
     with transaction.atomic():
+        _check_pace(by)
         invitation = _lock_own(by, invitation_id)
-        _check_pace()
+        _check_inviter(by, role=invitation.role)
         TokenDirectory.objects.filter(tenant_id=by.tenant, ref=invitation.pk).delete()
         invitation.expires_at = timezone.now() + LIFETIME
         invitation.save(update_fields=["expires_at"])
@@ -269,7 +273,16 @@ def _person(user: UUID | None) -> User | None:
     return None if user is None else User.objects.filter(pk=user).first()
 
 
-def _check_pace() -> None:
+def _check_inviter(by: Caller, *, role: str) -> None:
+    """Raise `NotAllowed` for who was taken out or lowered while they asked: nobody would withdraw what they send."""
+    held = Membership.objects.select_for_update().filter(tenant_id=by.tenant, user=by.user).first()
+    if held is None or not right_over(role).is_held_by(held.role):
+        raise NotAllowed("you may no longer invite people here; ask an owner of your tenant")
+
+
+def _check_pace(by: Caller) -> None:
+    # Those who ask at once are counted one after the other. Whoever joins meanwhile does not wait for this lock.
+    Tenant.objects.select_for_update(no_key=True).get(pk=by.tenant)
     since = timezone.now() - timedelta(days=1)
     if AuditEvent.objects.filter(action__in=_MAILED, created_at__gt=since).count() >= MAILS_A_DAY:
         raise RateLimited(

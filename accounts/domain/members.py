@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller
@@ -15,7 +16,7 @@ from accounts.domain.pages import Page, read_page
 from accounts.domain.roles import Right, right_over
 from accounts.enums import Role
 from accounts.errors import AlreadyMember, InvalidField, LastOwner, NotAllowed, NotFound, OwnRole
-from accounts.models import ApiKey, MemberBudget, Membership, Tenant, User
+from accounts.models import ApiKey, Invitation, MemberBudget, Membership, Tenant, User
 from accounts.tenancy import in_tenant
 
 
@@ -97,6 +98,7 @@ def change_role(*, by: Caller, user_id: UUID, role: str) -> Membership:
         before, membership.role = membership.role, role
         membership.save(update_fields=["role"])
         _keep_an_owner(by.tenant)
+        _withdraw_invitations(user_id, role=role)
         record("member.role", target=f"user:{user_id}", detail={"from": before, "to": role})
     return membership
 
@@ -123,12 +125,25 @@ def remove_member(*, by: Caller, user_id: UUID) -> None:
 
 
 def end_membership(*, user_id: UUID) -> None:
-    """Revoke what a person who leaves a tenant had there: keys and budget. Runs in the tenant's scope."""
+    """Revoke what a person who leaves a tenant had there: keys, budget, invitations. Runs in the tenant's scope."""
     keys = list(ApiKey.objects.select_for_update().filter(user_id=user_id, revoked_at=None).order_by("pk"))
     end_keys(keys)
     MemberBudget.objects.filter(user_id=user_id).delete()
+    _withdraw_invitations(user_id, role=None)
     for key in keys:
         record("key.revoked", target=f"key:{key.pk}", detail={"reason": "its member has left"})
+
+
+def _withdraw_invitations(inviter: UUID, *, role: str | None) -> None:
+    """Take back what somebody has sent who could not send it any more: it would be a way back in."""
+    waiting = Invitation.objects.filter(invited_by=inviter, accepted_at=None, revoked_at=None)
+    for invitation in waiting.select_for_update().order_by("pk"):
+        if role is not None and right_over(invitation.role).is_held_by(role):
+            continue
+        invitation.revoked_at = timezone.now()
+        invitation.save(update_fields=["revoked_at"])
+        detail = {"email": invitation.email, "reason": "its sender may not invite any more"}
+        record("invitation.revoked", target=f"invitation:{invitation.pk}", detail=detail)
 
 
 def _lock_member(*, tenant: UUID, user_id: UUID) -> Membership:

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.domain.audit import record
 from accounts.domain.deletion import Pictures
-from accounts.domain.factors import spend_code
+from accounts.domain.factors import spend_code, step_of
 from accounts.domain.names import is_one_line
 from accounts.domain.sealed import Unreadable, seal, unseal
 from accounts.models import User
@@ -204,6 +204,12 @@ class SetUpForm(ActivateTOTPForm):
         self.user = user
         forms.Form.__init__(self, *args, **kwargs)
         self.secret = _pending_secret(fresh=not self.is_bound)
+
+    def clean_code(self) -> str:
+        code: str = super().clean_code()
+        # Until the factor is there, which remembers it: this code too works once (accounts/web/receivers.py).
+        allauth_context.request.totp_step = step_of(secret=self.secret, code=code)
+        return code
 
 
 class CodeForm(AuthenticateForm):

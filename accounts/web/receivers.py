@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account.signals import email_changed, email_confirmed, password_reset
+from allauth.mfa.signals import authenticator_added
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import transaction
 
@@ -50,6 +51,13 @@ def on_email_changed(*, user: User, from_email_address: Any = None, **_: Any) ->
         record("email.changed", target=f"user:{user.pk}", personal=True)
 
 
+def on_factor_added(*, request: Any, authenticator: Any, **_: Any) -> None:
+    """The code with which it was set up is no code to sign in with."""
+    step = getattr(request, "totp_step", None)
+    if step is not None and authenticator.type == authenticator.Type.TOTP:
+        factors.remember_step(authenticator, step)
+
+
 def connect() -> None:
     """Called once, when the app is ready."""
     people.connect()
@@ -58,4 +66,5 @@ def connect() -> None:
     user_logged_out.connect(on_signed_out, dispatch_uid="accounts.signed_out")
     password_reset.connect(on_reset, dispatch_uid="accounts.reset")
     email_confirmed.connect(on_verified, dispatch_uid="accounts.verified")
+    authenticator_added.connect(on_factor_added, dispatch_uid="accounts.factor_added")
     email_changed.connect(on_email_changed, dispatch_uid="accounts.email_changed")

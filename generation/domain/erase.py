@@ -128,6 +128,8 @@ def _erase(tenant: UUID, *, lease: Lease) -> None:
             counts[table] = _delete_rows(table, column, tenant, lease=lease)
     counts["history"] = _delete_history(tenant, lease=lease)
     with across_tenants(), transaction.atomic():
+        # Django's history of the admin knows it by name.
+        execute("DELETE FROM django_admin_log WHERE object_id = %(tenant)s", tenant=str(tenant))
         # Not by the ORM, which would first look for what points here, in tables that nobody may delete from.
         execute("DELETE FROM accounts_tenant WHERE id = %(tenant)s", tenant=tenant)
         # The installation's event, the only thing that remains: that there was one, not what it was called.

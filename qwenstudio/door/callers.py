@@ -50,7 +50,6 @@ INNER_SCOPE = {
     "path": "/api/v1/me",
     "root_path": "",
     "query_string": b"",
-    "client": None,
     "server": None,
 }
 
@@ -103,7 +102,10 @@ async def ask_pages(pages: Bridge, request: Request) -> Pass | None:
         return None
     headers = [(b"host", request.headers.get("host", "").encode("latin-1"))]
     headers.append((b"cookie", request.headers["cookie"].encode("latin-1")))
-    scope = {**INNER_SCOPE, "headers": headers, "studio.request_id": request.id}
+    # Whoever asks is who asked us: their address is judged by the networks, and both stand in their list of sessions.
+    headers.append((b"user-agent", request.headers.get("user-agent", "").encode("latin-1")))
+    client = (request.address, 0) if request.address else None
+    scope = {**INNER_SCOPE, "headers": headers, "client": client, "studio.request_id": request.id}
     answer = await pages.ask(scope, no_body)
     for name, value in answer.headers:
         if name == b"set-cookie" and (morsel := SimpleCookie(value.decode("latin-1")).get(PASS_COOKIE)):

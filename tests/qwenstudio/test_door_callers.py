@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from allauth.usersessions.models import UserSession
 from django.core import signing
 from django.test import Client
 from django.utils import timezone
@@ -101,6 +102,22 @@ def test_session_gets_a_new_pass_when_its_own_has_run_out(bob: Person, monkeypat
     session = bob.client.cookies["studio_session"].value
     assert find({"Cookie": f"studio_session={session}"}) == bob.caller
     assert isinstance(find({"Cookie": "studio_session=nonsense"}), NotSignedIn)
+
+
+def test_a_new_pass_is_for_who_asks_from_where_they_ask(bob: Person) -> None:
+    """The networks judge the client's address, and the list of sessions shows it: nobody hides behind the door."""
+    bob.client.get("/account/")
+    session = bob.client.cookies["studio_session"].value
+    UserSession.objects.update(ip="::", user_agent="", last_seen_at=timezone.now() - timedelta(minutes=2))
+    with in_tenant(bob.tenant.pk):
+        Tenant.objects.update(networks=["127.0.0.0/8"])
+    agent = "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"
+    assert not isinstance(find({"Cookie": f"studio_session={session}", "User-Agent": agent}), StudioError)
+    shown = UserSession.objects.filter(session_key=session).values_list("ip", "user_agent")
+    assert list(shown) == [("127.0.0.1", agent)]
+    with in_tenant(bob.tenant.pk):
+        Tenant.objects.update(networks=["192.0.2.0/24"])
+    assert isinstance(find({"Cookie": f"studio_session={session}"}), NotSignedIn)
 
 
 def test_suspended_tenant_is_refused(alice: Person) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from accounts.domain.invitations import (
     revoke_invitation,
     state_of,
 )
+from accounts.domain.members import change_role, remove_member
 from accounts.domain.tenants import restore_tenant, suspend_tenant
 from accounts.enums import Role
 from accounts.errors import (
@@ -260,6 +262,50 @@ def test_a_tenant_sends_only_so_many_mails_a_day(alice: Person, monkeypatch: pyt
     with in_tenant(alice.tenant.pk), pytest.raises(RateLimited):
         renew_invitation(by=alice.caller, invitation_id=made.pk)
     assert len(waiting_mails()) == 2
+
+
+def test_also_of_many_who_send_at_once(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invitations, "MAILS_A_DAY", 3)
+    acts = [partial(invite, alice.caller, f"{number}@example.com") for number in range(8)]
+    assert at_once(acts) == {"done": 3, "rate_limited": 5}
+    assert len(waiting_mails()) == 3
+
+
+@pytest.mark.parametrize(
+    ("what", "withdrawn"),
+    [
+        ("taken out", ["admin", "member"]),
+        ("leaves", ["admin", "member"]),
+        ("member", ["admin", "member"]),
+        ("owner", []),
+    ],
+)
+def test_they_end_with_the_right_of_their_sender(alice: Person, what: str, withdrawn: list[str]) -> None:
+    """Otherwise whoever is taken out would come back by an invitation to an address of their own."""
+    ann = make_user("ann")
+    make_member(alice.tenant, Role.ADMIN, user=ann)
+    by = caller_of_member(user_id=ann.pk, tenant_id=alice.tenant.pk)
+    for role in ("admin", "member"):
+        invite(by, f"{role}@example.com", role)
+    kept = invite(alice.caller, "viewer@example.com", "viewer")
+    with in_tenant(alice.tenant.pk):
+        if what == "taken out":
+            remove_member(by=alice.caller, user_id=ann.pk)
+        elif what == "leaves":
+            remove_member(by=by, user_id=ann.pk)
+        else:
+            change_role(by=alice.caller, user_id=ann.pk, role=what)
+        rows = Invitation.objects.exclude(revoked_at=None).order_by("email")
+        assert list(rows.values_list("role", flat=True)) == withdrawn
+        assert AuditEvent.objects.filter(action="invitation.revoked").count() == len(withdrawn)
+        if withdrawn:
+            with pytest.raises(InvitationRevoked):
+                find_invitation(invitation_token("admin@example.com"))
+            with pytest.raises(NotAllowed):  # asked a moment before
+                invite_person(by=by, email="late@example.com", role="admin")
+            with pytest.raises(NotAllowed):
+                renew_invitation(by=by, invitation_id=kept.pk)
+    assert find_invitation(invitation_token("viewer@example.com")).role == "viewer"
 
 
 def test_of_two_who_open_the_link_at_once_one_joins(alice: Person) -> None:

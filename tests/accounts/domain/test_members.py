@@ -114,7 +114,9 @@ def test_members_leave_by_themselves(alice: Person, bob: Person) -> None:
     with pytest.raises(InvalidKey):  # and do not come back with them
         caller_of_key(bob.secret, address=None)
     with in_tenant(alice.tenant.pk):
-        actions = AuditEvent.objects.exclude(action="member.added").order_by("id").values_list("action", flat=True)
+        actions = (
+            AuditEvent.objects.exclude(action="member.added").order_by("created_at").values_list("action", flat=True)
+        )
         assert list(actions)[-2:] == ["key.revoked", "member.left"]
         assert not KeyDirectory.objects.filter(tenant_id=alice.tenant.pk, sha256=hash_secret(bob.secret)).exists()
     assert caller_of_key(alice.secret, address=None).user == alice.user.pk

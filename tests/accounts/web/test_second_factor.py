@@ -154,6 +154,16 @@ def test_a_code_works_once_in_any_process(carol: User) -> None:
     assert second.post("/sign-in/code/", {"code": code_now(step=1)}).status_code == 302
 
 
+def test_the_code_of_the_set_up_is_no_second_one(carol: User) -> None:
+    client, _ = sign_in(carol)
+    confirm(client)
+    code = code_now(client.get(SET_UP).context["form"].secret)
+    assert client.post(SET_UP, {"code": code}).status_code == 302
+    assert at_code_page(carol).post("/sign-in/code/", {"code": code}).status_code == 400
+    next_one = code_now(secret_of(carol), step=1)
+    assert at_code_page(carol).post("/sign-in/code/", {"code": next_one}).status_code == 302
+
+
 def test_a_clock_may_be_half_a_minute_off(carol: User) -> None:
     add_factor(carol)
     client = at_code_page(carol)

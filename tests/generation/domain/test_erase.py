@@ -11,6 +11,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError
 from django.utils import timezone
 from redis import Redis
@@ -103,6 +104,9 @@ def test_nothing_is_left_and_the_neighbour_is_untouched(
     for person in (alice, mallory):
         fill(person, media)
         submit(person.caller)
+        LogEntry.objects.create(
+            user=mallory.user, object_id=str(person.tenant.pk), object_repr=person.tenant.name, action_flag=2
+        )
     mine, theirs = rows_of(alice.tenant.pk, admin_sql), rows_of(mallory.tenant.pk, admin_sql)
     assert [table for rows in (mine, theirs) for table, count in rows.items() if not count] == []
 
@@ -119,6 +123,7 @@ def test_nothing_is_left_and_the_neighbour_is_untouched(
     assert rows_of(mallory.tenant.pk, admin_sql) == theirs
     assert [folder.name for folder in media.iterdir()] == [str(mallory.tenant.pk)]
     assert {fields[b"t"].decode() for _, fields in redis.xrange(STREAM)} == {str(mallory.tenant.pk)}
+    assert list(LogEntry.objects.values_list("object_repr", flat=True)) == ["B"], "the admin's history knew its name"
     left = admin_sql.execute("SELECT tenant_id, action, target, detail FROM accounts_auditevent WHERE action = %s", [
         "tenant.deleted"
     ]).fetchall()  # fmt: skip
