@@ -81,7 +81,7 @@ def invite_person(*, by: Caller, email: str, role: str) -> Invitation:
     try:
         with transaction.atomic():
             _check_pace(by)
-            _check_inviter(by, role=role)
+            _check_inviter(_lock_inviter(by), role=role)
             # One that has run out makes room: the constraint knows no clock.
             _pending().filter(email=address, expires_at__lte=now).update(revoked_at=now)
             invitation: Invitation = Invitation.objects.create(
@@ -104,8 +104,9 @@ def renew_invitation(*, by: Caller, invitation_id: UUID) -> Invitation:
     by.require(Right.MANAGE_MEMBERS)
     with transaction.atomic():
         _check_pace(by)
+        held = _lock_inviter(by)  # before the invitation, as whoever takes a member out does
         invitation = _lock_own(by, invitation_id)
-        _check_inviter(by, role=invitation.role)
+        _check_inviter(held, role=invitation.role)
         TokenDirectory.objects.filter(tenant_id=by.tenant, ref=invitation.pk).delete()
         invitation.expires_at = timezone.now() + LIFETIME
         invitation.save(update_fields=["expires_at"])
@@ -273,10 +274,15 @@ def _person(user: UUID | None) -> User | None:
     return None if user is None else User.objects.filter(pk=user).first()
 
 
-def _check_inviter(by: Caller, *, role: str) -> None:
-    """Raise `NotAllowed` for who was taken out or lowered while they asked: nobody would withdraw what they send."""
+def _lock_inviter(by: Caller) -> str | None:
+    """Their role at this moment, which nobody changes until the end; `None` for who was taken out while they asked."""
     held = Membership.objects.select_for_update().filter(tenant_id=by.tenant, user=by.user).first()
-    if held is None or not right_over(role).is_held_by(held.role):
+    return None if held is None else held.role
+
+
+def _check_inviter(held: str | None, *, role: str) -> None:
+    """Raise `NotAllowed` for who may no longer send such an invitation: nobody would withdraw it."""
+    if held is None or not right_over(role).is_held_by(held):
         raise NotAllowed("you may no longer invite people here; ask an owner of your tenant")
 
 

@@ -12,17 +12,19 @@ import pytest
 from django.db import connections, transaction
 
 from accounts.domain.budgets import set_budget
+from accounts.domain.callers import caller_of_member
 from accounts.domain.deletion import delete_person
-from accounts.domain.invitations import accept_invitation, invite_person
+from accounts.domain.invitations import accept_invitation, invite_person, renew_invitation
 from accounts.domain.keys import end_keys, lock_key
 from accounts.domain.members import remove_member
 from accounts.domain.rotate import forget_ended_secrets, rotate_key
 from accounts.domain.sql import execute
 from accounts.domain.tenants import found_tenant
+from accounts.enums import Role
 from accounts.errors import StudioError
-from accounts.models import ApiKey, KeyDirectory, KeySecret, MemberBudget, Membership, User
+from accounts.models import ApiKey, Invitation, KeyDirectory, KeySecret, MemberBudget, Membership, User
 from accounts.tenancy import in_tenant
-from tests.factories import Person, make_key, make_user
+from tests.factories import Person, make_key, make_member, make_user
 from tests.generation.domain.conftest import as_worker  # noqa: F401  (a fixture)
 from tests.mails import invitation_token
 
@@ -150,3 +152,28 @@ def test_who_deletes_their_account_joins_nothing_meanwhile(
         delete_person(user=carol, pictures="delete")
     assert refused == ["invitation_for_another" if comes_in == "accepts" else "not_allowed"]
     assert not Membership.objects.filter(user=carol).exists(), "nobody who is gone owns anything"
+
+
+def test_a_sender_who_is_taken_out_while_they_renew(alice: Person, admin_sql: SQL) -> None:
+    """The member's row comes before their invitations, for whoever takes out and for whoever renews."""
+    ann = make_user("ann")
+    make_member(alice.tenant, Role.ADMIN, user=ann)
+    by = caller_of_member(user_id=ann.pk, tenant_id=alice.tenant.pk)
+    with in_tenant(alice.tenant.pk):
+        made = invite_person(by=by, email="carol@example.com", role="member")
+    refused: list[str] = []
+
+    def renew() -> None:
+        try:
+            with in_tenant(alice.tenant.pk):
+                renew_invitation(by=by, invitation_id=made.pk)
+        except StudioError as error:
+            refused.append(error.code)
+
+    with meanwhile(admin_sql, renew) as other, in_tenant(alice.tenant.pk), transaction.atomic():
+        Membership.objects.select_for_update().get(user=ann)
+        other.until_it_waits()
+        remove_member(by=alice.caller, user_id=ann.pk)
+    assert refused in (["invitation_revoked"], ["not_allowed"])
+    with in_tenant(alice.tenant.pk):
+        assert Invitation.objects.get().revoked_at is not None
