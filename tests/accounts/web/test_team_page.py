@@ -246,7 +246,7 @@ def test_closed_tenant_leads_to_the_next_one(alice: Person, mallory: Person) -> 
     page = alice.client.get("/organisations/")
     assert "Suspended." in text(page) and "You are working here." in text(page)
     answer = alice.client.post("/organisations/switch/", {"tenant": str(alice.tenant.pk)}, follow=True)
-    assert "This tenant is suspended" in text(answer)
+    assert "This organisation is suspended" in text(answer)
 
 
 def test_further_organisations_only_where_the_studio_is_open(alice: Person) -> None:
