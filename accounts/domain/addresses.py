@@ -85,7 +85,8 @@ def _read_network(word: str, field: str) -> Network:
 
 def _parse(word: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address(word)
+        # Without the name of an interface (fe80::1%eth0): nobody's network has one, and the database takes none.
+        address = ipaddress.ip_address(word.partition("%")[0])
     except ValueError:
         return None
     # A dual-stack socket shows an IPv4 client as ::ffff:192.0.2.1.

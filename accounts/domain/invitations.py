@@ -49,6 +49,7 @@ from accounts.tenancy import in_tenant
 LINK_PATH = "/join/"
 LIFETIME = timedelta(days=7)
 MAILS_A_DAY = 200  # for one tenant: its name and its people's stand in them, so they would carry advertisements
+MAILS_TO_ONE = 5  # of one tenant, a day: inviting and taking back would fill a stranger's mailbox
 _MAILED = ("invitation.made", "invitation.renewed")
 
 
@@ -81,6 +82,7 @@ def invite_person(*, by: Caller, email: str, role: str) -> Invitation:
     try:
         with transaction.atomic():
             _check_pace(by)
+            _check_pace_to(address)
             _check_inviter(_lock_inviter(by), role=role)
             # One that has run out makes room: the constraint knows no clock.
             _pending().filter(email=address, expires_at__lte=now).update(revoked_at=now)
@@ -106,6 +108,7 @@ def renew_invitation(*, by: Caller, invitation_id: UUID) -> Invitation:
         _check_pace(by)
         held = _lock_inviter(by)  # before the invitation, as whoever takes a member out does
         invitation = _lock_own(by, invitation_id)
+        _check_pace_to(invitation.email)
         _check_inviter(held, role=invitation.role)
         TokenDirectory.objects.filter(tenant_id=by.tenant, ref=invitation.pk).delete()
         invitation.expires_at = timezone.now() + LIFETIME
@@ -293,6 +296,16 @@ def _check_pace(by: Caller) -> None:
     if AuditEvent.objects.filter(action__in=_MAILED, created_at__gt=since).count() >= MAILS_A_DAY:
         raise RateLimited(
             f"your organisation has sent {MAILS_A_DAY} invitations within a day; go on tomorrow", retry_after_s=3600
+        )
+
+
+def _check_pace_to(address: str) -> None:
+    since = timezone.now() - timedelta(days=1)
+    sent = AuditEvent.objects.filter(action__in=_MAILED, created_at__gt=since, detail__email=address)
+    if sent.count() >= MAILS_TO_ONE:
+        raise RateLimited(
+            f"this address has got {MAILS_TO_ONE} invitations from your organisation within a day; go on tomorrow",
+            retry_after_s=3600,
         )
 
 

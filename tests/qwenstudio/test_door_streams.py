@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -404,6 +405,29 @@ def test_streams_of_one_caller_are_bounded(alice: Person, bob: Person, settings:
         await again.until(b"retry")
         await leave(again, task)
         await leave(*second)
+
+    play(scene)
+
+
+def test_more_keys_of_one_member_are_not_more_streams(
+    alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.STREAMS_PER_CALLER = 1
+    monkeypatch.setattr(openings_module, "KEYS", 2)
+    keys = [make_key(alice.tenant, alice.user)[1] for _ in range(3)]
+
+    async def scene(door: Door) -> None:
+        held = [watch(door, replace(alice, secret=secret)) for secret in keys[:2]]
+        for exchange, _ in held:
+            await exchange.until(b"retry")
+        third, task = watch(door, replace(alice, secret=keys[2]))
+        await asyncio.wait_for(task, 5)
+        assert (third.status, third.json["code"]) == (429, "rate_limited")
+        other, task = watch(door, bob)
+        await other.until(b"retry")
+        for exchange in (*held, (other, task)):
+            await leave(*exchange)
+        assert door.house.openings._held == {}
 
     play(scene)
 

@@ -27,6 +27,8 @@ OURS = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")]
         ("::ffff:10.0.0.1", "::ffff:198.51.100.1", "198.51.100.1"),
         ("", "198.51.100.1", "198.51.100.1"),  # our proxy over a Unix socket
         ("", "", None),
+        ("fe80::1%eth0", "", "fe80::1"),
+        ("fd00::1%eth0", "fe80::7%eth1", "fe80::7"),
     ],
 )
 def test_address_behind_our_proxies(remote: str, forwarded: str, expected: str | None) -> None:

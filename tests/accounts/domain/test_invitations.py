@@ -264,6 +264,23 @@ def test_a_tenant_sends_only_so_many_mails_a_day(alice: Person, monkeypatch: pyt
     assert len(waiting_mails()) == 2
 
 
+def test_one_address_gets_only_so_many(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invitations, "MAILS_TO_ONE", 3)
+    for _ in range(2):
+        made = invite(alice.caller, "one@example.com")
+        with in_tenant(alice.tenant.pk):
+            revoke_invitation(by=alice.caller, invitation_id=made.pk)
+    made = invite(alice.caller, "one@example.com")
+    with in_tenant(alice.tenant.pk), pytest.raises(RateLimited):
+        renew_invitation(by=alice.caller, invitation_id=made.pk)
+    with in_tenant(alice.tenant.pk):
+        revoke_invitation(by=alice.caller, invitation_id=made.pk)
+    with pytest.raises(RateLimited):
+        invite(alice.caller, "One@example.com")
+    invite(alice.caller, "two@example.com")
+    assert [mail["to"] for mail in waiting_mails()] == ["one@example.com"] * 3 + ["two@example.com"]
+
+
 def test_also_of_many_who_send_at_once(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invitations, "MAILS_A_DAY", 3)
     acts = [partial(invite, alice.caller, f"{number}@example.com") for number in range(8)]
