@@ -50,7 +50,6 @@ INNER_SCOPE = {
     "path": "/api/v1/me",
     "root_path": "",
     "query_string": b"",
-    "client": None,
     "server": None,
 }
 
@@ -101,9 +100,11 @@ async def ask_pages(pages: Bridge, request: Request) -> Pass | None:
     """A new pass for a session whose pass has run out: a page that was left open for long comes back for its stream."""
     if not request.cookie(settings.SESSION_COOKIE_NAME):
         return None
-    headers = [(b"host", request.headers.get("host", "").encode("latin-1"))]
-    headers.append((b"cookie", request.headers["cookie"].encode("latin-1")))
-    scope = {**INNER_SCOPE, "headers": headers, "studio.request_id": request.id}
+    names = ("host", "cookie", "user-agent")
+    headers = [(name.encode(), request.headers.get(name, "").encode("latin-1")) for name in names]
+    # From where the browser is: networks are checked, and the session's last place is written down.
+    client = None if request.address is None else (request.address, 0)
+    scope = {**INNER_SCOPE, "headers": headers, "client": client, "studio.request_id": request.id}
     answer = await pages.ask(scope, no_body)
     for name, value in answer.headers:
         if name == b"set-cookie" and (morsel := SimpleCookie(value.decode("latin-1")).get(PASS_COOKIE)):

@@ -6,13 +6,17 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from allauth.usersessions.models import UserSession
+from django.contrib.sessions.models import Session
 from django.core import signing
 from django.test import Client
 from django.utils import timezone
 
 from accounts.domain import places
+from accounts.domain.callers import Caller
 from accounts.domain.keys import new_secret, revoke_key
 from accounts.domain.passes import PASS_COOKIE, PASS_SALT, issue_pass, read_pass
+from accounts.domain.sessions import list_sessions
 from accounts.errors import InvalidKey, NotAllowed, NotSignedIn, StudioError
 from accounts.ids import uuid7
 from accounts.models import ApiKey, Membership, Tenant
@@ -20,7 +24,7 @@ from accounts.tenancy import across_tenants, in_tenant
 from qwenstudio.door import callers as callers_module
 from qwenstudio.door.callers import find_credential
 from qwenstudio.door.http import read_request
-from tests.factories import Person, make_key
+from tests.factories import Person, make_key, make_member, make_tenant
 from tests.qwenstudio.doors import pass_cookie, running_door
 from tests.qwenstudio.exchange import Exchange, make_scope
 
@@ -101,6 +105,22 @@ def test_session_gets_a_new_pass_when_its_own_has_run_out(bob: Person, monkeypat
     session = bob.client.cookies["studio_session"].value
     assert find({"Cookie": f"studio_session={session}"}) == bob.caller
     assert isinstance(find({"Cookie": "studio_session=nonsense"}), NotSignedIn)
+
+
+def test_a_new_pass_is_asked_for_from_where_the_browser_is(bob: Person) -> None:
+    """Else an organisation with networks gives none, and its member is put into another one of theirs."""
+    other, _ = make_tenant("Other")
+    make_member(other, user=bob.user)
+    bob.client.post("/organisations/switch/", {"tenant": str(bob.tenant.pk)})
+    with in_tenant(bob.tenant.pk):
+        Tenant.objects.filter(pk=bob.tenant.pk).update(networks=["127.0.0.0/8"])
+    UserSession.objects.update(last_seen_at=timezone.now() - timedelta(hours=1))
+    session = bob.client.cookies["studio_session"].value
+    found = find({"Cookie": f"studio_session={session}", "User-Agent": "Firefox/1 Windows"})
+    assert isinstance(found, Caller) and found.tenant == bob.tenant.pk
+    assert Session.objects.get(pk=session).get_decoded()["tenant"] == str(bob.tenant.pk)
+    (row,) = list_sessions(user=bob.user.pk, session_key=session)
+    assert (row.address, row.browser) == ("127.0.0.1", "Firefox on Windows")
 
 
 def test_suspended_tenant_is_refused(alice: Person) -> None:
