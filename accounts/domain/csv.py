@@ -2,8 +2,9 @@
 
 A text that begins with `=`, `+`, `-`, `@`, a tab or a line break gets an apostrophe in front, which spreadsheets show
 as text; blanks before it change nothing. So does what follows a semicolon, a tab or a line end within a text: where the
-decimal point is a comma, spreadsheets take a semicolon for the end of a cell and our quotes for letters. Numbers stay
-numbers, also negative ones.
+decimal point is a comma, spreadsheets take a semicolon for the end of a cell and our quotes for letters; where one of
+those begins a cell, it begins a quoted text, so quotes are passed over like blanks. Numbers stay numbers, also negative
+ones.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _FORMULA = "=+\\-@＝＋－＠"
 # Blanks of every width, and what has none at all; not those at which it begins anew.
 _BLANK = r"(?:[^\S\t\r\n]|[\ufeff\u200b-\u200f\u2060])*"
 _BEGINS = re.compile(rf"(?=[\t\r\n]|{_BLANK}[{_FORMULA}])")
-_GOES_ON = re.compile(rf"(?<=[;\t\r\n])(?={_BLANK}[{_FORMULA}])")
+_GOES_ON = re.compile(rf"(?<=[;\t\r\n])(?=(?:{_BLANK}\")*{_BLANK}[{_FORMULA}])")
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]], *, bom: bool = False) -> Iterator[str]:

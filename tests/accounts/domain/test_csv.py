@@ -33,6 +33,14 @@ def test_where_a_semicolon_ends_a_cell_there_is_no_formula_either(between: str) 
     assert safe_cell("a; b\nc - d; e=f") == "a; b\nc - d; e=f"
 
 
+@pytest.mark.parametrize("between", [';"', '; "', ';""', ';" "', '\t"'])
+def test_a_quote_behind_a_semicolon_hides_no_formula(between: str) -> None:
+    line = csv_line(["x", f"a{between}=1+1;b"])
+    for cell in next(csv.reader(io.StringIO(line.replace("\t", ";")), delimiter=";")):
+        assert not cell.strip(' "').startswith("="), line
+    assert safe_cell('a;"b" = c') == 'a;"b" = c'
+
+
 @pytest.mark.parametrize(
     ("value", "cell"),
     [
