@@ -94,9 +94,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def _no_language_left_over() -> None:
     """The test client leaves the language of its last request behind: no test is to depend on the one before it."""
-    from django.utils import translation  # the engine's tests run before there is a Django
+    from django.conf import settings  # only now: the engine's tests and the layers' run without a Django
+    from django.utils import translation
 
-    translation.deactivate()
+    if settings.configured:
+        translation.deactivate()
 
 
 @pytest.fixture(scope="session")
