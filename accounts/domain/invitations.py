@@ -23,6 +23,7 @@ from accounts.domain.callers import Caller
 from accounts.domain.keys import hash_secret
 from accounts.domain.mail import queue_mail
 from accounts.domain.members import add_member
+from accounts.domain.names import is_plain_email
 from accounts.domain.pages import Page, read_page
 from accounts.domain.people import lock_person
 from accounts.domain.roles import Right, right_over
@@ -266,6 +267,8 @@ def _check_address(email: str) -> str:
     address = normal_email(email)
     try:
         validate_email(address)
+        if not is_plain_email(address):
+            raise ValidationError("hidden characters")
     except ValidationError:
         raise InvalidField("email must be an e-mail address, such as name@example.com", field="email") from None
     if len(address) > 254:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.exceptions import ValidationError
+from django.core.validators import EmailValidator
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -22,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.domain.audit import record
 from accounts.domain.deletion import Pictures
 from accounts.domain.factors import spend_code, step_of
-from accounts.domain.names import is_one_line
+from accounts.domain.names import is_one_line, is_plain_email
 from accounts.domain.sealed import Unreadable, seal, unseal
 from accounts.models import User
 from accounts.models.user import normal_email
@@ -44,10 +45,16 @@ def text_field(label: Any, **attributes: Any) -> forms.CharField:
     return forms.CharField(label=label, max_length=120, validators=[check_one_line], widget=widget)
 
 
+def check_plain_email(email: str) -> None:
+    """Raise `ValidationError` for an address that looks like another one, or is no text."""
+    if not is_plain_email(email):
+        raise ValidationError(EmailValidator.message)
+
+
 def email_field(**attributes: Any) -> forms.EmailField:
     """An e-mail address."""
     widget = forms.EmailInput(attrs={"class": "input", "autocomplete": "email", **attributes})
-    return forms.EmailField(label=_("E-mail"), max_length=254, widget=widget)
+    return forms.EmailField(label=_("E-mail"), max_length=254, widget=widget, validators=[check_plain_email])
 
 
 def password_field(label: Any, *, is_new: bool = False, **attributes: Any) -> forms.CharField:

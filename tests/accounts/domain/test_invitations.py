@@ -199,6 +199,8 @@ def test_suspended_tenant_takes_people_in_again(alice: Person) -> None:
         ("alice", "carol@example.com", "king", InvalidField),
         ("alice", "carol", "member", InvalidField),
         ("alice", "carol@example.com\x00", "member", InvalidField),
+        ("alice", '"\x1b[1m"@example.com', "member", InvalidField),
+        ("alice", "carlo\u017f@example.com", "member", InvalidField),
         ("alice", f"{'x' * 250}@example.com", "member", InvalidField),
         ("alice", "BOB", "member", AlreadyMember),
         ("alice", "open@example.com", "viewer", AlreadyInvited),

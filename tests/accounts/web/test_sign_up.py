@@ -83,6 +83,13 @@ def test_unverified_people_do_not_get_in_and_are_sent_the_link_again(db: None, o
     assert len(waiting_mails("verify_address")) == 2
 
 
+@pytest.mark.parametrize("email", ["caro\u0131@example.com", '"\x1b[1m"@example.com'])
+def test_an_address_that_looks_like_another_is_none(db: None, open_studio: None, email: str) -> None:
+    form = {"name": "Carol", "email": email, "password": "a few words of mine"}
+    assert Client().post("/sign-up/", form).status_code == 400
+    assert not User.objects.exists()
+
+
 def test_a_known_address_gets_the_same_answer_and_another_mail(db: None, open_studio: None) -> None:
     carol = make_person()
     answers = []
