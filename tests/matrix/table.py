@@ -256,6 +256,10 @@ PLAIN: dict[str, str] = {
     "key": "a secret that somebody has found: looked up by its hash, with one answer for known and unknown ones",
     # of pages
     "here": "the tenant whose page it is: compared with one's own",
+    "ask": "the words of a question, shown again",
+    "ask-text": "the words of a question, shown again",
+    "ask-yes": "the word on its button",
+    "ask-back": "a path of this site, checked to be one",
     "download": "a flag",
     "image": "a number: which image of a generation",
     "language": "one of two words",
@@ -292,6 +296,7 @@ PLAIN: dict[str, str] = {
     "HTTP_X_FORWARDED_FOR": "counts only from a trusted proxy",
     "REMOTE_ADDR": "the server's own word",
     "CONTENT_LENGTH": "a number",
+    "Allow": "a header of our own answer",
     "studio.sendfile": "the server's own word",
 }
 # Limits by name, in the body of a key and in the forms of pages.
