@@ -166,7 +166,7 @@ class Rig:
     def count(self, status: str) -> int:
         return int(str(self.ask("SELECT count(*) FROM generation_generation WHERE status = %s", status)[0][0]))
 
-    def wait_for_worker(self, *, seconds: float = 60, pid: int | None = None) -> None:
+    def wait_for_worker(self, *, seconds: float = 120, pid: int | None = None) -> None:
         """Until a worker (this one) is ready to draw."""
         sql = "SELECT 1 FROM generation_worker WHERE state IN ('idle', 'busy') AND (%s::int IS NULL OR pid = %s::int)"
         wait_until(lambda: bool(self.ask(sql, pid, pid)), seconds=seconds, what=f"a ready worker\n{self.log('worker')}")
@@ -206,7 +206,7 @@ def row_of(rig: Rig, generation: UUID, *columns: str) -> tuple[Any, ...]:
     return rig.ask(f"SELECT {', '.join(columns)} FROM generation_generation WHERE id = %s", generation)[0]
 
 
-def wait_for(rig: Rig, generation: UUID, status: str, *, seconds: float = 60) -> None:
+def wait_for(rig: Rig, generation: UUID, status: str, *, seconds: float = 120) -> None:
     """Until the generation has this status."""
 
     def reached() -> bool:
