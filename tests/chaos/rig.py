@@ -132,7 +132,7 @@ class Rig:
     def signal(self, name: str, number: signal.Signals) -> None:
         self.children[name].send_signal(number)
 
-    def end(self, name: str, *, seconds: float = 20) -> int:
+    def end(self, name: str, *, seconds: float = 90) -> int:
         """SIGTERM, and the exit code."""
         child = self.children.pop(name)
         if child.poll() is None:
@@ -148,7 +148,7 @@ class Rig:
                         process.kill()
                 child.send_signal(signal.SIGCONT)
                 child.kill()
-            child.wait(10)
+            child.wait(60)
         self.children.clear()
 
     def log(self, name: str) -> str:
