@@ -19,14 +19,22 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis as redis_client
+from hypothesis import HealthCheck, settings
 
 from qwenstudio.embedded import Services, start
 from tests.database import TestDatabase, begin_migrations
+from tests.midnight import wait_for_midnight
 from tests.needs import skip_missing
 
 ROOT = Path(__file__).resolve().parent.parent
 # These run on torch alone: no server, no Django.
 WITHOUT_SERVICES = (ROOT / "tests" / "engine", ROOT / "tests" / "qwenstudio" / "test_layers.py")
+
+# The same examples every time, and no machine is too slow for them.
+settings.register_profile(
+    "suite", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 _services = pytest.StashKey[Services]()
 _migrations = pytest.StashKey[subprocess.Popen[str]]()
@@ -87,8 +95,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a program that this machine lacks; with STRICT=1 that is a failure."""
+    """Skip what needs a program that this machine lacks (with STRICT=1 that is a failure); run through no midnight."""
     skip_missing(item)
+    wait_for_midnight(item)
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,7 @@ class TestDatabase:
         self.connection = psycopg.connect(url, autocommit=True)
         # No foreign key is checked and no trigger runs while rows are deleted and put back.
         self.connection.execute("SET session_replication_role = replica")
-        self.connection.execute("SET lock_timeout = '5s'")
+        self.connection.execute("SET lock_timeout = '30s'")
         self.tables = [row[0] for row in self.connection.execute(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1"
         )]  # fmt: skip

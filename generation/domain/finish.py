@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.domain.quotas import refund, settle
-from accounts.domain.sql import execute, fetch_one
+from accounts.domain.sql import fetch_one
 from accounts.domain.stored import move_stored
 from accounts.enums import Metric
 from accounts.ids import uuid7
@@ -95,12 +95,6 @@ UPDATE generation_generation g
  WHERE g.id = %(id)s AND g.tenant_id = %(tenant)s AND g.fence = %(fence)s AND g.status = 'running'
 RETURNING {LEFT_COLUMNS}
 """  # noqa: S608
-
-_WARN_SQL = """
-UPDATE generation_generation SET warnings = warnings || %(warning)s::jsonb
- WHERE id = %(id)s AND tenant_id = %(tenant)s AND fence = %(fence)s AND status = 'running'
-   AND NOT warnings @> jsonb_build_array(jsonb_build_object('code', %(code)s::text))
-"""
 
 # Lost its last allowed lease, or lost one while it was to be cancelled. The raised fence shuts the old owner out.
 _GIVE_UP_SQL = f"""
@@ -190,13 +184,6 @@ def release_row(*, row: ClaimedRow) -> bool:
         leave_run(changed, used_ms=-changed["claimed_ms"])
         tell_change(changed)
     return True
-
-
-def add_warning(*, row: ClaimedRow, code: str, detail: str) -> bool:
-    """Tell the person something about a running row, once for each code; False when it was said or the row lost."""
-    warning = json.dumps([{"code": code, "detail": _clean(detail)}])
-    with scope_of(row.tenant):
-        return execute(_WARN_SQL, warning=warning, code=code, **_names(row)) == 1
 
 
 def give_up_lost(*, lane: str | None = None) -> list[Literal["failed", "canceled"]]:

@@ -132,7 +132,7 @@ class Rig:
     def signal(self, name: str, number: signal.Signals) -> None:
         self.children[name].send_signal(number)
 
-    def end(self, name: str, *, seconds: float = 20) -> int:
+    def end(self, name: str, *, seconds: float = 90) -> int:
         """SIGTERM, and the exit code."""
         child = self.children.pop(name)
         if child.poll() is None:
@@ -148,7 +148,7 @@ class Rig:
                         process.kill()
                 child.send_signal(signal.SIGCONT)
                 child.kill()
-            child.wait(10)
+            child.wait(60)
         self.children.clear()
 
     def log(self, name: str) -> str:
@@ -166,7 +166,7 @@ class Rig:
     def count(self, status: str) -> int:
         return int(str(self.ask("SELECT count(*) FROM generation_generation WHERE status = %s", status)[0][0]))
 
-    def wait_for_worker(self, *, seconds: float = 60, pid: int | None = None) -> None:
+    def wait_for_worker(self, *, seconds: float = 120, pid: int | None = None) -> None:
         """Until a worker (this one) is ready to draw."""
         sql = "SELECT 1 FROM generation_worker WHERE state IN ('idle', 'busy') AND (%s::int IS NULL OR pid = %s::int)"
         wait_until(lambda: bool(self.ask(sql, pid, pid)), seconds=seconds, what=f"a ready worker\n{self.log('worker')}")
@@ -206,7 +206,7 @@ def row_of(rig: Rig, generation: UUID, *columns: str) -> tuple[Any, ...]:
     return rig.ask(f"SELECT {', '.join(columns)} FROM generation_generation WHERE id = %s", generation)[0]
 
 
-def wait_for(rig: Rig, generation: UUID, status: str, *, seconds: float = 60) -> None:
+def wait_for(rig: Rig, generation: UUID, status: str, *, seconds: float = 120) -> None:
     """Until the generation has this status."""
 
     def reached() -> bool:

@@ -24,6 +24,7 @@ FLAGS = (
     "--no-first-run",
 )
 SLOW_MS = 60_000  # everything is awaited; this only bounds how long a broken page may hold the suite
+START_MS = 180_000  # the first start of a browser reads a quarter of a gigabyte from the disk
 expect.set_options(timeout=SLOW_MS)
 
 
@@ -82,7 +83,7 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
     # Playwright's synchronous API runs a loop of its own, in which Django sees an async context.
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS), timeout=START_MS)
         yield browser
         browser.close()
 

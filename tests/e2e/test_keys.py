@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.chaos.rig import Rig
-from tests.e2e.conftest import ENGINE, Visitor
+from tests.e2e.conftest import ENGINE, SLOW_MS, Visitor
 from tests.factories import Person
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.timeout(600)]
@@ -27,7 +27,7 @@ def alice_with_password(alice: Person) -> Person:
 
 def status(visitor: Visitor, secret: str) -> int:
     """What a program with a key is answered."""
-    return httpx.get(f"{visitor.url}/api/v1/me", headers={"X-Api-Key": secret}).status_code
+    return httpx.get(f"{visitor.url}/api/v1/me", headers={"X-Api-Key": secret}, timeout=60).status_code
 
 
 def take_secret(page: Page) -> str:
@@ -165,6 +165,7 @@ def test_without_scripts_and_with_a_leaked_key(
     browser = visitor.page.context.browser
     assert browser is not None
     plain = browser.new_context(java_script_enabled=False)
+    plain.set_default_timeout(SLOW_MS)
     page = plain.new_page()
     page.goto(f"{visitor.url}/keys/")
     page.fill("[name=email]", alice.user.email)

@@ -12,7 +12,7 @@ from accounts.tenancy import in_tenant
 from generation.domain.request import GenerationRequest
 from generation.domain.submit import submit_generation
 from tests.chaos.rig import Rig, row_of, wait_for
-from tests.e2e.conftest import ENGINE, Visitor
+from tests.e2e.conftest import ENGINE, SLOW_MS, Visitor
 from tests.factories import Person
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.timeout(600)]
@@ -79,6 +79,7 @@ def test_staff_at_their_first_page(rig: Rig, visitor: Visitor, alice: Person) ->
 
     # 5. Half a reason is not lost to the refresh; paused, people hear of it at once
     member = page.context.browser.new_context()  # type: ignore[union-attr]
+    member.set_default_timeout(SLOW_MS)
     alice.user.set_password(PASSWORD)
     alice.user.save(update_fields=["password"])
     other = Visitor(page=member.new_page(), url=visitor.url)
@@ -90,11 +91,9 @@ def test_staff_at_their_first_page(rig: Rig, visitor: Visitor, alice: Person) ->
     page.locator("#now-pools input").press_sequentially(" noon")
     page.locator("#now-pools .button", has_text="Pause").click()
     expect(part(page, "pools")).to_contain_text("paused by staff@example.org: new disks until noon")
-    expect(other.page.locator("#notice")).to_have_text(
-        "Staff have paused drawing: new disks until noon", timeout=15_000
-    )
+    expect(other.page.locator("#notice")).to_have_text("Staff have paused drawing: new disks until noon")
     page.locator("#now-pools button", has_text="Resume").click()
-    expect(other.page.locator("#notice")).to_be_hidden(timeout=15_000)
+    expect(other.page.locator("#notice")).to_be_hidden()
     member.close()
 
     # 6. The box leads to the thing
@@ -128,6 +127,7 @@ def test_it_works_without_its_script(rig: Rig, visitor: Visitor, alice: Person) 
     rig.start_worker(engine=ENGINE)
     rig.wait_for_worker()
     page = visitor.page.context.browser.new_context(java_script_enabled=False).new_page()  # type: ignore[union-attr]
+    page.set_default_timeout(SLOW_MS)
     page.goto(f"{visitor.url}/admin/now/")
     page.fill("[name=email]", "staff@example.org")
     page.fill("[name=password]", PASSWORD)

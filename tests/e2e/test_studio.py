@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 
 import pytest
 from playwright.sync_api import expect
@@ -24,7 +25,7 @@ def alice_with_password(alice: Person) -> Person:
 
 def test_a_picture_from_a_prompt(rig: Rig, visitor: Visitor, alice_with_password: Person) -> None:
     alice = alice_with_password
-    rig.start_worker(engine=ENGINE, SLEEPING_STEP_S="1.5")
+    rig.start_worker(engine=ENGINE, lease=600, SLEEPING_STEP_S="3")
     rig.wait_for_worker()
     page = visitor.page
     visitor.sign_in(alice.user.email, PASSWORD)
@@ -38,12 +39,14 @@ def test_a_picture_from_a_prompt(rig: Rig, visitor: Visitor, alice_with_password
     expect(card.locator("[data-state]")).to_contain_text("of 4")
     expect(card.locator(".tile-preview")).to_be_visible()
 
-    # 2. A reload in mid-pass finds it again
+    # 2. A reload in mid-pass finds it again, however long it takes
+    rig.signal("worker", signal.SIGSTOP)
     page.reload()
     page.wait_for_selector("#studio[data-ready]")
     again = page.locator(".work").first
     expect(again).to_have_attribute("data-status", "running")
     expect(again.locator(".work-prompt")).to_have_text("a white house on the left of a meadow at night")
+    rig.signal("worker", signal.SIGCONT)
 
     # 3. The picture, and its file
     expect(again).to_have_attribute("data-status", "succeeded")

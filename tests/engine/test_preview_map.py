@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -28,10 +27,8 @@ def test_map_recovers_a_linear_vae() -> None:
     assert (fitted.apply(latents) - wanted).abs().mean() < 0.02
 
 
-def test_map_is_deterministic_and_quick(model: Any) -> None:
-    started = time.process_time()
+def test_map_is_deterministic(model: Any) -> None:
     again = model.family._fit_map()
-    assert time.process_time() - started < 5
     assert torch.equal(again.weight, model.family._map.weight) and torch.equal(again.bias, model.family._map.bias)
 
 

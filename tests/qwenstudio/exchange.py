@@ -11,6 +11,8 @@ import orjson
 
 from qwenstudio.door.http import Application, Message, Scope
 
+PATIENCE_S = 60.0  # a busy machine may take long; no test measures this
+
 
 def make_scope(
     method: str, path: str, *, headers: Mapping[str, str] | None = None, query: bytes = b"", **extra: Any
@@ -72,7 +74,7 @@ class Exchange:
         await application(self.scope, self.receive, self.send)
         return self
 
-    async def until(self, word: bytes, *, seconds: float = 10.0) -> bytes:
+    async def until(self, word: bytes, *, seconds: float = PATIENCE_S) -> bytes:
         """Wait until the answer contains `word`; what has come by then."""
         async with asyncio.timeout(seconds):
             while word not in self.received:

@@ -72,7 +72,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None:
             break
         try:
-            httpx.get(f"{url}/healthz", timeout=5).raise_for_status()
+            httpx.get(f"{url}/healthz", timeout=30).raise_for_status()
         except httpx.HTTPError:
             time.sleep(0.1)
         else:

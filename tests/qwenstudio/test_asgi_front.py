@@ -102,8 +102,8 @@ def test_stops_at_once_with_streams_open(alice: Person, tmp_path: Path) -> None:
             started = time.monotonic()
             front.process.send_signal(signal.SIGTERM)
             list(lines)  # it ends by itself
-        assert front.process.wait(15) == 0
-        assert time.monotonic() - started < 10
+        assert front.process.wait(60) == 0
+        assert time.monotonic() - started < 20, "nothing had to be killed"
 
 
 @pytest.mark.needs_chromium
@@ -113,7 +113,9 @@ def test_api_page_works_under_its_policy(db: None, front: RunningFront) -> None:
 
     complaints, foreign = [], []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"], timeout=120_000
+        )
         page = browser.new_page()
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))

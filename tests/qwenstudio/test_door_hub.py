@@ -15,6 +15,7 @@ from qwenstudio.door import hub as hub_module
 from qwenstudio.door.bus import STREAM, Bus, Event
 from qwenstudio.door.database import Database
 from qwenstudio.door.hub import WAITING, Hub, Mailbox
+from tests.qwenstudio.exchange import PATIENCE_S
 
 TENANT, OTHER = uuid7(), uuid7()
 
@@ -147,7 +148,7 @@ def test_bus_without_redis_only_waits() -> None:
         bus.start()
         await asyncio.sleep(0.2)
         assert not bus.is_up
-        await asyncio.wait_for(bus.stop(), 2)
+        await asyncio.wait_for(bus.stop(), PATIENCE_S)
 
     asyncio.run(scene())
 
@@ -160,12 +161,12 @@ def test_bus_stops_whatever_it_is_doing(redis_url: str, pause_s: float) -> None:
         bus = Bus(redis_url, deliver=lambda event: None)
         bus.start()
         await asyncio.sleep(pause_s)
-        await asyncio.wait_for(bus.stop(), 4)
+        await asyncio.wait_for(bus.stop(), PATIENCE_S)
 
     asyncio.run(scene())
 
 
-async def wait_until(condition: object, seconds: float = 8.0) -> None:
+async def wait_until(condition: object, seconds: float = PATIENCE_S) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.01)

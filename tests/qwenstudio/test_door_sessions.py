@@ -15,7 +15,7 @@ from qwenstudio.door import callers as callers_module
 from qwenstudio.door import streams as streams_module
 from tests.factories import Person
 from tests.qwenstudio.doors import pass_cookie, running_door
-from tests.qwenstudio.exchange import Exchange, make_scope
+from tests.qwenstudio.exchange import PATIENCE_S, Exchange, make_scope
 
 NEW = "another pair of words"
 Ending = Callable[[Person], object]
@@ -78,7 +78,7 @@ def test_a_stream_ends_with_its_session(bob: Person, end: Ending, monkeypatch: p
             await asyncio.sleep(0.6)
             assert not task.done(), "it lives as long as the session"
             await sync_to_async(end, thread_sensitive=True)(bob)
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, PATIENCE_S)
             again = Exchange(make_scope("GET", "/api/v1/events", headers={"Cookie": cookie}))
             await again.run(door)
             assert (again.status, again.json["code"]) == (401, "not_signed_in")
@@ -97,7 +97,7 @@ def test_the_bound_that_the_docs_promise(bob: Person) -> None:
             task = asyncio.create_task(exchange.run(door))
             await exchange.until(b"retry")
             await sync_to_async(end_all_others, thread_sensitive=True)(bob)
-            await asyncio.wait_for(task, 30)  # it measures nothing: a busy machine may take longer
+            await asyncio.wait_for(task, PATIENCE_S)  # it measures nothing: a busy machine may take longer
 
     asyncio.run(scene())
 
@@ -120,6 +120,6 @@ def test_another_session_of_the_same_person_goes_on(bob: Person, monkeypatch: py
             await asyncio.sleep(1)
             assert not task.done()
             exchange.left.set()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, PATIENCE_S)
 
     asyncio.run(scene())

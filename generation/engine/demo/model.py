@@ -12,7 +12,6 @@ from diffusers import (
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 Z_DIM = 32
-COMPRESSION = 16
 TEXT_DIM = 160
 HEAD_DIM = 32
 CHECKPOINT = Path(__file__).parent / "checkpoint"

@@ -45,4 +45,4 @@ def test_changed_or_foreign_values_are_no_pass() -> None:
 def test_pass_tells_when_it_ends() -> None:
     found = read_pass(issue_pass(user=uuid7(), tenant=uuid7(), session=STAMP))
     assert found is not None
-    assert abs(found.expires_at - signing.time.time() - PASS_SECONDS) < 5
+    assert abs(found.expires_at - signing.time.time() - PASS_SECONDS) < 60

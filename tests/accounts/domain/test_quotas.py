@@ -282,7 +282,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
 def test_counters_follow_any_sequence(db: None, steps: list[tuple[str, int, int]]) -> None:
     """Against a model of three sums in Python; the ledger's own sums agree at the end."""

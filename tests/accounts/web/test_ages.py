@@ -15,7 +15,7 @@ from accounts.templatetags.amounts import age, amount_of
     ("seconds", "english", "chinese"),
     [
         (0, "less than a minute", "不到 1 分钟"),
-        (59, "less than a minute", "不到 1 分钟"),
+        (30, "less than a minute", "不到 1 分钟"),
         (61, "1\xa0minute", "1 分钟"),
         (86_400 * 16, "2\xa0weeks", "2 周"),
     ],

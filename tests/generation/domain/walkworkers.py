@@ -10,7 +10,7 @@ from hypothesis.stateful import rule
 
 from generation.domain.cancel import cancel_running
 from generation.domain.claim import MAX_LOST, ClaimedRow, renew_claims
-from generation.domain.finish import MAX_ATTEMPTS, add_warning, fail_row, finish_slice, release_row
+from generation.domain.finish import MAX_ATTEMPTS, fail_row, finish_slice, release_row
 from generation.domain.sweep import sweep
 from generation.enums import Status
 from tests.generation.domain.desk import claim, draw
@@ -133,7 +133,7 @@ class Workers:
         self._drop(self.held.pop(pick % len(self.held)), ms)
         self._did("drop")
 
-    @rule(pick=st.integers(0, 99), way=st.sampled_from(("finish", "finish", "fail", "release", "drop", "warn")))
+    @rule(pick=st.integers(0, 99), way=st.sampled_from(("finish", "finish", "fail", "release", "drop")))
     def zombie(self, pick: int, way: str) -> None:
         """Somebody comes back with a fence that may be stale; it may come back again and again."""
         if not self.zombies:
@@ -152,11 +152,8 @@ class Workers:
             self._fail(row, True)
         elif way == "release":
             self._release(row)
-        elif way == "drop":
-            self._drop(row, 30)
         else:
-            said = add_warning(row=row, code=f"walk-{self.steps}", detail="late")
-            assert said == self.work[row.id].owns(row)
+            self._drop(row, 30)
         self._did("zombie")
 
     def _is_overtaken(self, row: ClaimedRow) -> bool:

@@ -31,7 +31,7 @@ def test_drained_worker_finishes_claims_no_more_and_comes_back(rig: Rig, alice: 
     waiting = submit(alice, prompt="later", num_inference_steps=5)
 
     wait_for(rig, running, "succeeded")  # its pass and its tail
-    wait_until(lambda: state_of(rig) == "drained", seconds=30, what=rig.log("worker"))
+    wait_until(lambda: state_of(rig) == "drained", seconds=60, what=rig.log("worker"))
     assert row_of(rig, waiting, "status", "fence") == ("queued", 0)
     assert row_of(rig, running, "attempt", "lost") == (0, 0)
     assert child.poll() is None
@@ -39,7 +39,7 @@ def test_drained_worker_finishes_claims_no_more_and_comes_back(rig: Rig, alice: 
     with across_tenants():
         undo_drain(worker_of(rig).pk)
     wait_for(rig, waiting, "succeeded")
-    wait_until(lambda: state_of(rig) == "idle", seconds=30, what=rig.log("worker"))
+    wait_until(lambda: state_of(rig) == "idle", seconds=60, what=rig.log("worker"))
     events = rig.ask("SELECT action, target, detail FROM accounts_auditevent WHERE action LIKE 'worker.%%' ORDER BY id")
     worker = worker_of(rig)
     detail = {"name": worker.name, "lane": "blue", "pool": "demo"}
@@ -57,7 +57,7 @@ def test_drained_worker_leaves_work_and_wake_ups_to_others_and_ends_when_asked(
     rig.wait_for_worker()
     with across_tenants():
         drain_worker(worker_of(rig).pk)
-    wait_until(lambda: state_of(rig) == "drained", seconds=30, what=rig.log("worker"))
+    wait_until(lambda: state_of(rig) == "drained", seconds=60, what=rig.log("worker"))
     child = rig.start_worker("second")
     rig.wait_for_worker(pid=child.pid)
     for number in range(3):

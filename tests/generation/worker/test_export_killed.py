@@ -46,7 +46,7 @@ def test_killed_in_the_middle(rig: Rig, alice: Person, media: Path) -> None:
     with in_tenant(alice.tenant.pk):
         export = request_export(by=alice.caller).pk
     died = rig.start("dying", "-c", DYING, role="errands", DJANGO_SETTINGS_MODULE="qwenstudio.settings")
-    assert died.wait(60) == -signal.SIGKILL, rig.log("dying")
+    assert died.wait(120) == -signal.SIGKILL, rig.log("dying")
     folder = media / str(alice.tenant.pk) / "exports"
     (left,) = folder.iterdir()
     assert left.suffix == ".tmp" and left.stat().st_size > 1_000_000 - 1
@@ -56,7 +56,7 @@ def test_killed_in_the_middle(rig: Rig, alice: Person, media: Path) -> None:
     rig.start_errands()
     wait_until(
         lambda: rig.ask("SELECT status FROM accounts_export") == [("ready",)],
-        seconds=60, what=f"the export\n{rig.log('errands')}",
+        seconds=120, what=f"the export\n{rig.log('errands')}",
     )  # fmt: skip
     assert [path.name for path in folder.iterdir()] == [f"{export}.zip"]
     with zipfile.ZipFile(folder / f"{export}.zip") as bundle:

@@ -55,7 +55,7 @@ def test_waiting_ends_soon_when_asked_to_end(redis_url: str, redis: Redis, stop:
     threading.Timer(0.2, stop.ask).start()
     started = time.monotonic()
     wakeups.wait(30, stop=stop)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 def test_registers_again_after_a_flush(redis: Redis, redis_url: str, stop: StopFlag) -> None:
@@ -79,10 +79,10 @@ def test_redis_refusing_is_survived(stop: StopFlag) -> None:
         return False
 
     started = time.monotonic()
-    loop.work(turn, wakeups=wakeups, stop=stop, idle_s=5)
+    loop.work(turn, wakeups=wakeups, stop=stop, idle_s=60)
     # It claims again after a second, not after the wait that Redis would have served.
     assert len(turns) == 2
-    assert 0.5 < time.monotonic() - started < 4
+    assert 0.5 < time.monotonic() - started < 40
 
 
 def test_claims_until_nothing_is_left(redis: Redis, redis_url: str, stop: StopFlag) -> None:
