@@ -28,6 +28,9 @@ BAD = {
     "NaN": (b'{"a": NaN}', "NaN"),
     "Infinity": (b'{"a": -Infinity}', "-Infinity"),
     "overflow to infinity": (b'{"a": 1e999}', "1e999"),
+    "1e300": (b'{"a": 1e300}', "1e300"),
+    "-1e19": (b'{"a": [-1e19]}', "-1e19"),
+    "2^64 as a float": (b'{"a": 18446744073709551616.0}', "too large"),
     "NUL": (b'{"prompt": "a\\u0000b"}', "NUL"),
     "NUL in a name": (b'{"a\\u0000": 1}', "NUL"),
     "raw control character": (b'{"a": "\x01"}', "control character"),
@@ -75,7 +78,7 @@ VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats(-(2.0**62), 2.0**62)
     | st.text().filter(lambda text: "\x00" not in text),
     lambda children: (
         st.lists(children, max_size=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -26,6 +27,17 @@ def test_accepted_request_is_a_row_and_a_reserve(alice: Person) -> None:
     assert str(row.pk) == body["id"]
     assert (row.user, row.key, row.status) == (alice.user.pk, alice.key.pk, "queued")
     assert ledger(alice) == {"images": 2, "gpu_ms": row.estimate_ms}
+
+
+@pytest.mark.parametrize("number", ["1e300", "-1e19", "9.2e18", "5e-324", "-0.0"])
+def test_no_number_in_the_metadata_spoils_the_list(alice: Person, number: str) -> None:
+    """What is taken is given back; the database writes a large float as an integer."""
+    body = json.dumps(BODY | {"metadata": {"x": 0}}).replace('"x": 0', f'"x": {number}')
+    answer = alice.api.post(IMAGES, body, content_type="application/json")
+    assert answer.status_code == (400 if "1e300" in number or "e19" in number else 202)
+    listed = alice.api.get(IMAGES)
+    assert listed.status_code == 200
+    assert [one["metadata"]["x"] for one in listed.json()["results"]] == [float(number)] * (answer.status_code == 202)
 
 
 def test_session_submits_with_its_csrf_token_only(bob: Person) -> None:
