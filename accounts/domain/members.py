@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from accounts.domain.audit import record
 from accounts.domain.callers import Caller
@@ -15,7 +16,7 @@ from accounts.domain.pages import Page, read_page
 from accounts.domain.roles import Right, right_over
 from accounts.enums import Role
 from accounts.errors import AlreadyMember, InvalidField, LastOwner, NotAllowed, NotFound, OwnRole
-from accounts.models import ApiKey, MemberBudget, Membership, Tenant, User
+from accounts.models import ApiKey, Invitation, MemberBudget, Membership, Tenant, User
 from accounts.tenancy import in_tenant
 
 
@@ -97,6 +98,7 @@ def change_role(*, by: Caller, user_id: UUID, role: str) -> Membership:
         before, membership.role = membership.role, role
         membership.save(update_fields=["role"])
         _keep_an_owner(by.tenant)
+        _end_invitations(of=user_id, role=role)
         record("member.role", target=f"user:{user_id}", detail={"from": before, "to": role})
     return membership
 
@@ -105,6 +107,7 @@ def remove_member(*, by: Caller, user_id: UUID) -> None:
     """Take a member out, or leave oneself.
 
     With the next request the person is refused; their keys are revoked, so that joining again does not bring them back.
+    Who is taken out by others has the open invitations that they sent taken back, too.
     Raises `NotAllowed`, `NotFound`, `LastOwner`.
     """
     leaves = by.user == user_id
@@ -118,6 +121,8 @@ def remove_member(*, by: Caller, user_id: UUID) -> None:
             by.require(right_over(membership.role))
         membership.delete()
         _keep_an_owner(by.tenant)
+        if not leaves:
+            _end_invitations(of=user_id, role=None)
         end_membership(user_id=user_id)
         record("member.left" if leaves else "member.removed", target=f"user:{user_id}")
 
@@ -129,6 +134,16 @@ def end_membership(*, user_id: UUID) -> None:
     MemberBudget.objects.filter(user_id=user_id).delete()
     for key in keys:
         record("key.revoked", target=f"key:{key.pk}", detail={"reason": "its member has left"})
+
+
+def _end_invitations(*, of: UUID, role: str | None) -> None:
+    """Take back what somebody who was taken out, or has less to give now, has offered: it might be to themselves."""
+    rows = Invitation.objects.select_for_update().filter(invited_by=of, accepted_at=None, revoked_at=None)
+    for row in rows.order_by("pk"):
+        if role is None or not right_over(row.role).is_held_by(role):
+            row.revoked_at = timezone.now()
+            row.save(update_fields=["revoked_at"])
+            record("invitation.revoked", target=f"invitation:{row.pk}", detail={"email": row.email})
 
 
 def _lock_member(*, tenant: UUID, user_id: UUID) -> Membership:
