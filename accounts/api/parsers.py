@@ -31,7 +31,7 @@ class MalformedJSON(ParseError):
 
 
 class StrictJSONParser(BaseParser):
-    """UTF-8 JSON without duplicate keys, NaN, infinities, NUL, lone surrogates or numbers beyond 64 bits.
+    """UTF-8 JSON of bounded depth, without duplicate keys, NaN, NUL, lone surrogates or numbers beyond 64 bits.
 
     The view's `max_body_bytes` replaces the default cap. `request.body_sha256` is set to the hash of the bytes, by
     which an `Idempotency-Key` is compared.

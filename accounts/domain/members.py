@@ -107,6 +107,7 @@ def remove_member(*, by: Caller, user_id: UUID) -> None:
     """Take a member out, or leave oneself.
 
     With the next request the person is refused; their keys are revoked, so that joining again does not bring them back.
+    Who is taken out by others has the open invitations that they sent taken back, too.
     Raises `NotAllowed`, `NotFound`, `LastOwner`.
     """
     leaves = by.user == user_id

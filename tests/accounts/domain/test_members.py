@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from accounts.domain.callers import Caller, caller_of_key, caller_of_member
+from accounts.domain.invitations import invite_person, open_invitations
 from accounts.domain.keys import hash_secret
 from accounts.domain.members import (
     add_member,
@@ -157,3 +158,26 @@ def test_two_owners_who_leave_at_once_leave_one(db: None) -> None:
 
     assert at_once([partial(leave, user) for user in (first, second)]) == {"done": 1, "last_owner": 1}
     assert Membership.objects.filter(role=Role.OWNER).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "left"), [("removed", []), ("viewer", []), ("admin", ["admin", "member"]), ("leaves", [])]
+)
+def test_who_is_taken_out_comes_back_by_no_invitation_of_their_own(alice: Person, how: str, left: list[str]) -> None:
+    """To another address of theirs, in the role that they had."""
+    eve = make_member(alice.tenant, Role.OWNER)
+    caller = caller_of_member(user_id=eve.pk, tenant_id=alice.tenant.pk)
+    with in_tenant(alice.tenant.pk):
+        for role in ("owner", "admin", "member"):
+            invite_person(by=caller, email=f"{role}@example.com", role=role)
+        invite_person(by=alice.caller, email="other@example.com", role="viewer")
+        if how == "leaves":
+            remove_member(by=caller, user_id=eve.pk)
+        elif how == "removed":
+            remove_member(by=alice.caller, user_id=eve.pk)
+        else:
+            change_role(by=alice.caller, user_id=eve.pk, role=how)
+        found = sorted(row.role for row in open_invitations(by=alice.caller))
+        gone = AuditEvent.objects.filter(action="invitation.revoked").count()
+    assert found == sorted([*left, "viewer"])
+    assert gone == 3 - len(left)
