@@ -49,6 +49,11 @@ def prove_address(user: User) -> bool:
     return bool(EmailAddress.objects.filter(user_id=user.pk, email=user.email, verified=False).update(verified=True))
 
 
+def address_to_prove(user: User) -> EmailAddress | None:
+    """The address of somebody who has signed up and not shown yet that it is theirs; they do not come in."""
+    return EmailAddress.objects.filter(user_id=user.pk, email=user.email, primary=True, verified=False).first()
+
+
 def drop_wished_addresses(user: User) -> None:
     """Forget the address that somebody wanted for a person and nobody has verified; the link to it is worth nothing."""
     EmailAddress.objects.filter(user_id=user.pk, primary=False, verified=False).exclude(email=user.email).delete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.auth import authenticate, logout
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest
@@ -14,6 +15,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.domain.audit import record
+from accounts.domain.people import address_to_prove
 from accounts.domain.signin import redeem
 from accounts.errors import InvalidToken
 from accounts.models import User
@@ -39,9 +41,14 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
             email, address = form.cleaned_data["email"], getattr(request, "client_address", None)
             wait_s = wait_before_sign_in(email=email, address=address)
             user = None if wait_s else authenticate(request, username=email, password=form.cleaned_data["password"])
-            if isinstance(user, User):
+            unproven = address_to_prove(user) if isinstance(user, User) else None
+            if isinstance(user, User) and unproven is None:
                 forget_failures(email=email, address=address)
                 return enter(request, user, way="password", next_path=next_path)
+            if unproven is not None:
+                # Only the mail tells. Anybody can sign up with anybody's address and then try the password of their
+                # own choice: another answer would say that the address had no account before.
+                unproven.send_confirmation(request)
             status = _refuse(form, email=email, address=address, wait_s=wait_s)
     response = render(request, "accounts/sign_in.html", {"form": form, "next": next_path}, status=status)
     if wait_s:
@@ -57,6 +64,10 @@ def _refuse(form: SignInForm, *, email: str, address: str | None, wait_s: int) -
     count_failure(email=email, address=address)
     record("sign_in", result="refused", personal=True)
     form.add_error(None, _("E-mail and password do not match."))
+    if settings.STUDIO_SIGNUP == "open":
+        form.add_error(
+            None, _("If you have only just signed up, open the link in our mail first. We have sent it again.")
+        )
     return 400
 
 

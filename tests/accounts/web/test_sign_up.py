@@ -77,8 +77,8 @@ def test_another_browser_verifies_but_is_not_let_in(db: None, open_studio: None)
 
 def test_unverified_people_do_not_get_in_and_are_sent_the_link_again(db: None, open_studio: None) -> None:
     Client().post("/sign-up/", FORM)
-    client, answer = sign_in(User.objects.get())
-    assert answer["Location"] == "/account/verify/"
+    client, answer = sign_in(User.objects.get(), FORM["password"])
+    assert answer.status_code == 400 and b"We have sent it again." in answer.content
     assert client.get("/studio/").status_code == 302
     assert len(waiting_mails("verify_address")) == 2
 
@@ -88,6 +88,18 @@ def test_an_address_that_looks_like_another_is_none(db: None, open_studio: None,
     form = {"name": "Carol", "email": email, "password": "a few words of mine"}
     assert Client().post("/sign-up/", form).status_code == 400
     assert not User.objects.exists()
+
+
+def test_the_password_of_a_sign_up_does_not_tell_whether_there_was_an_account(db: None, open_studio: None) -> None:
+    """Whoever signs up with somebody's address knows the password if the address was new, and only then."""
+    carol, answers = make_person(password="another pair of words"), []
+    for email in (carol.email, "new@example.com"):
+        Client().post("/sign-up/", {**FORM, "email": email})
+        client = Client()
+        answer = client.post("/sign-in/", {"email": email, "password": FORM["password"]})
+        page = strip_csrf(answer.content.decode().replace(email, "-"))
+        answers.append((answer.status_code, answer.get("Location"), sorted(client.cookies), page))
+    assert answers[0] == answers[1]
 
 
 def test_a_known_address_gets_the_same_answer_and_another_mail(db: None, open_studio: None) -> None:
