@@ -228,7 +228,7 @@ class CodeForm(AuthenticateForm):
         user: User = self.user
         _try(CODE, user)
         request = allauth_context.request
-        if not is_known(request, user.pk) and (wait_s := CODE_ANYWHERE.wait(person=str(user.pk), address=NOWHERE)):
+        if not is_known(request, user.pk) and (wait_s := CODE_ANYWHERE.wait(person=_anywhere(user), address=NOWHERE)):
             raise _too_many(wait_s)
         return str(_spend(self, CODE))
 
@@ -260,7 +260,7 @@ def _spend(form: Any, throttle: Throttle) -> str:
     factor = spend_code(user=user.pk, code=code)
     if factor is None:
         _count(throttle, user)
-        CODE_ANYWHERE.count(person=str(user.pk), address=NOWHERE)
+        CODE_ANYWHERE.count(person=_anywhere(user), address=NOWHERE)
         record("second_factor", target=f"user:{user.pk}", result="refused", personal=True)
         raise ValidationError(_("This code is wrong, too old, or was used before."))
     throttle.forget(person=str(user.pk), address=_address())
@@ -279,6 +279,11 @@ def _pending_secret(*, fresh: bool) -> str:
     secret = str(generate_totp_secret())
     session[SECRET_SESSION_KEY] = seal(secret)
     return secret
+
+
+def _anywhere(user: User) -> str:
+    """Whose codes from anywhere are counted. Only who knows the password can try any, so a new one begins anew."""
+    return f"{user.pk} {user.password}"
 
 
 def _try(throttle: Throttle, user: User) -> None:

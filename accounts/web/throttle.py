@@ -23,6 +23,7 @@ from accounts.domain.places import place_of
 
 WINDOW_S = 300
 HOUR_S = 3600
+DAY_S = 86_400
 PER_PERSON = 6
 PER_ADDRESS = 40
 CODES_ANYWHERE = 60
@@ -68,7 +69,8 @@ class Throttle:
 
 SIGN_IN = Throttle("sign-in")
 CODE = Throttle("code")  # a second factor at sign-in
-CODE_ANYWHERE = Throttle("code-anywhere", per_person=CODES_ANYWHERE, per_place=1_000_000)
+# Three codes of a million are right at any time: in five minutes' windows these tries would find one within weeks.
+CODE_ANYWHERE = Throttle("code-anywhere", per_person=CODES_ANYWHERE, per_place=1_000_000, window_s=DAY_S)
 CONFIRM = Throttle("confirm")  # the own password or code again, before something that matters
 RESET = Throttle("reset", per_person=5, per_place=20, window_s=HOUR_S)
 SIGN_UP = Throttle("sign-up", per_person=5, per_place=20, window_s=HOUR_S)

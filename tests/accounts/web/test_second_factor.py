@@ -14,7 +14,7 @@ from django.test import Client
 from accounts.domain.factors import has_second_factor
 from accounts.domain.signin import make_sign_in_link
 from accounts.models import User
-from accounts.web.throttle import PER_PERSON, Throttle
+from accounts.web.throttle import CODE_ANYWHERE, CODES_ANYWHERE, PER_PERSON, Throttle
 from tests.accounts.people import (
     SECRET,
     SQL,
@@ -261,6 +261,17 @@ def test_guessing_from_many_places_ends_but_not_for_a_known_browser(
     assert stranger.post("/sign-in/code/", {"code": code_now()}).status_code == 429
     sign_in(carol, client=known)
     assert known.post("/sign-in/code/", {"code": code_now()}).status_code == 302
+
+    carol.set_password("another pair of words")
+    carol.save()
+    stranger, _ = sign_in(carol, "another pair of words", client=Client(REMOTE_ADDR="192.0.2.200"))
+    assert stranger.post("/sign-in/code/", {"code": code_now(step=1)}).status_code == 302, "nobody stays locked out"
+
+
+def test_guessing_for_years_finds_no_code() -> None:
+    """Three codes of a million are right: those of the present half minute and of its neighbours."""
+    tries_a_year = CODES_ANYWHERE * 365 * 86_400 / CODE_ANYWHERE.window_s
+    assert tries_a_year * 3 / 1_000_000 < 0.1
 
 
 # ---- staff
