@@ -19,7 +19,8 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis as redis_client
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 
 from qwenstudio.embedded import Services, start
 from tests.database import TestDatabase, begin_migrations
@@ -31,10 +32,10 @@ ROOT = Path(__file__).resolve().parent.parent
 WITHOUT_SERVICES = (ROOT / "tests" / "engine", ROOT / "tests" / "qwenstudio" / "test_layers.py")
 
 # The same examples every time, and no machine is too slow for them.
-settings.register_profile(
+examples.register_profile(
     "suite", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("suite")
+examples.load_profile("suite")
 
 _services = pytest.StashKey[Services]()
 _migrations = pytest.StashKey[subprocess.Popen[str]]()
@@ -81,6 +82,9 @@ def prepare_django() -> None:
 
     django.setup()
     del os.environ["STUDIO_DB_POOL"]
+    from django.conf import settings
+
+    settings.REDIS_TIMEOUT_S = 5.0  # a busy machine may keep Valkey for a second, and then nobody is asked for five
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -108,6 +112,18 @@ def _no_language_left_over() -> None:
 
     if settings.configured:
         translation.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def _no_failed_valkey_left_over() -> None:
+    """A process that has met a dead Valkey asks none for a while: no test is to inherit that."""
+    from django.conf import settings
+
+    if settings.configured:
+        from accounts.valkey import breaker, redis_client
+
+        breaker.reset()
+        redis_client.cache_clear()
 
 
 @pytest.fixture(scope="session")

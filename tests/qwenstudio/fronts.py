@@ -42,9 +42,28 @@ class RunningFront:
 @contextmanager
 def running_front(folder: Path, *, target: str = "qwenstudio.asgi:front", **environment: str) -> Iterator[RunningFront]:
     """Start the front with the environment of this process and wait until it answers."""
+    log = folder / "front.log"
+    front = _start(log, target, environment)
+    for _ in range(3):  # somebody may have been faster at the port
+        if _answers(front) or "in use" not in log.read_text():
+            break
+        front = _start(log, target, environment)
+    try:
+        if not _answers(front):
+            raise RuntimeError(f"the front did not start:\n{log.read_text()[-3000:]}")
+        yield front
+    finally:
+        front.process.terminate()
+        try:
+            front.process.wait(60)
+        except subprocess.TimeoutExpired:
+            front.process.kill()
+            front.process.wait()
+
+
+def _start(log: Path, target: str, environment: dict[str, str]) -> RunningFront:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    log = folder / "front.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "granian", "--interface", "asgi", "--workers", "1", "--host", "127.0.0.1",
@@ -54,27 +73,17 @@ def running_front(folder: Path, *, target: str = "qwenstudio.asgi:front", **envi
             stdout=file,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
-    try:
-        _wait(url, process, log)
-        yield RunningFront(url=url, process=process, log=log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    return RunningFront(url=url, process=process, log=log)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _answers(front: RunningFront) -> bool:
+    """Wait until it does; False when it has ended or takes too long."""
     deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
+    while time.monotonic() < deadline and front.process.poll() is None:
         try:
-            httpx.get(f"{url}/healthz", timeout=30).raise_for_status()
+            httpx.get(f"{front.url}/healthz", timeout=30).raise_for_status()
         except httpx.HTTPError:
             time.sleep(0.1)
         else:
-            return
-    raise RuntimeError(f"the front did not start:\n{log.read_text()[-3000:]}")
+            return True
+    return False

@@ -203,6 +203,7 @@ def test_found_caller_is_kept_for_seconds_only(alice: Person, monkeypatch: pytes
         async with running_door() as door:
             request = read_request(make_scope("GET", EVENTS, headers={"X-Api-Key": alice.secret}))
             credential = await find_credential(door.house.pages, request)
+            monkeypatch.setattr(callers_module, "KEPT_S", 600.0)
             await door.house.callers.find(credential)
             await asyncio.to_thread(revoke)
             await door.house.callers.find(credential)  # from memory

@@ -16,17 +16,11 @@ from qwenstudio.embedded import Services
 
 
 @pytest.fixture(autouse=True)
-def _clean_slate(db: None) -> Iterator[None]:
-    """The sleeping model is on offer, and no test inherits another's failed Redis."""
-    from accounts.valkey import breaker, redis_client
+def _clean_slate(db: None) -> None:
+    """The sleeping model is on offer."""
     from tests.chaos.rig import offer_sleeping_model
 
     offer_sleeping_model()
-    breaker.reset()
-    redis_client.cache_clear()
-    yield
-    breaker.reset()
-    redis_client.cache_clear()
 
 
 @pytest.fixture
