@@ -17,6 +17,7 @@ from dataclasses import dataclass
 logger = logging.getLogger(__name__)
 
 FLOOR_S = 30.0
+FROZEN_S = 2.0  # no thread that only waits is so late by itself
 FACTOR = 10.0
 FIRST_S = 900.0  # kernels are compiled and weights paged in
 
@@ -87,12 +88,23 @@ class PhaseClock:
 
 
 class Watchdog:
-    """A thread that does nothing but look at the clock: no file, no database, so that nothing can hold it up."""
+    """A thread that does nothing but look at the clock: no file, no database, so that nothing can hold it up.
 
-    def __init__(self, clock: PhaseClock, *, expired: Callable[[str], None], every_s: float = 1.0) -> None:
+    Where it wakes late all the same, the whole process was frozen: the others get until the next look to move on.
+    """
+
+    def __init__(
+        self,
+        clock: PhaseClock,
+        *,
+        expired: Callable[[str], None],
+        every_s: float = 1.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
         self._expired = expired
         self._every_s = every_s
+        self._now = now
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -104,7 +116,12 @@ class Watchdog:
         self._thread.join(timeout=5)
 
     def _watch(self) -> None:
+        spared, asked = False, self._now()
         while not self._ended.wait(self._every_s):
+            late = self._now() - asked > self._every_s + FROZEN_S
+            spared, asked = late and not spared, self._now()
+            if spared:
+                continue
             reason = self._clock.find_overdue()
             if reason is not None:
                 self._expired(reason)

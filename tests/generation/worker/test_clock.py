@@ -120,3 +120,27 @@ def test_watchdog_calls_once_with_the_reason() -> None:
     watchdog.stop()
     assert len(called) == 1
     assert "encode has not ended" in called[0]
+
+
+@pytest.mark.parametrize(
+    ("waits", "told"),
+    [([1.0, 60.0], 0), ([1.0, 60.0, 1.0], 1), ([60.0, 60.0], 1), ([1.0] * 40, 1)],
+    ids=["just awake", "awake and still stuck", "always late", "never frozen"],
+)
+def test_a_frozen_process_is_not_taken_for_a_stuck_one(
+    clock: PhaseClock, now: Time, waits: list[float], told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes up long past its deadline, and has had no chance to move on."""
+    called: list[str] = []
+    watchdog = Watchdog(clock, expired=called.append, now=now)
+
+    def wait(_: float) -> bool:
+        if not waits or called:
+            return True
+        now.pass_by(waits.pop(0))
+        return False
+
+    monkeypatch.setattr(watchdog._ended, "wait", wait)
+    clock.enter("leases", "renewal", None, allow_s=5)
+    watchdog._watch()
+    assert len(called) == told
