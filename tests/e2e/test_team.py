@@ -105,7 +105,8 @@ def test_invited_joins_switches_and_changes_role(
     expect(theirs.page.locator(".switcher")).to_have_count(0)
 
     assert visitor.foreign == theirs.foreign == [] and visitor.complaints == []
-    assert [text for text in theirs.complaints if "410" not in text] == []
+    # The spent link; and what their open page asks of an organisation that they were taken out of meanwhile.
+    assert [text for text in theirs.complaints if not ("410" in text or "403" in text)] == []
     other.close()
 
 
