@@ -289,7 +289,7 @@ def _lock_inviter(by: Caller) -> str | None:
 def _check_inviter(held: str | None, *, role: str) -> None:
     """Raise `NotAllowed` for who may no longer send such an invitation: nobody would withdraw it."""
     if held is None or not right_over(role).is_held_by(held):
-        raise NotAllowed("you may no longer invite people here; ask an owner of your tenant")
+        raise NotAllowed("you may no longer invite people here; ask an owner of your organisation")
 
 
 def _check_pace(by: Caller) -> None:

@@ -106,9 +106,8 @@ def change_role(*, by: Caller, user_id: UUID, role: str) -> Membership:
 def remove_member(*, by: Caller, user_id: UUID) -> None:
     """Take a member out, or leave oneself.
 
-    With the next request the person is refused; their keys are revoked, so that joining again does not bring them back.
-    Who is taken out by others has the open invitations that they sent taken back, too.
-    Raises `NotAllowed`, `NotFound`, `LastOwner`.
+    With the next request the person is refused; their keys and the open invitations that they sent are revoked, so that
+    neither joining again nor an address of theirs brings anything back. Raises `NotAllowed`, `NotFound`, `LastOwner`.
     """
     leaves = by.user == user_id
     if leaves and by.key is not None and not by.has(Right.MANAGE_MEMBERS):
@@ -127,10 +126,10 @@ def remove_member(*, by: Caller, user_id: UUID) -> None:
 
 def end_membership(*, user_id: UUID) -> None:
     """Revoke what a person who leaves a tenant had there: keys, budget, invitations. Runs in the tenant's scope."""
+    _withdraw_invitations(user_id, role=None)  # before keys: docs/data.md has the order of locks
     keys = list(ApiKey.objects.select_for_update().filter(user_id=user_id, revoked_at=None).order_by("pk"))
     end_keys(keys)
     MemberBudget.objects.filter(user_id=user_id).delete()
-    _withdraw_invitations(user_id, role=None)
     for key in keys:
         record("key.revoked", target=f"key:{key.pk}", detail={"reason": "its member has left"})
 

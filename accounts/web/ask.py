@@ -14,7 +14,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
-from django.utils.http import url_has_allowed_host_and_scheme
+
+from accounts.web.paths import own_path
 
 ASK_FIELDS = ("ask", "ask-text", "ask-yes", "ask-back")
 
@@ -33,18 +34,15 @@ class AskMiddleware:
         if request.method != "POST" or request.path.startswith("/api/") or not request.POST.get("ask"):
             return None
         left_out = (*ASK_FIELDS, "csrfmiddlewaretoken")
-        back = request.POST.get("ask-back", "")
         context = {
             "question": request.POST["ask"],
             "text": request.POST.get("ask-text", ""),
             "yes": request.POST.get("ask-yes", ""),
-            "back": back if url_has_allowed_host_and_scheme(back, allowed_hosts=None) else "/",
-            "fields": [(name, value) for name in request.POST if name not in left_out for value in _all(request, name)],
+            "back": own_path(request.POST.get("ask-back", "")) or "/",
+            "fields": [
+                (name, value) for name, values in request.POST.lists() if name not in left_out for value in values
+            ],
         }
         response = render(request, "ask.html", context)
         add_never_cache_headers(response)
         return response
-
-
-def _all(request: HttpRequest, name: str) -> list[str]:
-    return [str(value) for value in request.POST.getlist(name)]
