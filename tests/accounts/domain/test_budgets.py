@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import transaction
+from django.db import connections, transaction
 
 from accounts.domain.budgets import get_budget, set_budget
 from accounts.domain.callers import Caller, caller_of_key, caller_of_member
