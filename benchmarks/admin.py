@@ -1,15 +1,13 @@
 """How long the admin's pages take with many rows: `python -m benchmarks.admin [--rows 100000] [--tenants 1000]`.
 
 Starts a PostgreSQL of its own in a temporary folder, fills it, and asks for each page as a superuser does, through all
-of Django but without a network. Prints JSON with the queries and milliseconds of each; `--out FILE` writes it too.
+of Django but without a network. Prints JSON with the queries and milliseconds of each.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -17,8 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from benchmarks.results import ROOT, keep, options_of, surroundings
 
 PAGES = (
     "/admin/now/?part",
@@ -38,18 +35,14 @@ PAGES = (
 
 def main() -> None:
     """Fill, ask, print."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = options_of("admin", __doc__)
     arguments.add_argument("--rows", type=int, default=100_000, help="generations; a quarter of them waits")
     arguments.add_argument("--tenants", type=int, default=1_000)
     arguments.add_argument("--asks", type=int, default=15, help="times each page is asked for")
-    arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="qwenstudio-bench-") as folder:
         result = measure(Path(folder), given)
-    print(json.dumps(result, indent=2))
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, given.out)
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
@@ -76,7 +69,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
         services.stop()
     return {
         "what": f"the admin's pages with {given.rows} generations (a quarter waits) of {given.tenants} tenants",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        **surroundings(),
         "pages": pages,
     }
 

@@ -1,15 +1,13 @@
-"""How long a claim of eight takes, with many rows waiting: `python benchmarks/claim.py [--rows 100000] [--claims 200]`.
+"""How long a claim of eight takes, with many rows waiting: `python -m benchmarks.claim [--rows 100000] [--claims 200]`.
 
 Starts a PostgreSQL of its own in a temporary folder, fills it and claims under the worker's role. Prints JSON with raw
-counts; `--out FILE` writes it too.
+counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -17,8 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from benchmarks.results import ROOT, keep, options_of, surroundings
 
 BATCH = 8
 KINDS = 12  # batch keys among the waiting rows
@@ -52,19 +49,15 @@ ANALYZE;
 
 def main() -> None:
     """Fill, claim, print."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = options_of("claim", __doc__)
     arguments.add_argument("--rows", type=int, default=100_000, help="waiting rows")
     arguments.add_argument("--finished", type=int, default=0, help="rows that have ended, beside them")
     arguments.add_argument("--tenants", type=int, default=990)
     arguments.add_argument("--claims", type=int, default=200)
-    arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="qwenstudio-bench-") as folder:
         result = measure(Path(folder), given)
-    print(json.dumps(result, indent=2))
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, given.out)
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
@@ -92,7 +85,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
     times.sort()
     return {
         "what": f"claim of {BATCH}, {given.rows} waiting of {given.rows + given.finished}, {given.tenants} tenants",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        **surroundings(),
         "claims": len(times),
         "rows_claimed": claimed,
         "rows_left": left[0] if left else None,

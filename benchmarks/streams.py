@@ -1,22 +1,17 @@
 """What an open event stream costs: memory of the server, and the way from the bus to the clients.
 
-    python benchmarks/streams.py --pid <process of the server> [--streams 500] [--env var/demo.env]
+    python -m benchmarks.streams [--streams 500]
 
-Start the studio with STUDIO_STREAMS=<streams>: one caller may otherwise hold 40. Opens the streams of all the caller's
-work, submits one generation, publishes progress for it as a worker would, and notes when each client has it. Needs
-REDIS_URL of the same studio.
+Starts a studio of its own. Opens the streams of all the caller's work, submits one generation, publishes progress for
+it as a worker would, and notes when each client has it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -25,9 +20,8 @@ import orjson
 import psutil
 from redis import asyncio as redis
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.submit import ROOT, read_env, summarize, surroundings
+from benchmarks.results import keep, options_of, summarize, surroundings
+from benchmarks.studio import client_of, own_studio
 
 STREAM = "qs:bus"
 
@@ -44,10 +38,9 @@ async def follow(client: httpx.AsyncClient, ready: asyncio.Semaphore, arrivals: 
 
 async def measure(options: argparse.Namespace, values: dict[str, str]) -> dict[str, Any]:
     """Open, publish, collect."""
-    server = psutil.Process(options.pid)
+    server = psutil.Process(int(values["WEB_PID"]))
     limits = httpx.Limits(max_connections=None)
-    headers = {"Authorization": f"Bearer {values['STUDIO_API_KEY']}"}
-    async with httpx.AsyncClient(base_url=values["STUDIO_URL"], headers=headers, limits=limits, timeout=30) as client:
+    async with httpx.AsyncClient(**client_of(values), limits=limits) as client:
         tenant = (await client.get("/api/v1/me")).json()["tenant"]["id"]
         made = (await client.post("/api/v1/images", json={"model": options.model, "prompt": "a red circle"})).json()
         before = server.memory_info().rss
@@ -91,19 +84,15 @@ async def publish(url: str, *, tenant: UUID, generation: UUID, count: int) -> di
 
 def main() -> None:
     """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pid", type=int, required=True)
+    parser = options_of("streams", __doc__)
     parser.add_argument("--streams", type=int, default=500)
     parser.add_argument("--events", type=int, default=20)
     parser.add_argument("--model", default="demo")
-    parser.add_argument("--env", type=Path, default=ROOT / "var" / "demo.env")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "streams.json")
     options = parser.parse_args()
-    values = {**read_env(options.env), **os.environ} if options.env.exists() else dict(os.environ)
-    result = {**surroundings(), **asyncio.run(measure(options, values))}
-    print(json.dumps(result, indent=1))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    before = surroundings()
+    with own_studio(only=("web", "ticker"), STUDIO_STREAMS=str(options.streams)) as values:  # nothing may end it
+        result = asyncio.run(measure(options, values))
+    keep({**before, **result}, options.out)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
-"""How long the page of usage takes with a long ledger: `python benchmarks/usage.py [--entries 100000]`.
+"""How long the page of usage takes with a long ledger: `python -m benchmarks.usage [--entries 100000]`.
 
 Starts a PostgreSQL of its own in a temporary folder and gives all entries to one tenant's last 90 days: 20 members, 30
 keys, 4 models. Times whole requests through Django (no network), and what the ticker looks at for its e-mails. Target:
-each page below 100 ms at the median. Prints JSON; `--out FILE` writes it too.
+each page below 100 ms at the median. Prints JSON.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,8 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from benchmarks.results import ROOT, keep, options_of, surroundings
 
 TARGET_MS = 100.0
 PAGES = {
@@ -53,17 +50,13 @@ ANALYZE;
 
 def main() -> int:
     """Fill, measure, print; 1 when the target is missed."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = options_of("usage", __doc__)
     arguments.add_argument("--entries", type=int, default=100_000)
     arguments.add_argument("--rounds", type=int, default=20)
-    arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="qwenstudio-bench-") as folder:
         result = measure(Path(folder), given)
-    print(json.dumps(result, indent=2))
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, given.out)
     slowest = max(times["p50"] for name, times in result["ms"].items() if name in PAGES)
     return 0 if slowest < TARGET_MS else 1
 
@@ -84,7 +77,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         with psycopg.connect(services.superuser_url, autocommit=True) as admin:
             admin.execute(FILL_SQL.format(work=given.entries // 4).encode())
             entries = admin.execute("SELECT count(*) FROM accounts_ledgerentry").fetchone()
-            load = os.getloadavg()[0]
+            before = surroundings()
             times = {name: time_of(lambda path=path: get(path), given.rounds) for name, path in PAGES.items()}  # type: ignore[misc]
             from accounts.domain.notices import _DUE_SQL
 
@@ -94,7 +87,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         services.stop()
     return {
         "what": f"{entries[0] if entries else 0} ledger entries of one tenant in 90 days",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}",
+        **before,
         "rounds": given.rounds,
         "target_ms": TARGET_MS,
         "ms": {**times, "the ticker's look for e-mails": look},

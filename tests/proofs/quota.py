@@ -95,7 +95,7 @@ KINDS = ("plan", "plan, budget and key", "budget and key", "key", "same idempote
 
 async def send_together(urls: Sequence[str], one: Round, *, together: int) -> list[httpx.Response]:
     """All requests of a round, over connections that are open already, spread over the processes."""
-    # None may expire: httpcore closes one that is 5 s old even after it was picked for a request, and before it is sent.
+    # None may expire: httpcore closes one that idled for 5 s even after it was picked for a request.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
     async with httpx.AsyncClient(limits=limits, timeout=120) as http:
         await asyncio.gather(*(http.get(f"{urls[number % len(urls)]}/healthz") for number in range(together)))

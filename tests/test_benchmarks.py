@@ -1,0 +1,41 @@
+"""Each benchmark runs from nothing and keeps what it found; small, so that no figure means anything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.proofs.modules import ROOT, program_names
+
+SMALL = {
+    "admin": ("--rows", "16000", "--tenants", "20", "--asks", "2"),
+    "claim": ("--rows", "400", "--tenants", "20", "--claims", "5"),
+    "streams": ("--streams", "5", "--events", "3"),
+    "submit": ("--count", "5"),
+    "usage": ("--entries", "400", "--rounds", "3"),
+}
+
+
+def test_all_are_listed() -> None:
+    assert sorted(SMALL) == program_names(ROOT / "benchmarks")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", SMALL)
+def test_it_keeps_a_result(name: str, tmp_path: Path) -> None:
+    out = tmp_path / f"{name}.json"
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *SMALL[name], "--out", str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (0, 1), done.stderr  # 1: a target was missed, which a busy machine may
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["cores"] and found["load"], "a figure is worth nothing without its machine"
+    if name == "streams":
+        assert found["arrived"] == found["expected"] == 15
