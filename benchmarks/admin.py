@@ -40,9 +40,10 @@ def main() -> None:
     arguments.add_argument("--tenants", type=int, default=1_000)
     arguments.add_argument("--asks", type=int, default=15, help="times each page is asked for")
     given = arguments.parse_args()
+    before = surroundings()
     with tempfile.TemporaryDirectory(prefix="qwenstudio-bench-") as folder:
         result = measure(Path(folder), given)
-    keep(result, given.out)
+    keep({**before, **result}, given.out)
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
@@ -69,7 +70,6 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
         services.stop()
     return {
         "what": f"the admin's pages with {given.rows} generations (a quarter waits) of {given.tenants} tenants",
-        **surroundings(),
         "pages": pages,
     }
 

@@ -51,13 +51,14 @@ def main() -> None:
     """Fill, claim, print."""
     arguments = options_of("claim", __doc__)
     arguments.add_argument("--rows", type=int, default=100_000, help="waiting rows")
-    arguments.add_argument("--finished", type=int, default=0, help="rows that have ended, beside them")
+    arguments.add_argument("--finished", type=int, default=100_000, help="rows that have ended, beside them")
     arguments.add_argument("--tenants", type=int, default=990)
     arguments.add_argument("--claims", type=int, default=200)
     given = arguments.parse_args()
+    before = surroundings()
     with tempfile.TemporaryDirectory(prefix="qwenstudio-bench-") as folder:
         result = measure(Path(folder), given)
-    keep(result, given.out)
+    keep({**before, **result}, given.out)
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
@@ -85,7 +86,6 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
     times.sort()
     return {
         "what": f"claim of {BATCH}, {given.rows} waiting of {given.rows + given.finished}, {given.tenants} tenants",
-        **surroundings(),
         "claims": len(times),
         "rows_claimed": claimed,
         "rows_left": left[0] if left else None,

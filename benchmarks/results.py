@@ -6,12 +6,12 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import statistics
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.proofs.record import ROOT, commit_of, describe_machine
+
 FOLDER = ROOT / "benchmarks" / "results"
 
 
@@ -31,12 +31,11 @@ def keep(result: dict[str, Any], out: Path) -> None:
 
 
 def surroundings() -> dict[str, Any]:
-    """When, and on what; the load is the machine's before the measurement, if asked then."""
+    """When, of which commit, on what, and beside which load: ask before the measurement begins."""
     return {
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
+        "commit": commit_of(ROOT),
+        "machine": describe_machine(),
         "load": [round(load, 2) for load in os.getloadavg()],
     }
 

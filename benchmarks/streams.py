@@ -17,11 +17,11 @@ from uuid import UUID
 
 import httpx
 import orjson
-import psutil
 from redis import asyncio as redis
 
 from benchmarks.results import keep, options_of, summarize, surroundings
-from benchmarks.studio import client_of, own_studio
+from benchmarks.studio import client_of, own_studio, web_of
+from tests.qwenstudio.up import Up
 
 STREAM = "qs:bus"
 
@@ -36,11 +36,11 @@ async def follow(client: httpx.AsyncClient, ready: asyncio.Semaphore, arrivals: 
                 arrivals.setdefault(orjson.loads(line[6:])["step"], []).append(time.perf_counter())
 
 
-async def measure(options: argparse.Namespace, values: dict[str, str]) -> dict[str, Any]:
+async def measure(options: argparse.Namespace, up: Up) -> dict[str, Any]:
     """Open, publish, collect."""
-    server = psutil.Process(int(values["WEB_PID"]))
+    server = web_of(up)
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(**client_of(values), limits=limits) as client:
+    async with httpx.AsyncClient(**client_of(up), limits=limits) as client:
         tenant = (await client.get("/api/v1/me")).json()["tenant"]["id"]
         made = (await client.post("/api/v1/images", json={"model": options.model, "prompt": "a red circle"})).json()
         before = server.memory_info().rss
@@ -51,7 +51,7 @@ async def measure(options: argparse.Namespace, values: dict[str, str]) -> dict[s
         await asyncio.sleep(2)
         memory = server.memory_info().rss - before
         sent = await publish(
-            values["REDIS_URL"], tenant=UUID(tenant), generation=UUID(made["id"]), count=options.events
+            up.services().redis_url, tenant=UUID(tenant), generation=UUID(made["id"]), count=options.events
         )
         await asyncio.sleep(3)
         for task in tasks:
@@ -90,8 +90,8 @@ def main() -> None:
     parser.add_argument("--model", default="demo")
     options = parser.parse_args()
     before = surroundings()
-    with own_studio(only=("web", "ticker"), STUDIO_STREAMS=str(options.streams)) as values:  # nothing may end it
-        result = asyncio.run(measure(options, values))
+    with own_studio(only=("web", "ticker"), STUDIO_STREAMS=str(options.streams)) as up:  # no worker: nothing may end it
+        result = asyncio.run(measure(options, up))
     keep({**before, **result}, options.out)
 
 

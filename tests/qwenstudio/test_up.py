@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,88 +16,15 @@ import psutil
 import psycopg
 import pytest
 
-from qwenstudio.embedded import Services, find_services
-from qwenstudio.embedded.ports import free_port
+from tests.qwenstudio.up import ROOT, Up
 
-ROOT = Path(__file__).resolve().parents[2]
 # Without the GPU worker: importing torch is for the browser's test, which drives everything.
 LIGHT = ("web", "errands", "ticker")
-PATIENCE_S = 150.0
-
-
-class Up:
-    """One state folder, and the `up` that runs on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.var, self.port = folder / "var", free_port()
-        self.process: subprocess.Popen[bytes] | None = None
-        self.log = folder / "up.log"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The user's, without what this test run set for itself."""
-        foreign = ("DATABASE_", "REDIS_", "STUDIO_", "SECRET_KEY", "DJANGO_")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        return clean | {"STUDIO_VAR": str(self.var), "STUDIO_PORT": str(self.port)}
-
-    @property
-    def line(self) -> list[str]:
-        return [sys.executable, "manage.py", "up", "--only", *LIGHT]
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
-
-    def start(self) -> None:
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                self.line, cwd=ROOT, env=self.environment, stdout=output, stderr=output, start_new_session=True
-            )
-        self.wait_for(lambda: "QwenStudio is ready" in self.text)
-
-    def wait_for(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert self.process is not None
-            assert self.process.poll() is None, self.text
-            assert time.monotonic() < deadline, self.text
-            time.sleep(0.1)
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
-
-    def ask(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        found = answer.status, answer.read()
-        connection.close()
-        return found
-
-    def is_ready(self) -> bool:
-        """The database is well and nothing is degraded."""
-        status, body = self.ask("/readyz")
-        return status == 200 and json.loads(body)["status"] == "ready"
-
-    def children(self) -> dict[str, int]:
-        recorded = json.loads((self.var / "up.json").read_text())["children"]
-        return {name: entry["pid"] for name, entry in recorded.items()}
-
-    def services(self) -> Services:
-        found = find_services(self.var)
-        assert found is not None, self.text
-        return found
-
-    def servers(self) -> list[int]:
-        pid = int((self.var / "postgres" / "postmaster.pid").read_text().split()[0])
-        return [pid, int((self.var / "valkey" / "valkey.pid").read_text())]
 
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
-    made = Up(tmp_path)
+    made = Up(tmp_path, only=LIGHT)
     yield made
     if made.process is not None and made.process.poll() is None:
         made.end()
@@ -114,7 +39,7 @@ def test_one_life_of_the_studio(up: Up) -> None:
     status, body = up.ask("/readyz")
     assert status == 200, body
     assert (up.var / "demo.env").stat().st_mode & 0o777 == 0o600
-    known = dict(line.split("=", 1) for line in (up.var / "demo.env").read_text().splitlines() if "=" in line)
+    known = up.accounts()
     assert {"STUDIO_URL", "STUDIO_EMAIL", "STUDIO_PASSWORD", "STUDIO_API_KEY", "STUDIO_ADMIN_PASSWORD"} <= set(known)
     assert known["STUDIO_PASSWORD"] not in up.text
     assert f"kill {up.process.pid if up.process else 0}" in up.text
