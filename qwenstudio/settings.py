@@ -63,7 +63,7 @@ try:
     STUDIO_LISTEN = env.words("STUDIO_LISTEN")
     STUDIO_ADMIN_NETWORKS = networks("STUDIO_ADMIN_NETWORKS", [*LOOPBACK, *PRIVATE])
     STUDIO_METRICS_NETWORKS = networks("STUDIO_METRICS_NETWORKS", LOOPBACK)
-    STUDIO_ADDRESS_RATE = env.integer("STUDIO_ADDRESS_RATE", default=100, low=1, high=100_000)
+    STUDIO_ADDRESS_RATE = env.integer("STUDIO_ADDRESS_RATE", default=200, low=1, high=100_000)
     STUDIO_ADDRESS_CONNECTIONS = env.integer("STUDIO_ADDRESS_CONNECTIONS", default=500, low=1, high=65_535)
     STUDIO_NGINX_TEST = env.text("STUDIO_NGINX_TEST", "nginx -t -q")
     STUDIO_NGINX_RELOAD = env.text("STUDIO_NGINX_RELOAD", "systemctl reload nginx")

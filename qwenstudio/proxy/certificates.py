@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.conf import settings
 
-from qwenstudio.proxy.apply import reload_nginx, test_configuration
 from qwenstudio.proxy.errors import ProxyError
 from qwenstudio.proxy.files import replace_file, replace_link
 from qwenstudio.proxy.places import HasRoot, places_of
+from qwenstudio.proxy.traffic import reload_nginx, test_configuration
 
 NAME = "qwenstudio"
 """certbot's name for our certificate, whatever the host is called."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from qwenstudio.proxy.apply import ask_lane, test_configuration
 from qwenstudio.proxy.certificates import read_certificate, read_served
 from qwenstudio.proxy.errors import ProxyError
 from qwenstudio.proxy.lanes import read_lanes
 from qwenstudio.proxy.places import HasRoot, Places, places_of
 from qwenstudio.proxy.site import read_site, render_main, render_site
+from qwenstudio.proxy.traffic import ask_lane, test_configuration
 
 ENOUGH_CONNECTIONS = 4096
 """Each client takes two: its own, and the one to the application."""

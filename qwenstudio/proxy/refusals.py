@@ -18,9 +18,9 @@ from django.utils.translation import gettext_lazy as _
 from accounts.domain.codes import CATALOGUE
 
 # Which code says what happened, and the Retry-After in seconds. nginx's own 494 (headers too large) is answered as 431.
-# For a request line that it cannot read (400, 414) it has a page of its own; a client that is too slow gets no answer.
+# For a request line that it cannot read (400, 414) it has a page of its own: without an address it knows no place to
+# take another from. A client that is too slow gets no answer.
 FAULTS: tuple[tuple[int, str, int], ...] = (
-    (400, "invalid", 0),
     (403, "not_allowed", 0),
     (404, "not_found", 0),
     (405, "method_not_allowed", 0),
@@ -34,7 +34,6 @@ FAULTS: tuple[tuple[int, str, int], ...] = (
 )
 # For people: what programs are told would be Greek to them.
 WORDS: dict[int, tuple[str | Promise, str | Promise]] = {
-    400: (_("This address cannot be read"), _("Look whether it was copied whole, then try again.")),
     403: (
         _("Not from here"),
         _("This part of the studio opens only from the networks that its operators have named."),

@@ -15,10 +15,10 @@ from django.conf import settings
 
 from qwenstudio.headers import SECURITY_HEADERS
 from qwenstudio.proxy import refusals
-from qwenstudio.proxy.apply import LANE_PATH
 from qwenstudio.proxy.errors import ProxyError
 from qwenstudio.proxy.lanes import LANES
 from qwenstudio.proxy.places import HasRoot, Places, places_of
+from qwenstudio.proxy.traffic import LANE_PATH
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
 HSTS = "max-age=31536000"
@@ -66,9 +66,9 @@ class Site:
     """Addresses; none: all of the machine's."""
     admin_networks: Sequence[str] = ()
     metrics_networks: Sequence[str] = ()
-    rate: int = 100
+    rate: int = 200
     """Requests a second of one address, files of nginx's own not counted."""
-    burst: int = 1000
+    burst: int = 2000
     connections: int = 500
     """Requests of one address at a time; over HTTP/2 a connection has many."""
     header_timeout_s: int = 10
