@@ -1,4 +1,4 @@
-"""Programs that some tests use and a machine may lack: nginx and Chromium."""
+"""Programs that some tests use and a machine may lack: nginx, Chromium, certbot and an authority to try it on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ import pytest
 INSTALL = {
     "nginx": "apt-get install nginx-light  (macOS: brew install nginx)",
     "chromium": "apt-get install chromium  (macOS: brew install --cask chromium)",
+    "certbot": "apt-get install certbot",
+    "pebble": "apt-get install pebble",
 }
-MARKERS = {"needs_nginx": "nginx", "needs_chromium": "chromium"}
+MARKERS = {
+    "needs_nginx": "nginx",
+    "needs_chromium": "chromium",
+    "needs_certbot": "certbot",
+    "needs_pebble": "pebble",
+}
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MACOS_CHROMIUM = Path("/Applications/Chromium.app/Contents/MacOS/Chromium")
 
@@ -31,7 +38,12 @@ def find_chromium() -> str | None:
     return found or (str(MACOS_CHROMIUM) if MACOS_CHROMIUM.exists() else None)
 
 
-FINDERS = {"nginx": find_nginx, "chromium": find_chromium}
+FINDERS = {
+    "nginx": find_nginx,
+    "chromium": find_chromium,
+    "certbot": lambda: shutil.which("certbot"),
+    "pebble": lambda: shutil.which("pebble") and shutil.which("pebble-challtestsrv"),
+}
 
 
 def missing_programs() -> list[str]:

@@ -10,6 +10,7 @@ import shlex
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from django.conf import settings
 from qwenstudio.proxy.errors import ProxyError
 from qwenstudio.proxy.files import replace_file, replace_link
 from qwenstudio.proxy.places import HasRoot, places_of
-from qwenstudio.proxy.traffic import reload_nginx, test_configuration
+from qwenstudio.proxy.traffic import ASK_EVERY_S, WAIT_S, reload_nginx, test_configuration
 
 NAME = "qwenstudio"
 """certbot's name for our certificate, whatever the host is called."""
@@ -107,6 +108,16 @@ def read_served(domain: str, port: int, *, timeout_s: float = 5.0) -> Certificat
     return parse_certificate(ssl.DER_cert_to_PEM_cert(shown).encode())
 
 
+def wait_until_served(layout: HasRoot, domain: str, port: int, *, seconds: float = WAIT_S) -> None:
+    """Until nginx shows the certificate of its folder to new clients. Raises `ProxyError` when the time is up."""
+    wanted = read_certificate(layout).serial
+    deadline = time.monotonic() + seconds
+    while read_served(domain, port).serial != wanted:
+        if time.monotonic() > deadline:
+            raise ProxyError(f"nginx was reloaded and shows another certificate after {seconds:g} s: see its error log")
+        time.sleep(ASK_EVERY_S)
+
+
 def ensure_certificate(layout: HasRoot, domain: str) -> bool:
     """A self-signed certificate where nginx has none to start with; whether one was made. Raises OSError."""
     places = places_of(layout)
@@ -151,6 +162,8 @@ def certbot_line(
     return [
         "certbot", "certonly", "--non-interactive", "--agree-tos", "--keep-until-expiring",
         "--config-dir", str(places.letsencrypt),
+        "--work-dir", str(places.root / "var/lib/letsencrypt"),
+        "--logs-dir", str(places.root / "var/log/letsencrypt"),
         "--cert-name", NAME, "--domain", domain,
         "--webroot", "--webroot-path", str(places.acme),
         "--deploy-hook", f"{settings.STUDIO_NGINX_TEST} && {settings.STUDIO_NGINX_RELOAD}",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,8 +20,9 @@ from qwenstudio.proxy.places import Places
 from qwenstudio.proxy.site import LanePorts
 from qwenstudio.proxy.traffic import ask_lane
 from tests.chaos.rig import offer_sleeping_model, wait_until
+from tests.deploy.clients import AGAIN, Asker, Listener, running
 from tests.deploy.lane import Lane
-from tests.deploy.nginxes import DOMAIN, RunningNginx, running_nginx
+from tests.deploy.nginxes import RunningNginx, running_nginx
 from tests.deploy.upstreams import answer, upstream
 from tests.factories import Person
 from tests.generation.api.calls import submitted
@@ -153,109 +151,6 @@ def test_the_command_says_where_things_stand(small: RunningNginx, monkeypatch: p
 # ---- under load
 
 
-@dataclass
-class Asker:
-    """A client with one connection that it keeps, as a browser does."""
-
-    nginx: RunningNginx
-    path: str
-    method: str = "GET"
-    counts: Counter[str] = field(default_factory=Counter)
-    connection: http.client.HTTPSConnection | None = None
-
-    def run(self, until: threading.Event) -> None:
-        while not until.is_set():
-            self._ask()
-
-    def _ask(self) -> None:
-        kept = self.connection is not None
-        try:
-            status = self._send()
-        except (http.client.RemoteDisconnected, ConnectionError) as error:
-            self.connection = None
-            if not kept:
-                self.counts[f"failed: {error!r}"] += 1
-                return
-            self.counts["sent again over a new connection"] += 1
-            status = self._send()
-        self.counts[str(status)] += 1
-
-    def _send(self) -> int:
-        if self.connection is None:
-            self.connection = http.client.HTTPSConnection(
-                DOMAIN, self.nginx.site.https_port, timeout=60, context=self.nginx.trust()
-            )
-            self.connection._create_connection = _to_loopback  # type: ignore[attr-defined]
-        self.connection.request(self.method, self.path, headers={"Host": DOMAIN})
-        found = self.connection.getresponse()
-        found.read()
-        if found.getheader("Connection") == "close":
-            self.connection.close()
-            self.connection = None
-        return found.status
-
-
-def _to_loopback(address: tuple[str, int], *rest: object, **named: object) -> object:
-    import socket
-
-    return socket.create_connection(("127.0.0.1", address[1]), timeout=60)
-
-
-@dataclass
-class Listener:
-    """A browser's EventSource: comes back with the id of the last event that it has seen."""
-
-    nginx: RunningNginx
-    headers: dict[str, str]
-    events: list[tuple[str, str]] = field(default_factory=list)
-    last_id: str = ""
-    openings: int = 0
-    failures: list[str] = field(default_factory=list)
-
-    def run(self, until: threading.Event) -> None:
-        import httpx
-
-        while not until.is_set():
-            again = {"Last-Event-ID": self.last_id} if self.last_id else {}
-            try:
-                with self.nginx.client() as client, client.stream(
-                    "GET", "/api/v1/events", headers={**self.headers, **again}
-                ) as answer:  # fmt: skip
-                    if answer.status_code != 200:
-                        self.failures.append(str(answer.status_code))
-                    self.openings += 1
-                    self._read(answer.iter_lines(), until)
-            except (httpx.RemoteProtocolError, httpx.ReadError):
-                continue  # an old worker has ended
-
-    def _read(self, lines: Iterator[str], until: threading.Event) -> None:
-        name, found = "", ""
-        for line in lines:
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("id: "):
-                self.last_id = line.removeprefix("id: ")
-            elif line.startswith("data: "):
-                found = (re.findall(r'"id":"([0-9a-f-]{36})"', line) or [""])[0]
-                self.events.append((name, found))
-            if until.is_set():
-                return
-
-
-@contextmanager
-def running(*jobs: Callable[[threading.Event], None]) -> Iterator[None]:
-    until = threading.Event()
-    threads = [threading.Thread(target=job, args=(until,), daemon=True) for job in jobs]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        until.set()
-        for thread in threads:
-            thread.join(60)
-
-
 def test_reloads_under_load_lose_nothing(
     lane: Lane, collected: Path, alice: Person, tmp_path: Path, settings: Any
 ) -> None:
@@ -285,7 +180,7 @@ def test_reloads_under_load_lose_nothing(
             ended.append(cancelled(nginx, alice))
             wait_until(lambda: seen(listener) >= set(map(str, ended)), seconds=60, what="every event")
         counts = sum((asker.counts for asker in askers), Counter())
-    again = counts.pop("sent again over a new connection", 0) + writer.counts.pop("sent again over a new connection", 0)
+    again = counts.pop(AGAIN, 0) + writer.counts.pop(AGAIN, 0)
     print(f"reads {dict(counts)}, writes {dict(writer.counts)}, sent again {again}, streams {listener.openings}, "
           f"longest change {longest:.2f} s")  # fmt: skip
     assert counts.keys() == {"200"} and counts["200"] > RELOADS

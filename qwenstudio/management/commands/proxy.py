@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from qwenstudio.proxy.certificates import obtain, read_certificate, read_served
+from qwenstudio.proxy.certificates import obtain, read_certificate, read_served, wait_until_served
 from qwenstudio.proxy.check import Finding, check_proxy
 from qwenstudio.proxy.errors import ProxyError
 from qwenstudio.proxy.files import replace_file
@@ -85,6 +85,7 @@ class Command(BaseCommand):
                 server=options["server"],
                 options=options["certbot_option"],
             )
+            wait_until_served(self.layout, site.domain, site.https_port)
         try:
             found = read_served(site.domain, site.https_port)
         except ProxyError as error:
