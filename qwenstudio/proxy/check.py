@@ -66,9 +66,9 @@ def _check_files(places: Places) -> Iterator[Finding]:
 
 def _check_nginx(places: Places) -> Iterator[Finding]:
     test_configuration()
-    line = [*shlex.split(settings.STUDIO_NGINX_TEST.replace("-t", "-T"))]
+    line = ["-T" if word == "-t" else word for word in shlex.split(settings.STUDIO_NGINX_TEST)]
     done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
-    found = re.findall(r"^\s*worker_connections\s+(\d+)\s*;", done.stdout, re.MULTILINE)
+    found = re.findall(r"^[^#\n]*\bworker_connections\s+(\d+)\s*;", done.stdout, re.MULTILINE)
     connections = int(found[-1]) if found else 512
     if connections < ENOUGH_CONNECTIONS:
         remedy = f"worker_connections {ENOUGH_CONNECTIONS}; in the events block of /etc/nginx/nginx.conf"
