@@ -25,7 +25,7 @@ from django.conf import settings
 from qwenstudio.proxy.errors import ProxyError
 from qwenstudio.proxy.files import replace_file, replace_link
 from qwenstudio.proxy.places import HasRoot, places_of
-from qwenstudio.proxy.traffic import ASK_EVERY_S, WAIT_S, reload_nginx, test_configuration
+from qwenstudio.proxy.traffic import ASK_EVERY_S, IN_A_ROW, WAIT_S, reload_nginx, test_configuration
 
 NAME = "qwenstudio"
 """certbot's name for our certificate, whatever the host is called."""
@@ -112,9 +112,11 @@ def wait_until_served(layout: HasRoot, domain: str, port: int, *, seconds: float
     """Until nginx shows the certificate of its folder to new clients. Raises `ProxyError` when the time is up."""
     wanted = read_certificate(layout).serial
     deadline = time.monotonic() + seconds
-    while read_served(domain, port).serial != wanted:
+    seen = 0
+    while seen < IN_A_ROW:
         if time.monotonic() > deadline:
             raise ProxyError(f"nginx was reloaded and shows another certificate after {seconds:g} s: see its error log")
+        seen = seen + 1 if read_served(domain, port).serial == wanted else 0
         time.sleep(ASK_EVERY_S)
 
 

@@ -23,9 +23,9 @@ from qwenstudio.proxy.places import HasRoot, Places, places_of
 
 WAIT_S = 5.0
 COMMAND_S = 30.0
-ASK_EVERY_S = 0.02
-IN_A_ROW = 3
-"""Old workers take connections for a moment after the new ones do: one answer alone could be luck."""
+ASK_EVERY_S = 0.012
+IN_A_ROW = 10
+"""Old workers take connections beside the new ones for 0.1 s: fewer answers could be luck."""
 LANE_PATH = "/.well-known/studio-lane"
 
 
