@@ -14,6 +14,7 @@ from django.http.response import HttpResponseBase
 from accounts.domain.addresses import is_trusted_proxy
 from accounts.ids import uuid7
 from accounts.logcontext import bind_log
+from qwenstudio import notify
 from qwenstudio.headers import security_headers
 from qwenstudio.logs import hide_tokens
 
@@ -44,6 +45,7 @@ class RequestMiddleware:
             for name, value in security_headers(request.path_info).items():
                 response.headers.setdefault(name, value)
             _log_access(request, response, started=started)
+        notify.count_finished()
         return response
 
 
