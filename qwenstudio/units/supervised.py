@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -469,10 +470,13 @@ class Manager:
             read_unit(self.layout.units, name)
         for name in names:
             self.stop(name)
-            self.instances[name].waiting.append(lambda name=name: self.start(name))  # type: ignore[misc]
+            self.instances[name].waiting.append(partial(self._start_again, name))
             if self.instances[name].phase == Phase.DEAD:
                 self._settle(self.instances[name])
         answer({})
+
+    def _start_again(self, name: str) -> None:
+        self.start(name)
 
     def _ask_states(self, names: list[str], answer: Callable[[dict[str, Any]], None]) -> None:
         known = self.instances

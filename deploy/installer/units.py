@@ -1,0 +1,126 @@
+"""Steps: the `studio` command, static files, migrations, unit files; then everything starts."""
+
+from __future__ import annotations
+
+import os
+
+from installer import files
+from installer.machine import call
+from installer.plan import Step
+from installer.services import void
+from installer.site import CHECKOUT, Site
+from qwenstudio.units.catalog import TARGET, TICKER, lane_units
+
+TEMPLATES = CHECKOUT / "deploy/systemd"
+REDIS = "studio-redis.service"
+ALIVE = ("active", "activating", "reloading")
+ANY_MODEL = "from generation.models import Model; raise SystemExit(not Model.objects.exists())"
+TIMERS = {"studio-backup": "backup", "studio-doctor": "doctor"}
+"""Timers with the command that they call: a release without it gets no such timer."""
+
+
+def steps(site: Site) -> list[Step]:
+    """In order."""
+    at = site.layout
+    found = [
+        files.file(site, at.command, at.put_in_front((CHECKOUT / "deploy/studio").read_text()), mode=0o755),
+        static_step(site),
+    ]
+    if site.start:
+        found += [migrate_step(site), models_step(site)]
+    names = unit_files(site)
+    for name in names:
+        text = at.put_in_front((TEMPLATES / name).read_text(encoding="utf-8"))
+        found.append(files.file(site, at.units / name, text))
+    wants = {name: template_of(name) for name in enabled(site)}
+    found += [files.link(at.units / f"{TARGET}.wants" / name, f"../{file}", keep=True) for name, file in wants.items()]
+    found.append(files.link(at.units / "multi-user.target.wants" / TARGET, f"../{TARGET}"))
+    found += [files.link(at.units / "timers.target.wants" / name, f"../{name}") for name in names if is_timer(name)]
+    if site.start:
+        found.append(start_step(site, [*enabled(site), *filter(is_timer, names)]))
+    return found
+
+
+def is_timer(name: str) -> bool:
+    """By its ending."""
+    return name.endswith(".timer")
+
+
+def template_of(name: str) -> str:
+    """The file of an instance."""
+    return f"{name.partition('@')[0]}@.service" if "@" in name else name
+
+
+def unit_files(site: Site) -> list[str]:
+    """The files that this installation needs."""
+    found = []
+    for path in sorted(TEMPLATES.iterdir()):
+        stem = path.name.rpartition(".")[0]
+        if path.name == REDIS and not (site.own_redis and site.distribution):
+            continue
+        if stem in TIMERS and not has_command(TIMERS[stem]):
+            continue
+        found.append(path.name)
+    return found
+
+
+def has_command(name: str) -> bool:
+    """Whether the checkout has this command of manage.py."""
+    return any(CHECKOUT.glob(f"*/management/commands/{name}.py"))
+
+
+def enabled(site: Site) -> list[str]:
+    """What starts with the machine: the default lane's units. The other lane is the affair of `studio release`."""
+    current = site.layout.current
+    lane = os.readlink(current).rpartition("/")[2] if current.is_symlink() else "blue"
+    numbers = site.layout.gpus or [str(number) for number in range(max(1, site.gpus))]
+    redis = [REDIS] if REDIS in unit_files(site) else []
+    gpus = [f"studio-gpu@{lane}-{number}.service" for number in numbers]
+    others = [name for name in lane_units(lane, layout=site.layout) if not name.startswith("studio-gpu@")]
+    return [*redis, *others, *gpus, TICKER]
+
+
+def static_step(site: Site) -> Step:
+    """Each release adds its files by hashed names and keeps the list of them."""
+    manifest = site.folder / "staticfiles.json"
+    text = f"static files into {site.layout.static}"
+    return Step(text, manifest.is_file, lambda: void(site.manage("collectstatic", "--noinput")))
+
+
+def migrate_step(site: Site) -> Step:
+    """All of them, as the tables' owner."""
+
+    def is_done() -> bool:
+        site.manage("migrate", "--check")
+        return True
+
+    return Step("migrations", is_done, lambda: void(site.manage("migrate", "--verbosity", "0")))
+
+
+def models_step(site: Site) -> Step:
+    """Where the database offers no model yet; later changes are `studio loadmodels`."""
+
+    def is_done() -> bool:
+        site.manage("shell", "-c", ANY_MODEL)
+        return True
+
+    text = f"models of {site.layout.etc}/models.toml"
+    return Step(text, is_done, lambda: void(site.manage("loadmodels")))
+
+
+def start_step(site: Site, names: list[str]) -> Step:
+    """Reload what systemd knows, start what does not run."""
+
+    def is_done() -> bool:
+        return all(show(name, "NeedDaemonReload") == "no" and show(name, "ActiveState") in ALIVE for name in names)
+
+    def do() -> None:
+        call(["systemctl", "daemon-reload"])
+        call(["systemctl", "start", "--no-block", TARGET, *names])
+
+    return Step(f"start {', '.join(names)}", is_done, do)
+
+
+def show(name: str, what: str) -> str:
+    """One property of a unit."""
+    return call(["systemctl", "show", "--property", what, "--value", name]).strip()
