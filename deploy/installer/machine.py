@@ -45,7 +45,7 @@ def read_distribution(file: Path = Path("/etc/os-release")) -> Distribution:
 
 def packages(distribution: Distribution, *, database: bool, redis: bool) -> list[str]:
     """What apt has to bring."""
-    wanted = [distribution.python, f"{distribution.python}-venv", "nginx"]
+    wanted = [distribution.python, f"{distribution.python}-venv", "nginx", "certbot"]
     wanted += ["postgresql"] if database else []
     wanted += [distribution.redis] if redis and distribution.redis else []
     return wanted

@@ -105,7 +105,8 @@ def install(site: Site, options: argparse.Namespace) -> int:
     changed = carry_out(steps, say=print)
     print(f"\nInstalled: {changed} steps.")
     if site.start:
-        print("`studio doctor` says how it is; `studio createsuperuser` makes the first person of staff.")
+        print("`studio proxy certificate --obtain --email you@example.org` fetches a certificate that browsers trust,")
+        print("`studio createsuperuser` makes the first person of staff, `studio doctor` says how it is.")
     return 0
 
 

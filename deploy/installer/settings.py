@@ -79,6 +79,7 @@ def settings_step(site: Site) -> Step:
             "STUDIO_MEDIA": str(at.media),
             "STUDIO_MODELS": str(at.etc / "models.toml"),
             "STUDIO_TRUSTED_PROXIES": "127.0.0.1/32",
+            "STUDIO_ACCEL_PREFIX": "/protected/",
             "STUDIO_WEB_PROCESSES": str(site.processes),
             "SECRET_KEY_FILE": str(at.secret("secret-key")),
             "STUDIO_ENCRYPTION_KEYS_FILE": str(at.secret("encryption-keys")),

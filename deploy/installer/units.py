@@ -15,8 +15,8 @@ TEMPLATES = CHECKOUT / "deploy/systemd"
 REDIS = "studio-redis.service"
 ALIVE = ("active", "activating", "reloading")
 ANY_MODEL = "from generation.models import Model; raise SystemExit(not Model.objects.exists())"
-TIMERS = {"studio-backup": "backup", "studio-doctor": "doctor"}
-"""Timers with the command that they call: a release without it gets no such timer."""
+TIMERS = {"studio-backup": ("backup", ""), "studio-doctor": ("doctor", "--mail")}
+"""Timers with the command and option that they call: a release without it gets no such timer."""
 
 
 def steps(site: Site) -> list[Step]:
@@ -36,6 +36,7 @@ def steps(site: Site) -> list[Step]:
     found += [files.link(at.units / f"{TARGET}.wants" / name, f"../{file}", keep=True) for name, file in wants.items()]
     found.append(files.link(at.units / "multi-user.target.wants" / TARGET, f"../{TARGET}"))
     found += [files.link(at.units / "timers.target.wants" / name, f"../{name}") for name in names if is_timer(name)]
+    found.append(proxy_step(site))
     if site.start:
         found.append(start_step(site, [*enabled(site), *filter(is_timer, names)]))
     return found
@@ -58,15 +59,16 @@ def unit_files(site: Site) -> list[str]:
         stem = path.name.rpartition(".")[0]
         if path.name == REDIS and not (site.own_redis and site.distribution):
             continue
-        if stem in TIMERS and not has_command(TIMERS[stem]):
+        if stem in TIMERS and not has_command(*TIMERS[stem]):
             continue
         found.append(path.name)
     return found
 
 
-def has_command(name: str) -> bool:
-    """Whether the checkout has this command of manage.py."""
-    return any(CHECKOUT.glob(f"*/management/commands/{name}.py"))
+def has_command(name: str, option: str) -> bool:
+    """Whether the checkout has this command of manage.py, with this option."""
+    found = CHECKOUT.glob(f"*/management/commands/{name}.py")
+    return any(option in path.read_text(encoding="utf-8") for path in found)
 
 
 def enabled(site: Site) -> list[str]:
@@ -82,9 +84,28 @@ def enabled(site: Site) -> list[str]:
 
 def static_step(site: Site) -> Step:
     """Each release adds its files by hashed names and keeps the list of them."""
-    manifest = site.folder / "staticfiles.json"
+    manifest = site.folder / "static.json"
     text = f"static files into {site.layout.static}"
     return Step(text, manifest.is_file, lambda: void(site.manage("collectstatic", "--noinput")))
+
+
+def proxy_step(site: Site) -> Step:
+    """nginx's site, its lanes, a certificate to begin with: `manage.py proxy write` knows how."""
+    at = site.layout
+
+    def is_done() -> bool:
+        there = (
+            at.lanes_conf.is_file() and at.site_link.is_symlink() and (at.proxy_settings / "certificate").is_symlink()
+        )
+        return there and at.site.read_text(encoding="utf-8") == site.manage("proxy", "render")
+
+    def do() -> None:
+        site.manage("proxy", "write")
+        if site.start:
+            call(["nginx", "-t", "-q"])
+            call(["systemctl", "reload-or-restart", "nginx"])
+
+    return Step(f"nginx: {at.site}", is_done, do)
 
 
 def migrate_step(site: Site) -> Step:
