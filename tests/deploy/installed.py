@@ -20,7 +20,7 @@ import psutil
 from qwenstudio.embedded import Services
 from qwenstudio.embedded.ports import free_port
 from qwenstudio.units.catalog import TICKER
-from qwenstudio.units.control import Supervised
+from qwenstudio.units.control import Supervised, UnitsError
 from qwenstudio.units.layout import Layout
 from qwenstudio.units.unitfile import read_environment
 
@@ -91,17 +91,22 @@ class Installed:
         return self.units.main_pid(UNITS[kind])
 
     def state(self, kind: str) -> str:
-        return self.units.states([UNITS[kind]])[UNITS[kind]]
+        """The unit's; empty while nobody manages it yet."""
+        try:
+            return self.units.states([UNITS[kind]])[UNITS[kind]]
+        except UnitsError:
+            return ""
 
     def serving(self, kind: str) -> int | None:
         """The process that does the work: of a server its child."""
         main = self.main(kind)
         if main is None or kind not in ("web", "stream"):
             return main
-        for child in psutil.Process(main).children():
-            if "spawn_main" in " ".join(child.cmdline()):
-                return child.pid
-        return None
+        try:
+            children = [(child.pid, " ".join(child.cmdline())) for child in psutil.Process(main).children()]
+        except psutil.NoSuchProcess:
+            return None
+        return next((pid for pid, line in children if line and "resource_tracker" not in line), None)
 
     def serves(self, kind: str) -> bool:
         """Whether it does what it is for: a server answers, a worker has said that it is ready."""
@@ -142,13 +147,13 @@ def running(root: Path, services: Services) -> Iterator[Installed]:
     layout.lane_env("blue").write_text(
         f"STUDIO_LANE=blue\nSTUDIO_PORT={free_port()}\nSTUDIO_STREAM_PORT={free_port()}\n"
     )
-    done = subprocess.run([str(layout.command), "loadmodels"], capture_output=True, text=True, timeout=120)
+    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+    done = subprocess.run([str(layout.command), "loadmodels"], capture_output=True, text=True, timeout=120, env=clean)
     assert done.returncode == 0, done.stdout + done.stderr
     log = root / "up.log"
     with log.open("wb") as output:
         line = [sys.executable, str(ROOT / "manage.py"), "up", "--from-units", "--root", str(root)]
-        environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-        process = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(line, cwd=ROOT, env=clean, stdout=output, stderr=subprocess.STDOUT)
     try:
         yield Installed(layout, process, log)
     finally:
