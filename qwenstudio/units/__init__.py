@@ -6,5 +6,7 @@ unitfile.py    reads unit files, with templates, specifiers and environment file
 control.py     `Units`: start, stop, restart, states; `pick_units()` finds who manages them here
 systemd.py     … systemctl
 supervised.py  … `manage.py up --from-units`: a small service manager, which `control.Supervised` talks to
+doorway.py     its socket
+instance.py    one of its units, and what that unit's processes say
 backoff.py     the pause before a start that follows too many others; runs alone
 """

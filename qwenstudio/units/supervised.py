@@ -7,88 +7,31 @@ It does with a unit's directives what systemd does with them (`unitfile.OBEYED`)
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from qwenstudio.embedded.account import LAUNCH
 from qwenstudio.supervise import Console, kill_group
-from qwenstudio.units.catalog import TARGET, enabled_units
-from qwenstudio.units.control import short_path
+from qwenstudio.units.catalog import enabled_units
+from qwenstudio.units.doorway import Doorway
+from qwenstudio.units.instance import Ears, Instance, Phase
 from qwenstudio.units.layout import Layout
 from qwenstudio.units.unitfile import Unit, UnitError, put_variables, read_environment, read_unit
 
 TICK_S = 0.05
 KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
 """What systemd would give, too; everything else comes from the unit."""
-
-
-class Phase(StrEnum):
-    """Where a unit stands."""
-
-    DEAD = "dead"
-    BEFORE = "before"
-    START = "start"
-    RUN = "run"
-    STOP = "stop"
-    PAUSE = "pause"
-
-
-STATES = {
-    Phase.BEFORE: "activating",
-    Phase.START: "activating",
-    Phase.PAUSE: "activating",
-    Phase.RUN: "active",
-    Phase.STOP: "deactivating",
-}
-
-
-@dataclass
-class Instance:
-    """One unit, across its restarts."""
-
-    name: str
-    unit: Unit | None = None
-    phase: Phase = Phase.DEAD
-    failed: bool = False
-    wanted: bool = False
-    process: subprocess.Popen[bytes] | None = None
-    step: int = 0
-    until: float | None = None
-    """When the present phase has taken too long, or the pause is over."""
-    watchdog: float | None = None
-    ends: float | None = None
-    talk: socket.socket | None = None
-    restarts: int = 0
-    status: str = ""
-    waiting: list[Callable[[], None]] = field(default_factory=list)
-    """Whom to tell that it has ended."""
-
-    @property
-    def state(self) -> str:
-        """systemd's word."""
-        return STATES.get(self.phase, "failed" if self.failed else "inactive")
-
-    @property
-    def label(self) -> str:
-        """Its name in the log."""
-        return self.name.removeprefix("studio-").removesuffix(".service")
 
 
 class Manager:
@@ -101,16 +44,8 @@ class Manager:
         self._signals = 0
         self._selector = selectors.DefaultSelector()
         self._folder = Path(tempfile.mkdtemp(prefix="studio-units-"))
-        self._server: socket.socket | None = None
-        self._acts: dict[str, Callable[[list[str], Callable[[dict[str, Any]], None]], None]] = {
-            "start": self._ask_start,
-            "stop": self._ask_stop,
-            "restart": self._ask_restart,
-            "states": self._ask_states,
-            "pid": self._ask_pid,
-            "enable": self._ask_enable,
-            "disable": self._ask_disable,
-        }
+        self._listeners: dict[str, Ears] = {}
+        self._doorway = Doorway(self, self._selector)
 
     # ---- the loop
 
@@ -128,7 +63,7 @@ class Manager:
         names = enabled_units(self.layout)
         for name in names:
             read_unit(self.layout.units, name)  # all of them are right, or nothing starts
-        self._listen()
+        self._doorway.listen()
         try:
             for name in names:
                 self.start(name)
@@ -151,9 +86,7 @@ class Manager:
         for instance in self.instances.values():
             if instance.process is not None:
                 kill_group(instance.process.pid, signal.SIGKILL)
-        if self._server is not None:
-            self._server.close()
-            self.layout.socket.unlink(missing_ok=True)
+        self._doorway.close()
         self._selector.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -187,7 +120,7 @@ class Manager:
         instance = self.instances.setdefault(name, Instance(name))
         instance.wanted = False
         if instance.phase == Phase.PAUSE:
-            self._settle(instance)
+            self.settle(instance)
         elif instance.phase in (Phase.BEFORE, Phase.START, Phase.RUN):
             self._ask_to_end(instance)
 
@@ -225,7 +158,7 @@ class Manager:
         environment = self._environment(instance)
         line = put_variables(words, environment)
         if main and unit.notifies:
-            environment |= self._open_ears(instance)
+            environment |= self._ears(instance).open(unit, lambda: instance.process.pid if instance.process else None)
         if not os.access(line[0], os.X_OK):
             raise UnitError(f"{line[0]} is no program")  # the launcher's own error would look like the unit's
         tie = [sys.executable, "-I", str(LAUNCH), "--tie", str(os.getpid()), "--"]
@@ -299,22 +232,23 @@ class Manager:
     def _note_end(self, instance: Instance, what: str, *, clean: bool) -> None:
         """The main process is gone: begin again, or leave it."""
         unit = self._unit(instance)
-        self._close_ears(instance)
+        self._ears(instance).close()
         instance.watchdog = instance.ends = instance.until = None
         again = unit.restart == "always" or (unit.restart == "on-failure" and not clean)
         if not instance.wanted:
-            self._settle(instance)
+            self.settle(instance)
             return
         if not again:
             instance.failed, instance.wanted = not clean, False
             self.console.say(f"{instance.label} {what}")
-            self._settle(instance)
+            self.settle(instance)
             return
         instance.restarts += 1
         instance.phase, instance.until = Phase.PAUSE, time.monotonic() + unit.pause_s
         self.console.say(f"{instance.label} {what}; starting it again")
 
-    def _settle(self, instance: Instance) -> None:
+    def settle(self, instance: Instance) -> None:
+        """It has ended for good: whoever waits for that is told."""
         instance.phase, instance.until = Phase.DEAD, None
         unit = instance.unit
         if unit is not None and unit.runtime_folder:
@@ -350,45 +284,11 @@ class Manager:
 
     # ---- what processes say
 
-    def _open_ears(self, instance: Instance) -> dict[str, str]:
-        self._close_ears(instance)
-        path = self._folder / f"{abs(hash(instance.name)):x}"
-        path.unlink(missing_ok=True)
-        talk = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        talk.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        talk.bind(str(path))
-        instance.talk = talk
-        self._selector.register(talk, selectors.EVENT_READ, lambda _: self._hear(instance))
-        unit = self._unit(instance)
-        watchdog = {"WATCHDOG_USEC": str(int(unit.watchdog_s * 1_000_000))} if unit.watchdog_s else {}
-        return {"NOTIFY_SOCKET": str(path), **watchdog}
-
-    def _close_ears(self, instance: Instance) -> None:
-        if instance.talk is not None:
-            self._selector.unregister(instance.talk)
-            instance.talk.close()
-            instance.talk = None
-
-    def _hear(self, instance: Instance) -> None:
-        while instance.talk is not None:
-            try:
-                data, extra, _, _ = instance.talk.recvmsg(4096, socket.CMSG_SPACE(struct.calcsize("3i")))
-            except BlockingIOError:
-                return
-            pids = [struct.unpack("3i", value[:12])[0] for _, kind, value in extra if kind == socket.SCM_CREDENTIALS]
-            if pids and self._may_speak(instance, pids[0]):
-                for word in data.decode(errors="replace").splitlines():
-                    self._obey(instance, word)
-
-    def _may_speak(self, instance: Instance, pid: int) -> bool:
-        if instance.process is None:
-            return False
-        if pid == instance.process.pid:
-            return True
-        try:
-            return self._unit(instance).all_may_notify and os.getpgid(pid) == instance.process.pid
-        except ProcessLookupError:
-            return False
+    def _ears(self, instance: Instance) -> Ears:
+        if instance.name not in self._listeners:
+            path = self._folder / str(len(self._listeners))
+            self._listeners[instance.name] = Ears(path, self._selector, heard=partial(self._obey, instance))
+        return self._listeners[instance.name]
 
     def _obey(self, instance: Instance, word: str) -> None:
         unit = self._unit(instance)
@@ -412,113 +312,3 @@ class Manager:
         instance.watchdog = now + unit.watchdog_s if unit.watchdog_s else None
         instance.ends = now + unit.runtime_s if unit.runtime_s else None
         self.console.say(f"{instance.label} is active")
-
-    # ---- the socket
-
-    def _listen(self) -> None:
-        path = self.layout.socket
-        path.unlink(missing_ok=True)
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        old = os.umask(0o177)  # never open to others, not even for a moment
-        try:
-            with short_path(path) as address:
-                server.bind(address)
-        finally:
-            os.umask(old)
-        server.listen(16)
-        self._server = server
-        self._selector.register(server, selectors.EVENT_READ, self._accept)
-
-    def _accept(self, server: socket.socket) -> None:
-        client, _ = server.accept()
-        client.settimeout(2)
-        answer = Answer(client)
-        try:
-            with client.makefile("rb") as lines:
-                asked = json.loads(lines.readline(65536))
-            names = [str(name) for name in asked["units"]]
-            self._acts[asked["do"]](names, answer)
-        except (UnitError, OSError) as error:
-            answer({"error": str(error)})
-        except (ValueError, KeyError, TypeError):
-            answer({"error": "the question was no line of JSON with `do` and `units`"})
-
-    def _ask_start(self, names: list[str], answer: Callable[[dict[str, Any]], None]) -> None:
-        for name in names:
-            read_unit(self.layout.units, name)  # all of them are right, or none starts
-        for name in names:
-            self.start(name)
-        answer({})
-
-    def _ask_stop(self, names: list[str], answer: Callable[[dict[str, Any]], None]) -> None:
-        for name in names:
-            self.stop(name)
-        left = [self.instances[name] for name in names if self.instances[name].phase != Phase.DEAD]
-        if not left:
-            answer({})
-            return
-
-        def tell() -> None:
-            if all(instance.phase == Phase.DEAD for instance in left):
-                answer({})
-
-        for instance in left:
-            instance.waiting.append(tell)
-
-    def _ask_restart(self, names: list[str], answer: Callable[[dict[str, Any]], None]) -> None:
-        for name in names:
-            read_unit(self.layout.units, name)
-        for name in names:
-            self.stop(name)
-            self.instances[name].waiting.append(partial(self._start_again, name))
-            if self.instances[name].phase == Phase.DEAD:
-                self._settle(self.instances[name])
-        answer({})
-
-    def _start_again(self, name: str) -> None:
-        self.start(name)
-
-    def _ask_states(self, names: list[str], answer: Callable[[dict[str, Any]], None]) -> None:
-        known = self.instances
-        answer({"states": {name: known[name].state if name in known else "inactive" for name in names}})
-
-    def _ask_pid(self, names: list[str], answer: Callable[[dict[str, Any]], None]) -> None:
-        instance = self.instances.get(names[0])
-        running = instance is not None and instance.process is not None and instance.phase != Phase.BEFORE
-        answer({"pid": instance.process.pid if running and instance and instance.process else None})
-
-    def _ask_enable(self, names: list[str], answer: Callable[[dict[str, Any]], None]) -> None:
-        for name in names:
-            read_unit(self.layout.units, name)
-        enable(self.layout, names)
-        answer({})
-
-    def _ask_disable(self, names: list[str], answer: Callable[[dict[str, Any]], None]) -> None:
-        for name in names:
-            (self.layout.units / f"{TARGET}.wants" / name).unlink(missing_ok=True)
-        answer({})
-
-
-class Answer:
-    """One line to whoever asked; a client that has left misses nothing."""
-
-    def __init__(self, client: socket.socket) -> None:
-        self._client = client
-
-    def __call__(self, words: Mapping[str, Any]) -> None:
-        try:
-            self._client.sendall(json.dumps(words).encode() + b"\n")
-        except OSError:
-            return
-        finally:
-            self._client.close()
-
-
-def enable(layout: Layout, names: Sequence[str]) -> None:
-    """The links by which `studio.target` wants these."""
-    wants = layout.units / f"{TARGET}.wants"
-    wants.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        link = wants / name
-        if not link.is_symlink():
-            link.symlink_to(layout.units / (name if "@" not in name else name.split("@")[0] + "@.service"))

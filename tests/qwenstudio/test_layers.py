@@ -64,6 +64,7 @@ LAYERS = {
     "qwenstudio.notify": 0,
     "qwenstudio.units": 1,
     "qwenstudio.units.supervised": 5,
+    "qwenstudio.units.doorway": 5,
 }
 # Each pair: nothing below the first name imports anything below the second.
 STRANGERS = [

@@ -22,8 +22,9 @@ from qwenstudio.supervise import Console
 from qwenstudio.units import backoff
 from qwenstudio.units.catalog import lane_units
 from qwenstudio.units.control import Supervised, UnitsError, pick_units
+from qwenstudio.units.doorway import enable
 from qwenstudio.units.layout import Layout
-from qwenstudio.units.supervised import Manager, enable
+from qwenstudio.units.supervised import Manager
 from qwenstudio.units.unitfile import (
     UnitError,
     parse_seconds,
