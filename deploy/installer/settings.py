@@ -25,8 +25,8 @@ def steps(site: Site) -> list[Step]:
         files.folder(site, at.lane_settings, group=ACCOUNT, mode=0o750),
         files.folder(site, at.gpu_settings, group=ACCOUNT, mode=0o750),
         files.folder(site, at.proxy_settings),
-        # Others may pass through, for nginx reads pictures and static files; each folder below says who may read it.
-        files.folder(site, at.var, user=ACCOUNT, group=ACCOUNT, mode=0o711),
+        # nginx's group may pass through, to pictures and static files; nobody else gets in.
+        files.folder(site, at.var, user=ACCOUNT, group=PROXY_GROUP, mode=0o710),
         # Whatever is made in it belongs to nginx's group too.
         files.folder(site, at.media, user=ACCOUNT, group=PROXY_GROUP, mode=0o2750),
         files.folder(site, at.static),

@@ -61,6 +61,8 @@ def test_secrets_are_random_and_private(root: Path, tmp_path: Path) -> None:
     settings = layout.settings.read_text()
     for path in layout.secrets.iterdir():
         assert path.read_text().strip() not in settings
+    assert stat.S_IMODE(layout.var.stat().st_mode) == 0o710
+    assert stat.S_IMODE(layout.media.stat().st_mode) == 0o2750
     assert "database-owner-url" not in settings, "what binds the pages must not be undone by them"
     other = Layout(tmp_path / "other")
     install(other.root)
