@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 from installer import files
 from installer.machine import call
@@ -37,6 +39,10 @@ def steps(site: Site) -> list[Step]:
     found.append(files.link(at.units / "multi-user.target.wants" / TARGET, f"../{TARGET}"))
     found += [files.link(at.units / "timers.target.wants" / name, f"../{name}") for name in names if is_timer(name)]
     found.append(proxy_step(site))
+    if site.layout.is_machine:
+        found += debian_steps()
+    if site.start:
+        found.append(Step("nginx reads all that", lambda: has_read(site), lambda: reload_nginx(site)))
     if site.start:
         found.append(start_step(site, [*enabled(site), *filter(is_timer, names)]))
     return found
@@ -101,11 +107,38 @@ def proxy_step(site: Site) -> Step:
 
     def do() -> None:
         site.manage("proxy", "write")
-        if site.start:
-            call(["nginx", "-t", "-q"])
-            call(["systemctl", "reload-or-restart", "nginx"])
 
     return Step(f"nginx: {at.site}", is_done, do)
+
+
+def debian_steps() -> list[Step]:
+    """Its own site would take requests for other names, and its 768 connections a worker are streams for few people."""
+    default, main = Path("/etc/nginx/sites-enabled/default"), Path("/etc/nginx/nginx.conf")
+    few, many = "worker_connections 768;", "worker_connections 4096;"
+
+    def raise_them() -> None:
+        main.write_text(main.read_text(encoding="utf-8").replace(few, many), encoding="utf-8")
+
+    return [
+        Step(f"nginx: {default} off", lambda: not os.path.lexists(default), default.unlink),
+        Step(f"nginx: {many} in {main}", lambda: few not in main.read_text(encoding="utf-8"), raise_them),
+    ]
+
+
+def has_read(site: Site) -> bool:
+    """Whether nginx runs, and its newest process is younger than the files."""
+    files = (Path("/etc/nginx/nginx.conf"), Path("/etc/nginx/sites-enabled"), site.layout.site)
+    ages = call(["ps", "-o", "etimes=", "-C", "nginx"]).split()
+    return time.time() - min(map(int, ages)) >= max(path.stat().st_mtime for path in files)
+
+
+def reload_nginx(site: Site) -> None:
+    """After a test of the whole configuration; a reload is over when new workers run."""
+    call(["nginx", "-t", "-q"])
+    call(["systemctl", "reload-or-restart", "nginx"])
+    until = time.monotonic() + 10
+    while not has_read(site) and time.monotonic() < until:
+        time.sleep(0.2)
 
 
 def migrate_step(site: Site) -> Step:
