@@ -7,11 +7,14 @@ import re
 import time
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from accounts.domain.addresses import is_trusted_proxy
 from accounts.ids import uuid7
 from accounts.logcontext import bind_log
+from qwenstudio import notify
 from qwenstudio.headers import security_headers
 from qwenstudio.logs import hide_tokens
 
@@ -35,13 +38,21 @@ class RequestMiddleware:
         # The async front answers some routes itself and hands the rest on with the id that it has made.
         request_id = request.META.get("studio.request_id") or uuid7().hex
         request.request_id = request_id  # type: ignore[attr-defined]
+        forget_foreign_scheme(request)
         with bind_log(request_id=request_id, client_request_id=_client_id(request)):
             response = self.get_response(request)
             response.headers["X-Request-ID"] = request_id
             for name, value in security_headers(request.path_info).items():
                 response.headers.setdefault(name, value)
             _log_access(request, response, started=started)
+        notify.count_finished()
         return response
+
+
+def forget_foreign_scheme(request: HttpRequest) -> None:
+    """Whether the client came over TLS (`request.is_secure()`) only a trusted proxy may tell."""
+    if not is_trusted_proxy(request.META.get("REMOTE_ADDR", ""), trusted=settings.STUDIO_TRUSTED_PROXIES):
+        request.META.pop("HTTP_X_FORWARDED_PROTO", None)
 
 
 def _client_id(request: HttpRequest) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,12 +21,14 @@ env = Env()
 
 # Which part of the studio this process is; `manage.py` and the supervisor set it. It decides the database role.
 PROCESSES = ("web", "stream", "worker", "errands", "ticker", "owner")
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 
 
-def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def networks(name: str, default: Sequence[str] = ()) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     """A list of IP networks, `10.0.0.0/8` or a single address."""
     found = []
-    for word in env.words(name):
+    for word in env.words(name, default):
         try:
             found.append(ipaddress.ip_network(word))
         except ValueError as error:
@@ -55,6 +58,15 @@ try:
     # Where nginx serves STUDIO_MEDIA internally (`X-Accel-Redirect`); empty: the studio sends files itself.
     STUDIO_ACCEL_PREFIX = env.text("STUDIO_ACCEL_PREFIX", "")
     STUDIO_TRUSTED_PROXIES = networks("STUDIO_TRUSTED_PROXIES")
+    # nginx in front (qwenstudio/proxy): where it listens, whom it lets in where, how much one address may do.
+    STUDIO_HTTP_PORT = env.integer("STUDIO_HTTP_PORT", default=80, low=1, high=65535)
+    STUDIO_LISTEN = env.words("STUDIO_LISTEN")
+    STUDIO_ADMIN_NETWORKS = networks("STUDIO_ADMIN_NETWORKS", [*LOOPBACK, *PRIVATE])
+    STUDIO_METRICS_NETWORKS = networks("STUDIO_METRICS_NETWORKS", LOOPBACK)
+    STUDIO_ADDRESS_RATE = env.integer("STUDIO_ADDRESS_RATE", default=200, low=1, high=100_000)
+    STUDIO_ADDRESS_CONNECTIONS = env.integer("STUDIO_ADDRESS_CONNECTIONS", default=500, low=1, high=65_535)
+    STUDIO_NGINX_TEST = env.text("STUDIO_NGINX_TEST", "nginx -t -q")
+    STUDIO_NGINX_RELOAD = env.text("STUDIO_NGINX_RELOAD", "systemctl reload nginx")
     # Callers may come from these only; empty: from anywhere.
     STUDIO_NETWORKS = networks("STUDIO_NETWORKS")
     HF_HUB_OFFLINE = env.choice("HF_HUB_OFFLINE", default="1", choices=("0", "1")) == "1"
@@ -250,9 +262,15 @@ STATIC_URL = "/static/"
 STATIC_ROOT = STUDIO_VAR / "static"
 STATICFILES_DIRS = [BASE_DIR / "qwenstudio" / "static"]
 WHITENOISE_USE_FINDERS = True
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "qwenstudio.statics.HashedFiles"},
+}
 MEDIA_ROOT = STUDIO_MEDIA
 
 _secure = STUDIO_URL.startswith("https://")
+# A trusted proxy's word only: the outermost middleware takes it from everybody else's requests.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_NAME = "studio_session"
 SESSION_COOKIE_SECURE = _secure
 SESSION_COOKIE_HTTPONLY = True

@@ -1,4 +1,6 @@
-"""Programs that some tests use and a machine may lack: nginx and Chromium."""
+"""Programs that some tests use and a machine may lack: nginx, Chromium, systemd-analyze, certbot and an authority
+to try it on.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,17 @@ import pytest
 INSTALL = {
     "nginx": "apt-get install nginx-light  (macOS: brew install nginx)",
     "chromium": "apt-get install chromium  (macOS: brew install --cask chromium)",
+    "certbot": "apt-get install certbot",
+    "pebble": "apt-get install pebble",
+    "systemd-analyze": "apt-get install systemd",
 }
-MARKERS = {"needs_nginx": "nginx", "needs_chromium": "chromium"}
+MARKERS = {
+    "needs_nginx": "nginx",
+    "needs_chromium": "chromium",
+    "needs_certbot": "certbot",
+    "needs_pebble": "pebble",
+    "needs_systemd": "systemd-analyze",
+}
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MACOS_CHROMIUM = Path("/Applications/Chromium.app/Contents/MacOS/Chromium")
 
@@ -31,7 +42,13 @@ def find_chromium() -> str | None:
     return found or (str(MACOS_CHROMIUM) if MACOS_CHROMIUM.exists() else None)
 
 
-FINDERS = {"nginx": find_nginx, "chromium": find_chromium}
+FINDERS = {
+    "nginx": find_nginx,
+    "chromium": find_chromium,
+    "certbot": lambda: shutil.which("certbot"),
+    "pebble": lambda: shutil.which("pebble") and shutil.which("pebble-challtestsrv"),
+    "systemd-analyze": lambda: shutil.which("systemd-analyze"),
+}
 
 
 def missing_programs() -> list[str]:

@@ -35,6 +35,12 @@ def client_address(*, remote: str, forwarded: str, trusted: Sequence[Network]) -
     return str(found) if found is not None else None
 
 
+def is_trusted_proxy(remote: str, *, trusted: Sequence[Network]) -> bool:
+    """Whether the peer of a connection is a proxy whose word about its clients is believed."""
+    found = _parse(remote)
+    return found is not None and _is_trusted(found, trusted)
+
+
 def read_networks(words: Iterable[str], *, field: str = "networks") -> list[str]:
     """Networks as people write them, each in its one spelling and once; raises `InvalidField` with what is none.
 

@@ -320,6 +320,29 @@ add_code(
     _("The studio cannot answer just now; nothing was stored."),
     _("Try again after a moment; with the same Idempotency-Key that is safe."),
 )
+# The proxy's own words (qwenstudio/proxy/refusals.py): it cannot know how far the request came.
+add_code(
+    "no_answer",
+    502,
+    Retry.LATER,
+    _("The studio does not answer just now: it is starting, or being updated."),
+    _(
+        "Wait a few seconds and try again. What was accepted before goes on; sent again with the same Idempotency-Key, "
+        "a request counts once."
+    ),
+    whole=True,
+)
+add_code(
+    "answer_too_slow",
+    504,
+    Retry.LATER,
+    _("The studio took too long to answer."),
+    _(
+        "Wait a few seconds and look whether it was done before you try again; sent again with the same "
+        "Idempotency-Key, a request counts once."
+    ),
+    whole=True,
+)
 
 # ---- tenants and members
 add_code(

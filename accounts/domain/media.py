@@ -1,5 +1,8 @@
 """Files under `STUDIO_MEDIA`: written whole or not at all, readable by this account only.
 
+Where nginx sends them (`STUDIO_ACCEL_PREFIX`) their group may read them too: nginx's, which new folders and files take
+over from `STUDIO_MEDIA` (docs/production.md).
+
 Every file of a tenant lies in the folder that its id names.
 """
 
@@ -31,7 +34,8 @@ def open_atomic(path: str) -> Iterator[BinaryIO]:
     _make_folders(target.parent)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        mode = 0o640 if settings.STUDIO_ACCEL_PREFIX else 0o600
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
@@ -70,7 +74,8 @@ def _make_folders(folder: Path) -> None:
         missing.append(folder)
         folder = folder.parent
     for new in reversed(missing):
-        new.mkdir(mode=0o700, exist_ok=True)
+        # No chmod: it would take the bit away by which what is made inside gets the folder's group.
+        new.mkdir(mode=0o750 if settings.STUDIO_ACCEL_PREFIX else 0o700, exist_ok=True)
         _sync_folder(new.parent)
 
 

@@ -15,16 +15,18 @@ from collections.abc import Callable
 from django.db import connection
 
 from accounts.domain import mail  # noqa: F401  (registers the handler that sends e-mails)
-from accounts.domain.errands import claim_errand, is_ending, run_errand
+from accounts.domain.errands import LEASE_S, claim_errand, is_ending, run_errand
 from accounts.logcontext import bind_log
 from accounts.valkey import blocking_connection
 from generation.domain import erase, export, forget, remove  # noqa: F401  (register their handlers)
 from generation.queue.jobs import StudioJob
 from generation.queue.wake import errand_queue
 from generation.worker import loop
+from generation.worker.clock import PhaseClock
 from generation.worker.database import insist
 from generation.worker.stop import StopFlag
 from generation.worker.wakeups import WakeUps
+from qwenstudio import notify
 
 logger = logging.getLogger(__name__)
 
@@ -39,23 +41,59 @@ def serve_errands(*, lane: str, stop: StopFlag) -> None:
         connection=blocking_connection(),
         job_class=StudioJob,
     )
-    ending: Callable[[], bool] = lambda: stop.asked  # noqa: E731  (it is taken out of the list again)
+    pulse = Pulse()
+
+    def ending() -> bool:
+        pulse.beat()  # a slow errand asks this while it works
+        return stop.asked
+
     is_ending.append(ending)
-    slow = SlowErrands(stop)
+    slow = SlowErrands(stop, pulse=pulse)
     slow.start()
+    notify.watchdog(pulse.moves)
+    notify.ready()
     logger.info("errand worker is ready")
     try:
-        loop.work(errand_turn, wakeups=wakeups, stop=stop)
+        loop.work(pulse.around(errand_turn), wakeups=wakeups, stop=stop)
     finally:
+        notify.stopping()
         slow.finish()
         is_ending.remove(ending)
+
+
+class Pulse:
+    """Whether both threads move: a turn may take as long as an errand's lease, after which another worker has it."""
+
+    def __init__(self, clock: PhaseClock | None = None) -> None:
+        self._clock = clock or PhaseClock()
+
+    def moves(self) -> bool:
+        """No turn has taken too long."""
+        return self._clock.find_overdue() is None
+
+    def beat(self) -> None:
+        """This thread is in a turn and moves."""
+        self._clock.enter(threading.current_thread().name, "errand", "errand", allow_s=LEASE_S)
+
+    def around(self, turn: Callable[[], bool]) -> Callable[[], bool]:
+        """The turn, watched."""
+
+        def watched() -> bool:
+            self.beat()
+            try:
+                return turn()
+            finally:
+                self._clock.leave(threading.current_thread().name)
+
+        return watched
 
 
 class SlowErrands:
     """The thread that does the slow kinds."""
 
-    def __init__(self, stop: StopFlag) -> None:
+    def __init__(self, stop: StopFlag, *, pulse: Pulse | None = None) -> None:
         self._stop = stop
+        self._turn = pulse.around(slow_turn) if pulse else slow_turn
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="slow errands")
 
@@ -72,7 +110,7 @@ class SlowErrands:
 
     def _work(self) -> None:
         try:
-            loop.work(slow_turn, wakeups=NoWakeUps(), stop=self._stop, idle_s=SLOW_IDLE_S)
+            loop.work(self._turn, wakeups=NoWakeUps(), stop=self._stop, idle_s=SLOW_IDLE_S)
         except BaseException as error:  # half a worker would look alive: the process ends, and is started again
             self._error = error
             self._stop.ask()

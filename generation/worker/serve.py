@@ -34,11 +34,13 @@ from generation.worker.report import Report
 from generation.worker.settle import Settler
 from generation.worker.stop import StopFlag
 from generation.worker.wakeups import WakeUps
+from qwenstudio import notify
 
 logger = logging.getLogger(__name__)
 
 EXIT_BROKEN_MODEL = 3  # what the operator must repair: the supervisor shows it and backs off
 EXIT_STUCK = 70
+REFUSED_PAUSE_S = 60.0
 _TAIL_S = 60.0  # how long a stopping worker waits for pictures under way
 _PAUSE_S = 5.0  # between two claims while files cannot be stored
 _DRAINED_LOOK_S = 1.0
@@ -115,6 +117,8 @@ class GpuWorker:
         self._publisher.start()
         self._say(WorkerState.IDLE)
         self._leases.start()
+        notify.watchdog(lambda: self._clock.find_overdue() is None)
+        notify.ready(f"serves {', '.join(self._served)}")
         try:
             self._serve()
         finally:
@@ -124,6 +128,9 @@ class GpuWorker:
     def _fail(self, reason: str) -> int:
         self._report.set(state=WorkerState.FAILED, detail=reason)
         insist(self._report.write, what="say why I stop")
+        if notify.say_status(f"cannot serve: {reason}"):
+            # The next try ends alike until somebody helps, and systemd's pause is the same for every end.
+            self._stop.wait(REFUSED_PAUSE_S)
         return EXIT_BROKEN_MODEL
 
     def _load(self) -> None:
@@ -212,6 +219,7 @@ class GpuWorker:
 
     def _close(self) -> None:
         """Wait for the tail, then say goodbye. Leases are renewed until the last picture is stored."""
+        notify.stopping()
         try:
             self._say(WorkerState.STOPPING)
         except Exception as error:  # a goodbye nobody hears must not cost the pictures in the tail

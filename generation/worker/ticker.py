@@ -12,22 +12,29 @@ from django.db import connection
 from generation.domain.storage import janitor
 from generation.domain.stored import rebuild_all_stored
 from generation.domain.sweep import sweep
+from generation.worker.clock import PhaseClock
 from generation.worker.database import UNREACHABLE
 from generation.worker.stop import StopFlag
+from qwenstudio import notify
 
 logger = logging.getLogger(__name__)
 
 EVERY_S = 5.0
 CLEAN_EVERY_S = 3600.0
 LOCK = 0x71735F7469636B65  # "qs_ticke": the advisory lock's key, the same in every lane
+SWEEP_S = 30.0  # milliseconds in practice; one that takes so long waits for what will not come
 SILENT_S = 15  # a holder that says nothing for so long (three ticks) is frozen: its session ends, and with it the lock
 
 
 def tick(*, stop: StopFlag, every_s: float = EVERY_S) -> None:
     """Sweep until asked to end. The lock is its session's: a dead holder frees it by dying, a frozen one by silence."""
     holder, cleaned_at = False, time.monotonic()
+    clock = PhaseClock()
+    notify.watchdog(lambda: clock.find_overdue() is None)
+    notify.ready()
     while not stop.asked:
         started = time.monotonic()
+        clock.enter("ticker", "sweep", "sweep", allow_s=SWEEP_S)
         try:
             held = _hold_lock()
             if held and not holder:
@@ -48,7 +55,9 @@ def tick(*, stop: StopFlag, every_s: float = EVERY_S) -> None:
             raise  # the database's role is a wrong one, which no later tick changes
         except Exception:  # one bad row must not stop the sweeps that others wait for
             logger.exception("sweep failed")
+        clock.leave("ticker")
         stop.wait(max(0.1, every_s - (time.monotonic() - started)))
+    notify.stopping()
     connection.close()
 
 

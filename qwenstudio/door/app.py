@@ -21,6 +21,7 @@ from accounts.logcontext import bind_log
 from qwenstudio.door.bridge import BodyTooSlow, Bridge, ClientGone, send_too_slow
 from qwenstudio.door.callers import Callers
 from qwenstudio.door.database import Database
+from qwenstudio.door.health import PATHS, answer_health
 from qwenstudio.door.http import Message, Receive, Request, Scope, Send, read_request, send_problem, send_refusal
 from qwenstudio.door.hub import Hub
 from qwenstudio.door.openings import Openings
@@ -70,6 +71,9 @@ class Door:
         """Answer one request, whatever happens in it."""
         if scope["type"] == "lifespan":
             await self.live(receive, send)
+            return
+        if scope["path"] in PATHS:  # behind nginx nobody else would answer them on our port
+            await answer_health(scope, send)
             return
         request = read_request(scope)
         watched = Watched(send)

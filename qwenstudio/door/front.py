@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from accounts.ids import uuid7
 from qwenstudio.door.app import Door
 from qwenstudio.door.bridge import Bridge
-from qwenstudio.door.http import Receive, Scope, Send, read_request, send_json, send_problem
-from qwenstudio.health import check_readiness, identity
+from qwenstudio.door.health import PATHS, answer_health
+from qwenstudio.door.http import Receive, Scope, Send, read_request, send_problem
 
 HEADER_BYTES = 32_768
 COOKIE_BYTES = 8_192
@@ -42,12 +40,8 @@ class Front:
             await self._door.live(receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
-        elif scope["path"] == "/healthz":
-            # Not through Django: it must answer while all threads are busy.
-            await send_json(send, 200, {"status": "ok", **identity()})
-        elif scope["path"] == "/readyz":
-            found = await asyncio.to_thread(check_readiness)
-            await send_json(send, found.status, found.as_dict())
+        elif scope["path"] in PATHS:
+            await answer_health(scope, send)
         elif self._door.takes(scope):
             await self._door(scope, receive, send)
         else:

@@ -40,14 +40,16 @@ class RunningFront:
 
 
 @contextmanager
-def running_front(folder: Path, *, target: str = "qwenstudio.asgi:front", **environment: str) -> Iterator[RunningFront]:
+def running_front(
+    folder: Path, *, target: str = "qwenstudio.asgi:front", interface: str = "asgi", **environment: str
+) -> Iterator[RunningFront]:
     """Start the front with the environment of this process and wait until it answers."""
     log = folder / "front.log"
-    front = _start(log, target, environment)
+    front = _start(log, target, interface, environment)
     for _ in range(3):  # somebody may have been faster at the port
         if _answers(front) or "in use" not in log.read_text():
             break
-        front = _start(log, target, environment)
+        front = _start(log, target, interface, environment)
     try:
         if not _answers(front):
             raise RuntimeError(f"the front did not start:\n{log.read_text()[-3000:]}")
@@ -61,12 +63,12 @@ def running_front(folder: Path, *, target: str = "qwenstudio.asgi:front", **envi
             front.process.wait()
 
 
-def _start(log: Path, target: str, environment: dict[str, str]) -> RunningFront:
+def _start(log: Path, target: str, interface: str, environment: dict[str, str]) -> RunningFront:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "granian", "--interface", "asgi", "--workers", "1", "--host", "127.0.0.1",
+            [sys.executable, "-m", "granian", "--interface", interface, "--workers", "1", "--host", "127.0.0.1",
              "--port", str(port), "--workers-kill-timeout", "20", target],
             cwd=ROOT,
             env={**os.environ, "STUDIO_PORT": str(port), "STUDIO_URL": url, "STUDIO_PROCESS": "web", **environment},
@@ -77,13 +79,13 @@ def _start(log: Path, target: str, environment: dict[str, str]) -> RunningFront:
 
 
 def _answers(front: RunningFront) -> bool:
-    """Wait until it does; False when it has ended or takes too long."""
+    """Wait until it does (the door alone knows no /healthz and says so); False when it has ended or takes too long."""
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and front.process.poll() is None:
         try:
-            httpx.get(f"{front.url}/healthz", timeout=30).raise_for_status()
+            if httpx.get(f"{front.url}/healthz", timeout=30).status_code < 500:
+                return True
         except httpx.HTTPError:
-            time.sleep(0.1)
-        else:
-            return True
+            pass
+        time.sleep(0.1)
     return False

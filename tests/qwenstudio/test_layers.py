@@ -60,6 +60,11 @@ LAYERS = {
     "generation.worker": 4,
     # 5: what puts them together
     "qwenstudio": 5,
+    # but these know nothing of the studio (the first), or only how it is started
+    "qwenstudio.notify": 0,
+    "qwenstudio.units": 1,
+    "qwenstudio.units.supervised": 5,
+    "qwenstudio.units.doorway": 5,
 }
 # Each pair: nothing below the first name imports anything below the second.
 STRANGERS = [

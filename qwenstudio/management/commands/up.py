@@ -27,6 +27,9 @@ from qwenstudio.embedded.ports import is_free
 from qwenstudio.processes import PROGRAMS, ROOT, manage
 from qwenstudio.settings import database_urls, missing_urls
 from qwenstudio.supervise import STATE, Console, Supervisor, end_strays
+from qwenstudio.units.layout import Layout
+from qwenstudio.units.supervised import Manager
+from qwenstudio.units.unitfile import UnitError
 
 READY_TIMEOUT_S = 60.0
 PROBE_EVERY_S = 0.3
@@ -45,9 +48,17 @@ class Command(BaseCommand):
         """`--only`: a part of the studio, for tests and for machines that share the work."""
         names = [program.name for program in PROGRAMS]
         parser.add_argument("--only", nargs="+", choices=names, default=names, help="start only these (default: all)")
+        parser.add_argument(
+            "--from-units", action="store_true", help="start the installed units instead, as systemd would"
+        )
+        parser.add_argument("--root", type=Path, help="where they are installed (default: STUDIO_ROOT, else /)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Take the lock, start, watch, stop."""
+        if options["from_units"]:
+            root: Path | None = options["root"]
+            run_units(Layout(root.absolute()) if root else Layout.here())
+            return
         refuse_missing_urls(options["only"])
         lock = StateLock(settings.STUDIO_VAR)
         try:
@@ -251,6 +262,24 @@ class Studio:
             if self.services is not None:
                 self.services.stop()
         self.console.say("stopped")
+
+
+def run_units(layout: Layout) -> None:
+    """Start what is enabled under this root and watch it until SIGINT or SIGTERM."""
+    console = Console(sys.stdout, raw=os.environ.get("STUDIO_LOG", "json") == "json")
+    lock = StateLock(layout.var)
+    try:
+        lock.acquire(address=f"the units of {layout.root}")
+    except AlreadyRunning as error:
+        raise CommandError(str(error)) from None
+    try:
+        manager = Manager(layout, console=console)
+        manager.catch_signals()
+        manager.run()
+    except UnitError as error:
+        raise CommandError(str(error)) from None
+    finally:
+        lock.release()
 
 
 def stop_early(number: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,17 @@ def test_written_private_and_whole(media: Path) -> None:
     assert (media / "t/m/2026-11/x.png").read_bytes() == b"data"
     assert mode_of(media / "t/m/2026-11/x.png") == 0o600 and mode_of(media / "t/m") == 0o700
     assert [path.name for path in (media / "t/m/2026-11").iterdir()] == ["x.png"]
+
+
+def test_where_nginx_sends_files_its_group_may_read_them(media: Path, settings: Any) -> None:
+    settings.STUDIO_ACCEL_PREFIX = "/protected/"
+    media.chmod(0o2750)  # what is made inside gets the folder's group
+    before = os.umask(0o027)
+    try:
+        write_atomic("t/m/2026-11/x.png", b"data")
+    finally:
+        os.umask(before)
+    assert mode_of(media / "t/m/2026-11/x.png") == 0o640 and mode_of(media / "t/m/2026-11") == 0o2750
 
 
 def test_a_failed_write_leaves_nothing(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:

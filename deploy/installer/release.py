@@ -1,0 +1,103 @@
+"""Steps: the release's folder, its virtual environment, the lanes' links."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from installer import files
+from installer.machine import call
+from installer.plan import InstallError, Step
+from installer.site import CHECKOUT, Site
+
+LEFT_OUT = {".git", ".venv", "var", "__pycache__", ".hypothesis", ".ruff_cache", ".mypy_cache"}
+
+
+def steps(site: Site) -> list[Step]:
+    """In order."""
+    found = [files.folder(site, path) for path in (site.layout.opt, site.layout.releases, site.layout.lanes)]
+    found += [Step(f"release {site.release} into {site.folder}", lambda: has_release(site), lambda: copy_release(site))]
+    found += [venv_step(site), bytecode_step(site)]
+    # The lanes of a machine that runs already are changed by `studio release`, never here.
+    found += [
+        files.link(site.layout.lane("blue"), f"../releases/{site.release}", keep=True),
+        files.link(site.layout.current, "lanes/blue", keep=True),
+    ]
+    return found
+
+
+def has_release(site: Site) -> bool:
+    """RELEASE is written last."""
+    return (site.folder / "RELEASE").is_file()
+
+
+def copy_release(site: Site) -> None:
+    """The checkout's files as git knows them; they have their name when all of them are there."""
+    new = site.folder.with_name(f".{site.release}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for name in tracked_files(CHECKOUT):
+        target = new / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(CHECKOUT / name, target, follow_symlinks=False)
+    (new / "RELEASE").write_text(f"{site.release}\n", encoding="utf-8")
+    for path in [new, *new.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or (os.access(path, os.X_OK) and path.stat().st_mode & 0o100) else 0o644)
+        site.own(path)
+    shutil.rmtree(site.folder, ignore_errors=True)
+    new.rename(site.folder)
+
+
+def tracked_files(checkout: Path) -> list[str]:
+    """What belongs to the project; without git everything but what a checkout gathers."""
+    if (checkout / ".git").exists():
+        line = ["git", "-c", f"safe.directory={checkout}", "-C", str(checkout), "ls-files", "-z"]
+        done = subprocess.run(line, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise InstallError(f"git cannot list the files of {checkout}: {done.stderr.strip()}")
+        return [name for name in done.stdout.split("\0") if name and os.path.lexists(checkout / name)]
+    found = []
+    for folder, folders, names in os.walk(checkout):
+        folders[:] = [name for name in folders if name not in LEFT_OUT]
+        found += [str(Path(folder, name).relative_to(checkout)) for name in names if not name.endswith(".pyc")]
+    return found
+
+
+def venv_step(site: Site) -> Step:
+    """Its packages are pinned, so the digest of the file says whether they are the right ones."""
+    venv = site.folder / ".venv"
+    if site.venv is not None:
+        return files.link(venv, str(site.venv))
+    mark = venv / ".installed"
+
+    def digest() -> str:
+        return hashlib.sha256((site.folder / "requirements.txt").read_bytes()).hexdigest()
+
+    def is_done() -> bool:
+        return mark.is_file() and mark.read_text(encoding="utf-8") == digest()
+
+    def do() -> None:
+        python = site.distribution.python if site.distribution else "python3"
+        call([python, "-m", "venv", "--clear", str(venv)])
+        pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        call([*pip, "-r", str(site.folder / "requirements.txt")])
+        mark.write_text(digest(), encoding="utf-8")
+
+    return Step(f"virtual environment {venv} (some minutes)", is_done, do)
+
+
+def bytecode_step(site: Site) -> Step:
+    """Nothing may write into a release later, and without bytecode each start would take twice as long."""
+    packages = ["accounts", "generation", "qwenstudio"]
+
+    def is_done() -> bool:
+        return all((site.folder / name / "__pycache__").is_dir() for name in packages)
+
+    def do() -> None:
+        call([str(site.python), "-m", "compileall", "-q", *packages], folder=site.folder)
+
+    return Step("bytecode of the release", is_done, do)

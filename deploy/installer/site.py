@@ -1,0 +1,90 @@
+"""One installation: what was asked for, where it goes, and our own commands in its environment."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from installer.machine import Distribution, call
+from installer.plan import InstallError
+from qwenstudio.release import release_name
+from qwenstudio.units.layout import Layout
+from qwenstudio.units.unitfile import read_environment
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ACCOUNT = "qwenstudio"
+PROXY_GROUP = "www-data"
+
+
+@dataclass
+class Site:
+    """What all steps share."""
+
+    layout: Layout
+    domain: str
+    distribution: Distribution | None
+    """None in a folder (`--root`), where no package is installed."""
+    start: bool = True
+    venv: Path | None = None
+    urls: dict[str, str] = field(default_factory=dict)
+    """`database`, `database-worker`, `database-owner`, `redis`, `email`: those that were named."""
+    pool: str = "demo"
+    processes: int = 2
+    gpus: int = 0
+    release: str = ""
+
+    def __post_init__(self) -> None:
+        self.release = self.release or release_name(CHECKOUT)
+        if self.release == "unknown":
+            raise InstallError(f"{CHECKOUT} is no checkout and has no file RELEASE: name it with STUDIO_RELEASE=name")
+
+    @property
+    def folder(self) -> Path:
+        """The release's."""
+        return self.layout.release(self.release)
+
+    @property
+    def python(self) -> Path:
+        """The release's Python."""
+        return self.folder / ".venv/bin/python"
+
+    @property
+    def own_database(self) -> bool:
+        """Whether PostgreSQL runs here for us."""
+        return "database" not in self.urls
+
+    @property
+    def own_redis(self) -> bool:
+        """Whether Redis or Valkey runs here for us."""
+        return "redis" not in self.urls
+
+    def own(self, path: Path, *, user: str = "root", group: str = "root") -> None:
+        """Give a path its owner. In a folder of somebody's everything stays his."""
+        if self.layout.is_machine:
+            os.chown(path, *self._ids(user, group), follow_symlinks=False)
+
+    def is_owned(self, path: Path, *, user: str = "root", group: str = "root") -> bool:
+        """Whether it has that owner."""
+        if not self.layout.is_machine:
+            return True
+        found = path.lstat()
+        try:
+            return (found.st_uid, found.st_gid) == self._ids(user, group)
+        except KeyError:
+            return False
+
+    def _ids(self, user: str, group: str) -> tuple[int, int]:
+        return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+
+    def environment(self) -> dict[str, str]:
+        """What our commands see: the installation's settings, and the owner's database for migrations."""
+        found = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        found |= read_environment(self.layout.settings)
+        return found | {"DATABASE_OWNER_URL_FILE": str(self.layout.secret("database-owner-url"))}
+
+    def manage(self, *words: str) -> str:
+        """One of our commands, in the new release."""
+        return call([str(self.python), "manage.py", *words], environment=self.environment(), folder=self.folder)
