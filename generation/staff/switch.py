@@ -1,4 +1,4 @@
-"""Looking at the other lane: a cookie of one browser, which the proxy obeys while both lanes run (`docs/releases.md`)."""
+"""Looking at the other lane: a cookie of one browser, which the proxy obeys while both run (`docs/releases.md`)."""
 
 from __future__ import annotations
 
