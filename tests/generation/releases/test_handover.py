@@ -11,8 +11,10 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from accounts.domain.sql import fetch_all
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
+from generation.domain.place import PLACE_SQL, read_place
 from generation.domain.sweep import sweep
 from generation.models import FairClock, Generation, Lane, Model, Pool, Worker
 from generation.releases.handover import count_left, hand_over_queue, say_rest
@@ -266,3 +268,14 @@ def test_the_sweep_takes_nothing_from_the_lane_that_serves(promoted: None, alice
     FairClock.objects.update(lane="green")
     assert sweep().handed_over == 0
     assert lanes_of(look) == {"green": 1}
+
+
+def test_during_a_hand_over_people_read_that_the_model_loads(alice: Person) -> None:
+    waiting = submit(alice.caller)
+    add_worker("green", state="loading")
+    with in_tenant(alice.tenant.pk):
+        (row,) = fetch_all(PLACE_SQL, ids=[waiting])
+        assert read_place(row).reason == "no_worker", "green is only being tried"
+        Lane.objects.filter(name="green").update(state="promoting")
+        (row,) = fetch_all(PLACE_SQL, ids=[waiting])
+        assert read_place(row).reason == "loading"
