@@ -50,12 +50,12 @@ def read_unapplied() -> list[Migration]:
     for migration, _ in plan:
         trusted = bool(getattr(migration, "expands", False))
         name = f"{migration.app_label}.{migration.name}"
-        reasons = tuple(_judge_all(migration.operations, migration.app_label, state, created, trusted=trusted))
+        reasons = tuple(judge_all(migration.operations, migration.app_label, state, created, trusted=trusted))
         found.append(Migration(name=name, contracting=reasons))
     return found
 
 
-def _judge_all(
+def judge_all(
     operations: Sequence[Operation],
     app: str,
     state: ProjectState,
@@ -82,7 +82,7 @@ def judge(
     where = f"{app}.{name}" if name else app
     if isinstance(operation, ops.SeparateDatabaseAndState):
         # What only the state says, the database does not hear of.
-        yield from _judge_all(operation.database_operations, app, state.clone(), set(created or ()), trusted=False)
+        yield from judge_all(operation.database_operations, app, state.clone(), set(created or ()), trusted=False)
     elif isinstance(operation, ops.AddField):
         if not _may_be_left_out(operation.field):
             yield f"adds {where}.{operation.name}, which the running release does not fill: give it null or db_default"

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from generation.models import Lane
 from generation.releases import migrations
-from generation.releases.migrations import check_two_lanes, judge, read_unapplied
+from generation.releases.migrations import check_two_lanes, judge, judge_all, read_unapplied
 from generation.releases.tools import Migration
 
 
@@ -72,7 +72,12 @@ def test_what_takes_away_is_named(operation: Operation) -> None:
 
 
 def test_a_table_that_is_made_in_the_same_breath_is_nobodys_yet() -> None:
-    assert list(judge(ops.RemoveField("thing", "size"), "shop", before(), {("shop", "thing")})) == []
+    fields = [("id", models.BigAutoField(primary_key=True)), ("size", models.IntegerField())]
+    made: list[Operation] = [ops.CreateModel("Fresh", fields), ops.RemoveField("fresh", "size")]
+    assert list(judge_all(made, "shop", before(), set(), trusted=False)) == []
+    old: list[Operation] = [ops.RemoveField("thing", "size"), ops.RemoveField("thing", "note")]
+    assert len(list(judge_all(old, "shop", before(), set(), trusted=False))) == 2
+    assert list(judge_all(old, "shop", before(), set(), trusted=True)) == []
 
 
 def test_the_migrations_of_before_are_read_too(admin_sql: Any, worker: None) -> None:

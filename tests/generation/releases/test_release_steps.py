@@ -115,6 +115,7 @@ def test_hand_over_ends_the_old_workers_before_the_new_ones_load(machine: Machin
     assert machine.serves() == "blue one"
     assert machine.draws() == {"blue"}
     assert "studio-gpu@green-0.service" not in machine.enabled
+    assert "studio-gpu@blue-0.service" in machine.enabled
 
 
 def test_rollback_goes_back_and_green_may_try_again(machine: Machine) -> None:
