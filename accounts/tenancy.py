@@ -35,6 +35,8 @@ GLOBAL_TABLES = {
     "accounts_plan": "staff's: the limits that are on offer",
     "generation_model": "staff's: the models that are on offer",
     "generation_pool": "staff's: whether a pool of workers is paused",
+    "generation_lane": "staff's: blue and green, and which of them serves",
+    "generation_release": "staff's: which release ran in which lane, and what became of it",
     "generation_worker": "staff's: the GPU workers and what they do",
     "generation_fairclock": "the queue's: virtual clocks; names a tenant, holds no data of it",
     "generation_cost": "the queue's: measured milliseconds per model, size and hardware",

@@ -16,6 +16,7 @@ class GenerationConfig(AppConfig):
         from accounts.domain.errands import on_errand_added  # models are loaded only now
         from generation.domain import codes, erase, export, remove  # noqa: F401  (register their errands)
         from generation.queue.wake import wake_errands
+        from generation.releases import migrations  # noqa: F401  (registers what `migrate` refuses)
 
         def wake() -> None:
             wake_errands(settings.STUDIO_LANE)

@@ -48,3 +48,64 @@ class OutputFormat(models.TextChoices):
     PNG = "png", "PNG"
     JPEG = "jpeg", "JPEG"
     WEBP = "webp", "WebP"
+
+
+class LaneState(models.TextChoices):
+    """Where a lane is. Exactly one is `serving`: new visitors come there."""
+
+    STOPPED = "stopped", _("stopped")
+    STARTING = "starting", _("starting")
+    READY = "ready", _("ready")
+    PROMOTING = "promoting", _("being promoted")
+    SERVING = "serving", _("serving")
+    STANDBY = "standby", _("standing by")  # served before; a rollback goes there
+    RETURNING = "returning", _("being rolled back to")
+    DRAINING = "draining", _("draining")
+    DRAINED = "drained", _("drained")
+    STOPPING = "stopping", _("stopping")
+    FAILED = "failed", _("failed")
+
+
+LANE_MOVES: dict[str, frozenset[str]] = {
+    LaneState.STOPPED: frozenset({LaneState.STARTING}),
+    LaneState.STARTING: frozenset({LaneState.READY, LaneState.FAILED, LaneState.STOPPING}),
+    LaneState.READY: frozenset(
+        {LaneState.PROMOTING, LaneState.DRAINING, LaneState.STOPPING, LaneState.FAILED, LaneState.STARTING}
+    ),
+    LaneState.PROMOTING: frozenset({LaneState.SERVING, LaneState.READY, LaneState.FAILED}),
+    LaneState.SERVING: frozenset({LaneState.STANDBY, LaneState.READY}),
+    LaneState.STANDBY: frozenset({LaneState.RETURNING, LaneState.DRAINING, LaneState.STOPPING}),
+    LaneState.RETURNING: frozenset({LaneState.SERVING, LaneState.STANDBY}),
+    LaneState.DRAINING: frozenset({LaneState.DRAINED, LaneState.RETURNING}),
+    LaneState.DRAINED: frozenset({LaneState.RETURNING, LaneState.STOPPING}),
+    LaneState.STOPPING: frozenset({LaneState.STOPPED}),
+    LaneState.FAILED: frozenset({LaneState.STARTING, LaneState.DRAINING, LaneState.STOPPING}),
+}
+
+
+class ReleaseState(models.TextChoices):
+    """What became of one release in one lane."""
+
+    TRYING = "trying", _("being tried")
+    CURRENT = "current", _("serves")
+    PREVIOUS = "previous", _("served before")
+    WITHDRAWN = "withdrawn", _("taken back")
+    FAILED = "failed", _("failed")
+    ENDED = "ended", _("ended")
+
+
+RELEASE_MOVES: dict[str, frozenset[str]] = {
+    ReleaseState.TRYING: frozenset({ReleaseState.CURRENT, ReleaseState.FAILED, ReleaseState.ENDED}),
+    ReleaseState.CURRENT: frozenset({ReleaseState.PREVIOUS, ReleaseState.WITHDRAWN}),
+    ReleaseState.PREVIOUS: frozenset({ReleaseState.CURRENT, ReleaseState.ENDED}),
+    ReleaseState.WITHDRAWN: frozenset({ReleaseState.CURRENT, ReleaseState.FAILED, ReleaseState.ENDED}),
+    ReleaseState.FAILED: frozenset({ReleaseState.ENDED}),
+    ReleaseState.ENDED: frozenset(),
+}
+
+
+class ReleaseMode(models.TextChoices):
+    """How the GPU workers of two lanes share the GPUs."""
+
+    SIDE_BY_SIDE = "side-by-side", _("side by side")  # both hold their models at once
+    HAND_OVER = "hand-over", _("hand-over")  # the old one's end before the new one's load

@@ -72,3 +72,17 @@ class QueueFull(QuotaExceeded):
     """As many generations of a tenant wait as its plan lets wait."""
 
     code = "queue_full"
+
+
+class ReleaseRefused(StudioError):
+    """A step of a release that does not follow from where the lanes are; the message says what to type."""
+
+    kind = "conflict"
+    code = "release_refused"
+
+
+class ReleaseFailed(StudioError):
+    """A step of a release that was tried and did not end well; the message says where things stand."""
+
+    kind = "unavailable"
+    code = "release_failed"

@@ -98,6 +98,8 @@ except EnvError as error:
 globals().update(EMAIL)
 RELEASE = release_name(BASE_DIR)
 STAFF_ROLE = "studio_staff"
+# What `manage.py release` moves the machine with (generation/releases/tools.py).
+RELEASE_TOOLS = "qwenstudio.releasing:make_tools"
 
 INSTALLED_APPS = [
     "accounts",

@@ -35,5 +35,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/login/", admin_sign_in),  # before the admin's own
     re_path("^admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", include("generation.staff.now")),
+    path("", include("generation.staff.switch")),
     path("admin/", admin.site.urls),
 ]

@@ -22,6 +22,20 @@ add_code(
     _("Choose one of the models that GET /api/v1/models lists."),
 )
 add_code(
+    "release_refused",
+    409,
+    Retry.STATE,
+    _("This step does not follow from where the lanes of the studio are."),
+    _("Staff look at `release status`, which says what can be done next."),
+)
+add_code(
+    "release_failed",
+    503,
+    Retry.LATER,
+    _("A step of a release did not end well; the lane that served before still does."),
+    _("Staff look at `release status`, which says where things stand."),
+)
+add_code(
     "already_finished",
     409,
     Retry.NO,

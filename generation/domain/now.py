@@ -32,6 +32,14 @@ SELECT g.id, g.tenant_id AS tenant, t.name AS tenant_name, m.title AS model, g.w
   LEFT JOIN generation_worker w ON w.id = g.worker
  WHERE g.status = 'running' ORDER BY g.started_at, g.id LIMIT %(limit)s
 """
+_LANES_SQL = """
+SELECT l.name, l.state, l.detail, l.changed_at, coalesce(r.name, '') AS release, coalesce(r.mode, '') AS mode,
+       coalesce(c.queued, 0)::int AS queued, coalesce(c.running, 0)::int AS running
+  FROM generation_lane l LEFT JOIN generation_release r ON r.id = l.release_id
+  LEFT JOIN (SELECT lane, sum(queued) AS queued, sum(running) AS running FROM generation_fairclock
+              WHERE queued > 0 OR running > 0 GROUP BY 1) c ON c.lane = l.name
+ ORDER BY l.state <> 'serving', l.name
+"""
 _POOLS_SQL = """
 SELECT p.lane, p.name, q.paused_at, coalesce(q.paused_reason, '') AS paused_reason, u.email AS paused_by,
        coalesce(c.queued_ms, 0)::bigint AS queued_ms, coalesce(c.running, 0)::int AS running
@@ -128,6 +136,7 @@ class Now:
     waits: Sequence[Wait]
     waiting: int  # rows
     waiting_tenants: int  # tenant and pool, counted once each
+    lanes: Sequence[Mapping[str, Any]]  # the one that serves first
     pools: Sequence[PoolNow]
     workers: Sequence[Mapping[str, Any]]
     failures: Sequence[Mapping[str, Any]]
@@ -159,6 +168,7 @@ def read_now() -> Now:
         waits=explain_waits(waiting, hands=hands, paused=paused),
         waiting=sum(row["queued"] for row in waiting),
         waiting_tenants=len(waiting),
+        lanes=fetch_all(_LANES_SQL),
         pools=pools,
         workers=workers,
         failures=fetch_all(_FAILURES_SQL, limit=FAILURES_SHOWN),

@@ -36,7 +36,8 @@ class QueuePlace:
 
 
 # What a pool is like for somebody who waits in it. Uses: lane, pool, model, vtime (the waiting row's start on its
-# tenant's clock) and tenant of the relation `w`. A worker counts that serves the model; while it loads nobody knows.
+# tenant's clock) and tenant of the relation `w`. A worker counts that serves the model; while it loads nobody knows
+# (in a hand-over that of the lane which takes over).
 #   Rows of another tenant begin before that start at its own clock's pace; they are taken as equally long. Tenants at
 #   their own limit are not left out: they come as their pictures end, and the place would jump.
 _POOL_COLUMNS = f"""
@@ -47,7 +48,9 @@ _POOL_COLUMNS = f"""
            AND k.drain_requested_at IS NULL
            AND k.seen_at > now() - interval '{WORKER_SILENT_S} seconds')::int AS workers,
        EXISTS (SELECT FROM generation_worker k
-                WHERE k.lane = w.lane AND k.pool = w.pool AND k.state = 'loading'
+                WHERE k.pool = w.pool AND k.state = 'loading'
+                  AND (k.lane = w.lane OR EXISTS (SELECT FROM generation_lane l
+                                                   WHERE l.name = k.lane AND l.state = 'promoting'))
                   AND k.seen_at > now() - interval '15 minutes') AS loading,
        EXISTS (SELECT FROM generation_model o WHERE o.slug = w.model AND NOT o.enabled) AS model_off,
        p.paused_at IS NOT NULL AS paused, coalesce(p.paused_reason, '') AS paused_reason,

@@ -4,6 +4,7 @@ from generation.models.generation import Failure, Generation, Idempotency
 from generation.models.image import Image, Receipt
 from generation.models.model import Model, ModelGrant
 from generation.models.queue import Cost, FairClock, Pool, Worker
+from generation.models.release import Lane, Release
 
 __all__ = [
     "Cost",
@@ -12,9 +13,11 @@ __all__ = [
     "Generation",
     "Idempotency",
     "Image",
+    "Lane",
     "Model",
     "ModelGrant",
     "Pool",
     "Receipt",
+    "Release",
     "Worker",
 ]

@@ -99,6 +99,8 @@ class Worker(models.Model):
     memory_used = models.BigIntegerField(_("memory used in bytes"), default=0)
     drain_requested_at = models.DateTimeField(_("asked to drain"), null=True)
     release = models.CharField(_("release"), max_length=40, blank=True)
+    load_ms = models.PositiveIntegerField(_("loading in ms"), null=True)  # from its start to its first claim
+    schemas = models.JSONField(null=True)  # versions of `params` that it draws
     passes = models.BigIntegerField(_("passes"), default=0)
     started_at = models.DateTimeField(_("started"), default=timezone.now)
     seen_at = models.DateTimeField(_("last seen"), default=timezone.now)

@@ -24,6 +24,7 @@ from generation.staff.search import search
 from generation.staff.words import describe_now
 
 SEE = "generation.view_generation"
+LANES = "generation.view_lane"
 WORKERS, POOLS, ERRANDS = "generation.change_worker", "generation.change_pool", "accounts.change_errand"
 
 
@@ -39,6 +40,7 @@ def now(request: HttpRequest) -> HttpResponse:
             "workers": request.user.has_perm(WORKERS),
             "pools": request.user.has_perm(POOLS),
             "errands": request.user.has_perm(ERRANDS),
+            "lanes": request.user.has_perm(LANES),
         },
     }
     if "part" in request.GET:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -14,7 +15,7 @@ from django.utils.translation import ngettext
 from accounts.enums import ErrandKind
 from generation.domain.now import Now, PoolNow
 from generation.domain.waits import Wait, Why
-from generation.enums import Status, WorkerState
+from generation.enums import LaneState, Status, WorkerState
 from generation.staff.workers import say_memory
 
 STATES = dict(WorkerState.choices)
@@ -31,6 +32,7 @@ def describe_now(now: Now) -> dict[str, Any]:
         "running_more": max(0, now.running_total - len(now.running)),
         "waits": [_wait(wait, pools, now.now) for wait in now.waits],
         "waits_more": max(0, now.waiting_tenants - len(now.waits)),
+        "lanes": [_lane(row, now.now) for row in now.lanes if row["state"] != LaneState.STOPPED],
         "pools": [_pool(pool, now.now) for pool in now.pools],
         "workers": [_worker(row, now.now) for row in now.workers],
         "failures": [_failure(row, now.now) for row in now.failures],
@@ -139,6 +141,18 @@ def _pool(pool: PoolNow, at: datetime) -> dict[str, Any]:
         "work": say_seconds(pool.queued_ms / 1000) if pool.queued_ms else "–",
         "paused_age": say_age(pool.paused_at, at),
         "field": f"reason-{pool.lane}-{pool.name}",
+    }
+
+
+def _lane(row: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    states = dict(LaneState.choices)
+    return {
+        **row,
+        "state": str(states.get(row["state"], row["state"])),
+        "bad": row["state"] == LaneState.FAILED,
+        "age": say_age(row["changed_at"], at),
+        "here": row["name"] == settings.STUDIO_LANE,
+        "may_switch": row["state"] != LaneState.FAILED,
     }
 
 

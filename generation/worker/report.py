@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from accounts.ids import uuid7
+from generation.domain.claim import KNOWN_SCHEMAS
 from generation.enums import WorkerState
 from generation.models import Worker
 
@@ -33,6 +34,7 @@ class Report:
             "pool": pool,
             "release": settings.RELEASE,
             "state": WorkerState.LOADING,
+            "schemas": list(KNOWN_SCHEMAS),
         }
 
     @property

@@ -101,6 +101,7 @@ class GpuWorker:
             root.removeHandler(self._lines)
 
     def _run(self) -> int:
+        started = time.monotonic()
         insist(self._report.write, what="register")
         try:
             self._load()
@@ -115,6 +116,7 @@ class GpuWorker:
             return self._fail(f"{self._report.detail} ended with {type(error).__name__}; the worker's log says more")
         self._watchdog.start()
         self._publisher.start()
+        self._report.set(load_ms=round((time.monotonic() - started) * 1000))
         self._say(WorkerState.IDLE)
         self._leases.start()
         notify.watchdog(lambda: self._clock.find_overdue() is None)

@@ -38,6 +38,12 @@ class Faults:
     step_s: float = float(os.environ.get("SLEEPING_STEP_S", "0.0125"))
     decode_s: float = float(os.environ.get("SLEEPING_DECODE_S", "0"))
     broken_checkpoint: bool = os.environ.get("SLEEPING_BROKEN", "") == "1"
+    load_s: float = float(os.environ.get("SLEEPING_LOAD_S", "0"))
+    # What it says of its memory, in bytes: used, total.
+    memory: tuple[int, int] = (
+        int(os.environ.get("SLEEPING_MEMORY_USED", "0")),
+        int(os.environ.get("SLEEPING_MEMORY_TOTAL", str(10**9))),
+    )
     load_raises: str = os.environ.get("SLEEPING_LOAD_RAISES", "")  # the words of a RuntimeError
     # While this file exists a picture's second image cannot be written: the disk is full.
     disk_full: str = os.environ.get("SLEEPING_DISK_FULL", "")
@@ -150,8 +156,9 @@ class Sleeping:
         _plant(self.faults)
 
     def describe(self) -> DeviceInfo:
+        used, total = self.faults.memory
         return DeviceInfo(
-            kind="cpu", name="sleeping engine", key="sleeping", memory_total=10**9, memory_free=10**9, bf16=False
+            kind="cpu", name="sleeping engine", key="sleeping", memory_total=total, memory_free=total - used, bf16=False
         )
 
     def load(self, spec: ModelSpec) -> Any:
@@ -159,6 +166,7 @@ class Sleeping:
             raise CheckpointError(file="sleeping", reason="is broken on purpose", remedy="unset SLEEPING_BROKEN")
         if self.faults.load_raises:
             raise RuntimeError(self.faults.load_raises)
+        time.sleep(self.faults.load_s)
         return Loaded(spec=spec, device=self.describe())
 
     def run(self, model: Any, rows: Sequence[PassRow], hooks: Any) -> Any:
@@ -208,7 +216,7 @@ class Sleeping:
         return SleepingTail(phase, decode_s=self.faults.decode_s)
 
     def memory_used(self) -> int:
-        return 0
+        return self.faults.memory[0]
 
 
 class SleepingTail:

@@ -212,6 +212,8 @@ OPEN: dict[str, str] = {
     "GET /account/password/reset/{uidb36}-{key}/": "a signed key, mailed to one person; the number opens nothing",
     "POST /account/password/reset/{uidb36}-{key}/": "the same",
     "POST /sign-out/": "ends the session that asks, if there is one",
+    "GET /switch/{lane}": "staff's: leads anybody else to the admin's sign-in page",
+    "POST /switch/{lane}": "staff's: a cookie of the browser that asks, with one of two words",
     "POST /language/": "a cookie of the browser that asks, and the language of whoever is signed in",
     "GET /": "leads to the studio or to the sign-in page",
     "GET /keys/leaked/": "the form",

@@ -157,6 +157,8 @@ def test_unknown_kind_fails_with_its_name(handler: Handler, alice: Person) -> No
     with in_tenant(alice.tenant.pk):
         add_errand(kind=KIND, tenant=alice.tenant.pk)
     change(kind="gone")
+    assert claim_errand("test") is None, "another release may know it"
+    change(due_at=timezone.now() - timedelta(hours=2))
     assert run_errand(claim()) == "retry"
     assert "gone" in rows()[0].error
 
@@ -209,6 +211,7 @@ def test_parallel_claims_take_each_errand_once(db: None) -> None:
 
 
 def test_slow_kinds_are_claimed_apart(handler: Handler, alice: Person) -> None:
+    errand(ErrandKind.EXPORT)(handler)
     with in_tenant(alice.tenant.pk):
         add_errand(kind=ErrandKind.EXPORT, tenant=alice.tenant.pk)
         add_errand(kind=KIND, tenant=alice.tenant.pk)
