@@ -1,0 +1,108 @@
+"""What a release moves the machine with: links that are never missing, a release's own migrations, nginx's state."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from generation.errors import ReleaseFailed
+from generation.releases.tools import Traffic
+from qwenstudio.proxy import LanesState, render_lanes
+from qwenstudio.releasing import Folders, Nginx, Units, make_tools
+from qwenstudio.units.control import UnitsError
+from qwenstudio.units.layout import Layout
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """An installation whose releases 1.0 and 1.1 are this checkout; 1.2 ends with a complaint."""
+    layout = Layout(tmp_path)
+    layout.releases.mkdir(parents=True)
+    for number, name in enumerate(("1.0", "1.1")):
+        folder = layout.release(name)
+        folder.mkdir()
+        (folder / "manage.py").write_text(
+            f"import runpy, sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+            f"runpy.run_path({str(ROOT / 'manage.py')!r}, run_name='__main__')\n"
+        )
+        os.utime(folder, (time.time() + number, time.time() + number))
+    broken = layout.release("0.9")
+    broken.mkdir()
+    (broken / "manage.py").write_text("import sys; sys.exit('relation exists')")
+    os.utime(broken, (0, 0))
+    (layout.releases / "not-a-release").mkdir()
+    return layout
+
+
+def test_releases_are_listed_the_newest_first(layout: Layout) -> None:
+    assert Folders(layout).installed() == ["1.1", "1.0", "0.9"]
+
+
+def test_links_lead_where_the_layout_says(layout: Layout) -> None:
+    folders = Folders(layout)
+    assert folders.release_of("green") == ""
+    folders.link("green", "1.0")
+    folders.link("green", "1.1")
+    folders.make_current("green")
+    assert folders.release_of("green") == "1.1"
+    assert os.readlink(layout.lane("green")) == "../releases/1.1"
+    assert os.readlink(layout.current) == "lanes/green"
+    assert layout.current.resolve() == layout.release("1.1")
+    assert sorted(path.name for path in layout.lanes.iterdir()) == ["green"], "nothing is left beside it"
+
+
+def test_a_folder_where_the_link_should_be_is_said(layout: Layout) -> None:
+    layout.lane("green").mkdir(parents=True)
+    with pytest.raises(ReleaseFailed, match="cannot be made to point to"):
+        Folders(layout).link("green", "1.0")
+
+
+def test_a_release_tells_its_migrations_itself(layout: Layout, db: None) -> None:
+    folders = Folders(layout)
+    assert folders.unapplied("1.1") == []
+    folders.migrate("1.1")
+    with pytest.raises(ReleaseFailed, match=r"migrate .* of 0.9 ended with 1: relation exists"):
+        folders.migrate("0.9")
+
+
+def test_nginx_is_read_back(layout: Layout) -> None:
+    nginx = Nginx(layout)
+    assert nginx.read() is None
+    layout.lanes_conf.parent.mkdir(parents=True)
+    layout.lanes_conf.write_text(render_lanes(LanesState("green", frozenset({"blue", "green"}), sticky=True)))
+    assert nginx.read() == Traffic("green", frozenset({"blue", "green"}), sticky=True)
+
+
+class Nobody:
+    """Units that cannot be had."""
+
+    def _refuse(self, names: Sequence[str]) -> None:
+        raise UnitsError("systemd does not answer")
+
+    start = stop = restart = enable = disable = _refuse
+
+    def states(self, names: Sequence[str]) -> dict[str, str]:
+        raise UnitsError("systemd does not answer")
+
+    def main_pid(self, name: str) -> int | None:
+        return None
+
+
+def test_what_units_say_reaches_the_operator() -> None:
+    units = Units(Nobody())
+    for do in (units.start, units.stop, units.restart, units.enable, units.disable, units.states):
+        do([])  # nobody is asked
+        with pytest.raises(ReleaseFailed, match="systemd does not answer"):
+            do(["studio-web@green.service"])
+
+
+def test_without_an_installation_it_says_what_to_do(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_ROOT", str(layout.root))
+    with pytest.raises(ReleaseFailed, match="nobody manages the studio's units"):
+        make_tools()
