@@ -9,6 +9,7 @@ from pathlib import Path
 
 # The database role follows from what a process is for: only these change tables, only those may see all tenants.
 OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations", "flush", "dbshell"}
+SERVERS = {"gpuworker", "errandworker", "ticker"}  # they run until they are stopped, and serve other people
 WORKER_COMMANDS = {
     "gpuworker": "worker",
     "errandworker": "errands",
@@ -43,6 +44,16 @@ def join_running_studio() -> None:
             os.environ.setdefault(name, value)
 
 
+def refuse_unsafe_settings() -> None:
+    """In production, stop a process that would serve others with settings for one's own machine."""
+    import django
+
+    django.setup()
+    from qwenstudio.guard import refuse_at_start
+
+    refuse_at_start()
+
+
 def main() -> None:
     """Run one command of Django's or ours."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qwenstudio.settings")
@@ -61,6 +72,8 @@ def main() -> None:
     from django.db import OperationalError
 
     try:
+        if command in SERVERS:
+            refuse_unsafe_settings()
         execute_from_command_line(sys.argv)
     except (ImproperlyConfigured, OperationalError) as error:
         # What a setting lacks is one sentence, not a page of our own lines. A database that fails is another matter.

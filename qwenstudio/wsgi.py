@@ -11,6 +11,8 @@ os.environ.setdefault("STUDIO_PROCESS", "web")
 from django.core.wsgi import get_wsgi_application
 
 from qwenstudio.checks import check_at_start
+from qwenstudio.guard import refuse_at_start
 
 application = get_wsgi_application()
+refuse_at_start()
 check_at_start()
