@@ -11,7 +11,7 @@ from qwenstudio.doctor.backups import check_backups
 from qwenstudio.doctor.basics import check_clock, check_guard, check_settings
 from qwenstudio.doctor.certificates import check_certificates
 from qwenstudio.doctor.database import check_connections, check_database, check_pooler
-from qwenstudio.doctor.finding import Check
+from qwenstudio.doctor.finding import Check, Finding
 from qwenstudio.doctor.gpu import SMI_S, TORCH_S, check_cards, check_device
 from qwenstudio.doctor.mailserver import check_mail
 from qwenstudio.doctor.models import check_models
@@ -21,11 +21,13 @@ from qwenstudio.doctor.units import check_units
 from qwenstudio.doctor.valkey import check_redis
 from qwenstudio.doctor.work import check_errands, check_lanes, check_workers
 
+__all__ = ["CHECKS", "Finding"]
+
 CHECKS: dict[str, Check] = {
     "settings": Check("settings", check_settings),
     "guard": Check("settings", check_guard, patience_s=45),
     "clock": Check("machine", check_clock),
-    "database": Check("database", check_database),
+    "database": Check("database", check_database, patience_s=45),
     "connections": Check("database", check_connections),
     "pooler": Check("database", check_pooler, patience_s=45),
     "redis": Check("redis", check_redis),

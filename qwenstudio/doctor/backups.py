@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -13,11 +14,12 @@ from qwenstudio.doctor.finding import Finding
 
 LATE_H = 26  # a night and what one takes
 MISSED_H = 74  # three nights
+NAME = re.compile(r"(\d{8}T\d{6}Z)(?:-\d+)?")  # of a snapshot; one that is not whole yet has an ending
 REMEDY = "make one: systemctl start studio-backup; then look at its log (journalctl -u studio-backup)"
 
 
 def check_backups() -> Iterator[Finding]:
-    """The newest thing in the folder of backups."""
+    """The newest whole snapshot in the folder of backups."""
     folder = places.backups()
     hours = newest_age_h(folder)
     if hours is None:
@@ -34,9 +36,10 @@ def check_backups() -> Iterator[Finding]:
 
 
 def newest_age_h(folder: Path) -> float | None:
-    """Hours since the newest backup was complete; None where there is none, or this account may not look."""
+    """Hours since the newest whole snapshot was begun; None where there is none, or this account may not look."""
     try:
-        times = [path.stat().st_mtime for path in folder.iterdir() if not path.name.startswith(".")]
+        names = [path.name for path in (folder / "snapshots").iterdir() if (path / "manifest.json").is_file()]
     except OSError:
         return None
-    return max(0.0, time.time() - max(times)) / 3600 if times else None
+    times = [datetime.strptime(f"{found[1]}+0000", "%Y%m%dT%H%M%SZ%z") for found in map(NAME.fullmatch, names) if found]
+    return max(0.0, (datetime.now(UTC) - max(times)).total_seconds()) / 3600 if times else None

@@ -16,7 +16,8 @@ from qwenstudio.doctor.finding import Finding
 SOON_DAYS = 21  # renewals begin 30 days before the end: by then one has failed for more than a week
 NOW_DAYS = 7
 ENDINGS = (".pem", ".crt", ".cer")
-RENEW = "renew it: systemctl start studio-certificate; then look at its log (journalctl -u studio-certificate)"
+RENEW = "certbot renew, then reload nginx; why it was not done by itself: systemctl status certbot.timer"
+SERVED = Path("nginx", "certificate", "fullchain.pem")  # below /etc/qwenstudio: what nginx reads, through a link
 
 
 def check_certificates() -> Iterator[Finding]:
@@ -41,10 +42,13 @@ def check_certificates() -> Iterator[Finding]:
 
 
 def find_files() -> list[Path]:
-    """The file that `STUDIO_CERTIFICATE` names, else what looks like one under /etc/qwenstudio."""
+    """The file that `STUDIO_CERTIFICATE` names, else the one that nginx serves, else all under /etc/qwenstudio."""
     if settings.STUDIO_CERTIFICATE is not None:
         return [settings.STUDIO_CERTIFICATE]
+    served = places.configuration() / SERVED
     try:
+        if served.exists():
+            return [served]
         return sorted(path for path in places.configuration().rglob("*") if path.suffix in ENDINGS and path.is_file())
     except OSError:
         return []
@@ -77,6 +81,10 @@ def judge(certificate: x509.Certificate, path: Path) -> Finding:
         return Finding("fail", name, f"{path}: not for {host}", f"get one for {host}, the host of STUDIO_URL")
     if left < NOW_DAYS:
         return Finding("fail", name, text, RENEW)
+    if settings.PRODUCTION and certificate.issuer == certificate.subject:
+        return Finding(
+            "warn", name, f"{path}: self-signed, browsers refuse it", f"get one from an authority for {host}"
+        )
     return Finding("warn" if left < SOON_DAYS else "ok", name, text, RENEW if left < SOON_DAYS else "")
 
 

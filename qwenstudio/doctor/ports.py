@@ -51,7 +51,7 @@ def check_ports() -> Iterator[Finding]:
 
 def find_ports() -> dict[int, str]:
     """The ports of the studio's own servers, and of its database and Redis where they are on this machine."""
-    found = {settings.STUDIO_PORT: "pages", settings.STUDIO_STREAM_PORT: "streams"} | LANE_PORTS
+    found = {settings.STUDIO_STREAM_PORT: "streams", settings.STUDIO_PORT: "pages"} | LANE_PORTS
     try:
         database = conninfo_to_dict(database_urls["web"]) if database_urls["web"] else {"host": "elsewhere"}
     except ProgrammingError:
