@@ -10,6 +10,7 @@ from pathlib import Path
 # The database role follows from what a process is for: only these change tables, only those may see all tenants.
 OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations", "flush", "dbshell"}
 SERVERS = {"gpuworker", "errandworker", "ticker"}  # they run until they are stopped, and serve other people
+REFUSED = 3  # somebody must mend something first: supervisors try again less often
 WORKER_COMMANDS = {
     "gpuworker": "worker",
     "errandworker": "errands",
@@ -44,14 +45,18 @@ def join_running_studio() -> None:
             os.environ.setdefault(name, value)
 
 
-def refuse_unsafe_settings() -> None:
-    """In production, stop a process that would serve others with settings for one's own machine."""
+def refusal_of_settings() -> str:
+    """Why, in production, a process that serves others must not start with these settings; empty where it may."""
     import django
 
     django.setup()
-    from qwenstudio.guard import refuse_at_start
+    from qwenstudio.guard import UnsafeSettings, refuse_at_start
 
-    refuse_at_start()
+    try:
+        refuse_at_start()
+    except UnsafeSettings as error:
+        return str(error)
+    return ""
 
 
 def main() -> None:
@@ -72,8 +77,9 @@ def main() -> None:
     from django.db import OperationalError
 
     try:
-        if command in SERVERS:
-            refuse_unsafe_settings()
+        if command in SERVERS and (refusal := refusal_of_settings()):
+            print(refusal, file=sys.stderr)
+            sys.exit(REFUSED)
         execute_from_command_line(sys.argv)
     except (ImproperlyConfigured, OperationalError) as error:
         # What a setting lacks is one sentence, not a page of our own lines. A database that fails is another matter.

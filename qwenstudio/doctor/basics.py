@@ -26,8 +26,10 @@ def check_settings() -> Iterator[Finding]:
     if not SECRET_KEY:  # Django's own settings raise where it is empty
         yield Finding("fail", "settings", "SECRET_KEY is not set", "set it to 50 random characters, or start make run")
     var = settings.STUDIO_VAR
-    if var.exists() and var.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        yield Finding("warn", "settings", f"{var} is open to other accounts", f"chmod 700 {var}")
+    # On a server nginx gets at static files and pictures by the studio's group.
+    closed, mode = (stat.S_IRWXO, "o=") if settings.PRODUCTION else (stat.S_IRWXG | stat.S_IRWXO, "go=")
+    if var.exists() and var.stat().st_mode & closed:
+        yield Finding("warn", "settings", f"{var} is open to other accounts", f"chmod {mode} {var}")
 
 
 def check_guard() -> Iterator[Finding]:

@@ -20,6 +20,10 @@ WAY_OUT = (
 )
 
 
+class UnsafeSettings(ImproperlyConfigured):
+    """The settings are not fit for production; the text names every broken rule and its cure."""
+
+
 def find_faults(facts: Facts, *, asking: bool, pages: bool = True) -> Iterator[tuple[Rule, str]]:
     """Each fault with its rule, in the table's order. `asking`: servers too, which may take some seconds."""
     for rule in RULES:
@@ -29,7 +33,7 @@ def find_faults(facts: Facts, *, asking: bool, pages: bool = True) -> Iterator[t
 
 
 def refuse_at_start() -> None:
-    """For each process that serves, before it does: in production, raise `ImproperlyConfigured` with every fault."""
+    """For each process that serves, before it does: in production, raise `UnsafeSettings` with every fault."""
     if not settings.PRODUCTION:
         return
     faults = list(find_faults(gather(), asking=False, pages=settings.PROCESS in ("web", "stream")))
@@ -39,7 +43,7 @@ def refuse_at_start() -> None:
     errors = [f"{rule.id}: {sentence} {rule.cure}" for rule, sentence in faults if rule.level == "error"]
     if errors:
         head = "This studio is in production (STUDIO_URL is https, or STUDIO_PRODUCTION=True) and does not start:"
-        raise ImproperlyConfigured("\n".join([head, *errors, WAY_OUT]))
+        raise UnsafeSettings("\n".join([head, *errors, WAY_OUT]))
 
 
 @register(Tags.security, deploy=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ProgrammingError
@@ -92,17 +92,27 @@ def find_strong_role(facts: Facts) -> Iterator[str]:
 
 def find_weak_redis_password(facts: Facts) -> Iterator[str]:
     """Redis tells nobody how often a password was tried."""
-    parts = urlsplit(facts.redis_url)
-    password = unquote(parts.password or "")
-    if password and (fault := weakness(password, least=LEAST_PASSWORD, other_than=unquote(parts.username or ""))):
+    user, password = _redis_sign_in(facts.redis_url)
+    if password and (fault := weakness(password, least=LEAST_PASSWORD, other_than=user)):
         yield f"The password in REDIS_URL {fault}."
 
 
 def find_redis_without_password(facts: Facts) -> Iterator[str]:
     """Whoever can write to it can stop the queue and read what is on its way."""
+    if not facts.redis_url or _redis_sign_in(facts.redis_url)[1]:
+        return
     parts = urlsplit(facts.redis_url)
-    if facts.redis_url and parts.scheme != "unix" and not parts.password:
+    if parts.scheme != "unix":
         yield "REDIS_URL is no Unix socket and has no password."
+    elif reason := openness(Path(unquote(parts.path))):
+        yield f"REDIS_URL has no password, and its socket {parts.path} {reason}."
+
+
+def _redis_sign_in(url: str) -> tuple[str, str]:
+    """User and password, as redis-py reads them: in front of the host, or as parameters."""
+    parts = urlsplit(url)
+    values = dict(parse_qsl(parts.query))
+    return values.get("username", unquote(parts.username or "")), values.get("password", unquote(parts.password or ""))
 
 
 def find_open_redis(facts: Facts) -> Iterator[str]:
@@ -229,8 +239,8 @@ RULES = (
     ),
     Rule(
         "studio.E108",
-        "a `REDIS_URL` without a password that is no Unix socket",
-        "Set requirepass in its configuration and the password in REDIS_URL, or use unix:///run/….sock.",
+        "a `REDIS_URL` without a password, but by a Unix socket that is closed to other accounts",
+        "Set requirepass in its configuration and the password in REDIS_URL, or use unix:///run/….sock with mode 0660.",
         find_redis_without_password,
     ),
     Rule(
