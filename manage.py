@@ -9,6 +9,8 @@ from pathlib import Path
 
 # The database role follows from what a process is for: only these change tables, only those may see all tenants.
 OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations", "flush", "dbshell"}
+SERVERS = {"gpuworker", "errandworker", "ticker"}  # they run until they are stopped, and serve other people
+REFUSED = 3  # somebody must mend something first: supervisors try again less often
 WORKER_COMMANDS = {
     "gpuworker": "worker",
     "errandworker": "errands",
@@ -44,6 +46,20 @@ def join_running_studio() -> None:
             os.environ.setdefault(name, value)
 
 
+def refusal_of_settings() -> str:
+    """Why, in production, a process that serves others must not start with these settings; empty where it may."""
+    import django
+
+    django.setup()
+    from qwenstudio.guard import UnsafeSettings, refuse_at_start
+
+    try:
+        refuse_at_start()
+    except UnsafeSettings as error:
+        return str(error)
+    return ""
+
+
 def main() -> None:
     """Run one command of Django's or ours."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qwenstudio.settings")
@@ -62,6 +78,9 @@ def main() -> None:
     from django.db import OperationalError
 
     try:
+        if command in SERVERS and (refusal := refusal_of_settings()):
+            print(refusal, file=sys.stderr)
+            sys.exit(REFUSED)
         execute_from_command_line(sys.argv)
     except (ImproperlyConfigured, OperationalError) as error:
         # What a setting lacks is one sentence, not a page of our own lines. A database that fails is another matter.

@@ -13,7 +13,7 @@ class StudioConfig(AppConfig):
     verbose_name = "QwenStudio"
 
     def ready(self) -> None:
-        from qwenstudio import checks  # noqa: F401  (registers system checks once the apps are loaded)
+        from qwenstudio import checks, guard  # noqa: F401  (register system checks once the apps are loaded)
         from qwenstudio.support import keep_support_group  # models are loaded only now
 
         post_migrate.connect(keep_support_group, sender=apps.get_app_config("auth"), dispatch_uid="support")

@@ -68,6 +68,16 @@ def _log_access(request: HttpRequest, response: HttpResponseBase, *, started: fl
         "status": response.status_code,
         "ms": round((time.perf_counter() - started) * 1000, 1),
         "bytes": len(response.content) if isinstance(response, HttpResponse) else None,
+        **_who_and_why(request, response),
     }
     level = logging.DEBUG if request.path_info.startswith(_QUIET) else logging.INFO
     access_log.log(level, "%(method)s %(path)s %(status)s", fields, extra=fields)
+
+
+def _who_and_why(request: HttpRequest, response: HttpResponseBase) -> dict[str, str]:
+    """The key's id, and the code of a refusal: what `manage.py daily` counts by."""
+    caller, body = getattr(request, "caller", None), getattr(response, "data", None)
+    key = caller.key if caller is not None else None
+    code = body.get("code") if isinstance(body, dict) and response.status_code >= 400 else None
+    found = {"key": key, "code": code or getattr(response, "problem_code", None)}
+    return {name: str(value) for name, value in found.items() if value}

@@ -44,6 +44,9 @@ try:
     STUDIO_PORT = env.integer("STUDIO_PORT", default=8000, low=1, high=65535)
     STUDIO_STREAM_PORT = env.integer("STUDIO_STREAM_PORT", default=STUDIO_PORT, low=1, high=65535)
     STUDIO_URL = env.text("STUDIO_URL", f"http://127.0.0.1:{STUDIO_PORT}").rstrip("/")
+    # Whether the guard (qwenstudio/guard) stops a start. A public address says so by itself; the variable is for a
+    # server whose address is http by mistake, and for a laptop behind a tunnel.
+    PRODUCTION = env.flag("STUDIO_PRODUCTION", default=STUDIO_URL.startswith("https://"))
     DB_POOL = env.integer("STUDIO_DB_POOL", default=3, low=1, high=100)  # connections of a web process
     STREAMS_PER_CALLER = env.integer("STUDIO_STREAMS", default=40, low=1, high=100_000)  # in one process
     STUDIO_LANE = env.choice("STUDIO_LANE", default="blue", choices=("blue", "green"))
@@ -67,6 +70,8 @@ try:
     STUDIO_ADDRESS_CONNECTIONS = env.integer("STUDIO_ADDRESS_CONNECTIONS", default=500, low=1, high=65_535)
     STUDIO_NGINX_TEST = env.text("STUDIO_NGINX_TEST", "nginx -t -q")
     STUDIO_NGINX_RELOAD = env.text("STUDIO_NGINX_RELOAD", "systemctl reload nginx")
+    # The certificate that nginx serves, for `doctor`; empty: what lies under /etc/qwenstudio.
+    STUDIO_CERTIFICATE = env.path("STUDIO_CERTIFICATE", BASE_DIR) if env.text("STUDIO_CERTIFICATE") else None
     # Callers may come from these only; empty: from anywhere.
     STUDIO_NETWORKS = networks("STUDIO_NETWORKS")
     HF_HUB_OFFLINE = env.choice("HF_HUB_OFFLINE", default="1", choices=("0", "1")) == "1"
@@ -143,8 +148,12 @@ MIDDLEWARE = [
 ROOT_URLCONF = "qwenstudio.urls"
 WSGI_APPLICATION = "qwenstudio.wsgi.application"
 AUTH_USER_MODEL = "accounts.User"
-# The address is unique in lower case (a functional constraint), which the check does not see.
-SILENCED_SYSTEM_CHECKS = ["auth.E003"]
+SILENCED_SYSTEM_CHECKS = [
+    "auth.E003",  # the address is unique in lower case (a functional constraint), which the check does not see
+    "security.W002",  # qwenstudio/headers.py says it for every answer
+    "security.W004",  # HSTS and the way from http to https are nginx's
+    "security.W008",
+]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 TEMPLATES = [

@@ -69,9 +69,11 @@ def problem_response(error: StudioError, *, path: str = "") -> HttpResponse:
         errors=error.fields,
         limit=error.limit,
     )
-    return HttpResponse(
+    response = HttpResponse(
         problem_bytes(body), status=status_of(error), content_type=PROBLEM_TYPE, headers=problem_headers(error)
     )
+    response.problem_code = error.code  # type: ignore[attr-defined]  # for the access log
+    return response
 
 
 def _answer(

@@ -86,6 +86,8 @@ class Door:
                 "status": watched.status,
                 "ms": round((time.perf_counter() - started) * 1000, 1),
                 "bytes": watched.bytes,
+                "door": True,  # a submit that waits has a line of Django's too, without the waiting
+                **({"code": watched.code} if watched.code else {}),
             }
             access_log.info("%(method)s %(path)s %(status)s", fields, extra=fields)
 
@@ -95,6 +97,7 @@ class Door:
             check_host(request)
             await self._route(request, scope, receive, send)
         except StudioError as error:
+            send.code = error.code
             await send_refusal(send, request, error)
         except ClientGone:
             log.debug("the client left before its request was complete")
@@ -159,6 +162,7 @@ class Watched:
         self._send = send
         self.status = 0
         self.bytes = 0
+        self.code = ""  # of a refusal
 
     async def __call__(self, message: Message) -> None:
         """Pass a message on."""

@@ -16,19 +16,22 @@ from pytest_django.fixtures import Settings
 from redis import Redis
 
 from generation.models import Model, Worker
-from qwenstudio import doctor
-from qwenstudio.doctor import Finding
+from qwenstudio.doctor import CHECKS, gpu, room
+from qwenstudio.doctor.examine import examine
+from qwenstudio.doctor.finding import Check, Finding
 from qwenstudio.embedded import Services
+from qwenstudio.management.commands import doctor as command
+from qwenstudio.settings import BASE_DIR, database_urls
 from tests.chaos.rig import offer_sleeping_model
 from tests.factories import Person
 from tests.generation.api.calls import submitted
 
-CHECKPOINT = doctor.settings.BASE_DIR / "generation" / "engine" / "demo" / "checkpoint"
+CHECKPOINT = BASE_DIR / "generation" / "engine" / "demo" / "checkpoint"
 
 
 def run(*names: str) -> list[Finding]:
     """These checks' findings."""
-    return [finding for name in names for finding in doctor.CHECKS[name]()]
+    return [finding for name in names for finding in CHECKS[name].find()]
 
 
 def only(level: str, findings: list[Finding]) -> Finding:
@@ -49,7 +52,7 @@ def test_all_is_well(media: Path, redis: Redis) -> None:
 
 @pytest.mark.django_db
 def test_role_above_the_policies_is_refused(monkeypatch: pytest.MonkeyPatch, services: Services) -> None:
-    monkeypatch.setitem(doctor.database_urls, "web", services.superuser_url)
+    monkeypatch.setitem(database_urls, "web", services.superuser_url)
     found = only("fail", run("database"))
     assert found.name == "database, web"
     assert "row-level security" in found.text
@@ -61,7 +64,7 @@ def test_role_above_the_policies_is_refused(monkeypatch: pytest.MonkeyPatch, ser
 def test_pages_with_a_role_that_sees_all_tenants_are_refused(
     monkeypatch: pytest.MonkeyPatch, services: Services, role: str
 ) -> None:
-    monkeypatch.setitem(doctor.database_urls, "web", services.urls[role])
+    monkeypatch.setitem(database_urls, "web", services.urls[role])
     found = only("fail", run("database"))
     assert found.name == "database, web"
     assert "all tenants" in found.text
@@ -72,9 +75,7 @@ def test_pages_with_a_role_that_sees_all_tenants_are_refused(
 def test_role_that_cannot_sign_in_is_named_with_its_variable(
     monkeypatch: pytest.MonkeyPatch, services: Services
 ) -> None:
-    monkeypatch.setitem(
-        doctor.database_urls, "worker", services.urls["worker"].replace("studio_worker:", "studio_worker:x")
-    )
+    monkeypatch.setitem(database_urls, "worker", services.urls["worker"].replace("studio_worker:", "studio_worker:x"))
     found = only("fail", run("database"))
     assert found.name == "database, worker"
     assert "password" in found.text
@@ -82,7 +83,7 @@ def test_role_that_cannot_sign_in_is_named_with_its_variable(
 
 
 def test_no_studio_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(doctor.database_urls, "web", "")
+    monkeypatch.setitem(database_urls, "web", "")
     assert only("fail", run("database")).remedy == "start one: make run"
 
 
@@ -109,8 +110,9 @@ def test_storage_that_cannot_be_written(settings: Settings, tmp_path: Path) -> N
 
 def test_little_room(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.STUDIO_MEDIA = tmp_path
-    monkeypatch.setattr(doctor, "FREE_LOW", 1 << 62)
-    assert "make room" in only("warn", run("storage")).remedy
+    monkeypatch.setattr(room, "FREE_LOW", 1 << 62)
+    found = next(finding for finding in run("disks") if "media" in finding.name)
+    assert (found.level, found.remedy.split(":")[0]) == ("warn", "make room")
 
 
 def test_broken_models_file_and_broken_checkpoint(settings: Settings, tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_broken_models_file_and_broken_checkpoint(settings: Settings, tmp_path: 
 
 def test_device_is_looked_at_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GiB" in run("device")[0].text
-    monkeypatch.setattr(doctor, "DEVICE_PROGRAM", "raise SystemExit('no driver')")
+    monkeypatch.setattr(gpu, "DEVICE_PROGRAM", "raise SystemExit('no driver')")
     assert "no driver" in only("fail", run("device")).text
 
 
@@ -166,25 +168,40 @@ def test_switched_off_models_and_failed_workers_are_named(alice: Person) -> None
     assert [finding.name for finding in run("workers")] == ["worker gpu-1", "queue of demo"]
 
 
-def test_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_that_breaks_is_a_finding() -> None:
     def broken() -> Any:
         raise ValueError("oops")
         yield
 
-    monkeypatch.setattr(doctor, "CHECKS", {"first": broken, "second": lambda: iter([Finding("ok", "second", "runs")])})
-    assert [(finding.level, finding.text) for finding in doctor.examine()] == [
-        ("fail", "ValueError: oops"),
-        ("ok", "runs"),
+    checks = {"first": Check("a", broken), "second": Check("b", lambda: iter([Finding("ok", "second", "runs")]))}
+    assert [(finding.level, finding.group, finding.text) for finding in examine(checks)] == [
+        ("fail", "a", "ValueError: oops"),
+        ("ok", "b", "runs"),
     ]
+
+
+def test_bad_lines_come_first() -> None:
+    lines = [Finding("ok", "a", "1"), Finding("warn", "b", "2"), Finding("fail", "c", "3"), Finding("ok", "d", "4")]
+    found = examine({"all": Check("group", lambda: iter(lines))})
+    assert [finding.name for finding in found] == ["c", "b", "a", "d"]
 
 
 @pytest.mark.parametrize("level", ["warn", "fail"])
 def test_command_prints_and_fails_only_on_failures(monkeypatch: pytest.MonkeyPatch, level: Any) -> None:
-    monkeypatch.setattr(doctor, "CHECKS", {"one": lambda: iter([Finding(level, "one", "seen", "do this")])})
-    out, exits = io.StringIO(), False
-    try:
-        call_command("doctor", "--json", stdout=out)
-    except SystemExit as error:
-        exits = error.code == 1
-    assert exits == (level == "fail")
-    assert json.loads(out.getvalue()) == [{"level": level, "name": "one", "text": "seen", "remedy": "do this"}]
+    line = Finding(level, "one", "seen", "do this")
+    monkeypatch.setattr(command, "CHECKS", {"check": Check("group", lambda: iter([line]))})
+    for words in (["--json"], ["--no-color"]):
+        out, exits = io.StringIO(), False
+        try:
+            call_command("doctor", *words, stdout=out)
+        except SystemExit as error:
+            exits = error.code == 1
+        assert exits == (level == "fail")
+        if "--json" in words:
+            told = {"group": "group", "level": level, "name": "one", "text": "seen", "remedy": "do this"}
+            assert json.loads(out.getvalue()) == [told]
+        else:
+            rows = out.getvalue().splitlines()
+            assert rows[0].split() == [level, "group", "one:", "seen"]
+            assert rows[1].strip() == "→ do this"
+            assert rows[-1].endswith("0 well")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from qwenstudio import doctor
 from qwenstudio.databases import database_from_url, read_urls
+from qwenstudio.doctor import database as doctor
 from qwenstudio.embedded import Services, start
 from qwenstudio.embedded import postgres as postgres_module
 from qwenstudio.env import Env, EnvError

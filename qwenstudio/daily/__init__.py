@@ -1,0 +1,1 @@
+"""Yesterday in one page: `manage.py daily`."""
