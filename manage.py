@@ -16,6 +16,7 @@ WORKER_COMMANDS = {
     "sweep": "ticker",
     "rebuild": "ticker",
     "reencrypt": "ticker",
+    "metrics": "worker",
 }
 
 

@@ -33,6 +33,8 @@ def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     return found
 
 
+LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
+
 try:
     PROCESS = env.choice("STUDIO_PROCESS", default="web", choices=PROCESSES)
     DEBUG = env.flag("DEBUG", default=False)
@@ -57,6 +59,10 @@ try:
     STUDIO_TRUSTED_PROXIES = networks("STUDIO_TRUSTED_PROXIES")
     # Callers may come from these only; empty: from anywhere.
     STUDIO_NETWORKS = networks("STUDIO_NETWORKS")
+    # Who may read /metrics; everybody else finds no such page.
+    STUDIO_METRICS_NETWORKS = networks("STUDIO_METRICS_NETWORKS") or LOOPBACK
+    # The certificate (PEM) whose last day stands in /metrics.
+    STUDIO_CERTIFICATE = env.text("STUDIO_CERTIFICATE", "")
     HF_HUB_OFFLINE = env.choice("HF_HUB_OFFLINE", default="1", choices=("0", "1")) == "1"
     EMAIL = email_settings(env.secret("EMAIL_URL"), outbox=STUDIO_VAR / "mail")
     EMAIL_DOMAIN = urlsplit(STUDIO_URL).hostname or "localhost"
@@ -111,6 +117,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "qwenstudio.middleware.RequestMiddleware",
+    "qwenstudio.metrics.middleware.MetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -11,6 +11,8 @@ os.environ.setdefault("STUDIO_PROCESS", "web")
 from django.core.wsgi import get_wsgi_application
 
 from qwenstudio.checks import check_at_start
+from qwenstudio.metrics.requests import share_web_numbers
 
 application = get_wsgi_application()
 check_at_start()
+share_web_numbers()

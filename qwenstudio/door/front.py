@@ -7,8 +7,10 @@ import asyncio
 from accounts.ids import uuid7
 from qwenstudio.door.app import Door
 from qwenstudio.door.bridge import Bridge
-from qwenstudio.door.http import Receive, Scope, Send, read_request, send_json, send_problem
+from qwenstudio.door.http import Receive, Scope, Send, peer_of, read_request, send_bytes, send_json, send_problem
 from qwenstudio.health import check_readiness, identity
+from qwenstudio.metrics.access import may_read
+from qwenstudio.metrics.show import CONTENT_TYPE, show_metrics
 
 HEADER_BYTES = 32_768
 COOKIE_BYTES = 8_192
@@ -48,6 +50,9 @@ class Front:
         elif scope["path"] == "/readyz":
             found = await asyncio.to_thread(check_readiness)
             await send_json(send, found.status, found.as_dict())
+        elif scope["path"] == "/metrics" and may_read(remote=peer_of(scope), headers=read_request(scope).headers):
+            # Likewise; everybody else's request is Django's, which has no such page.
+            await send_bytes(send, await asyncio.to_thread(show_metrics), content_type=CONTENT_TYPE)
         elif self._door.takes(scope):
             await self._door(scope, receive, send)
         else:
