@@ -62,7 +62,7 @@ try:
     # Who may read /metrics; everybody else finds no such page.
     STUDIO_METRICS_NETWORKS = networks("STUDIO_METRICS_NETWORKS") or LOOPBACK
     # The certificate (PEM) whose last day stands in /metrics.
-    STUDIO_CERTIFICATE = env.text("STUDIO_CERTIFICATE", "")
+    STUDIO_CERTIFICATE = env.path("STUDIO_CERTIFICATE", BASE_DIR) if env.text("STUDIO_CERTIFICATE") else None
     HF_HUB_OFFLINE = env.choice("HF_HUB_OFFLINE", default="1", choices=("0", "1")) == "1"
     EMAIL = email_settings(env.secret("EMAIL_URL"), outbox=STUDIO_VAR / "mail")
     EMAIL_DOMAIN = urlsplit(STUDIO_URL).hostname or "localhost"

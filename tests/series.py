@@ -34,20 +34,20 @@ def all_series() -> list[Series]:
     from django.conf import settings
 
     import generation.meters  # noqa: F401  (registers its own)
-    from accounts.meters import FORMS
+    from accounts.meters import FORMS, REGISTRY
     from generation.domain.levels import Levels
     from qwenstudio.metrics.levels import make_families, make_up
     from qwenstudio.metrics.machine import read_machine
-    from qwenstudio.metrics.show import Page, read_counts
+    from qwenstudio.metrics.show import Rest
 
     errands = {"due": 0, "running": 0, "later": 0, "failed": 0, "oldest_s": 0.0}
     database = {"connections": 1, "most": 1, "tickers": 0}
     nothing = Levels(queue=[], models=[], workers=[], pools=[], errands=errands, database=database)
     before = settings.STUDIO_CERTIFICATE
-    settings.STUDIO_CERTIFICATE = "/nowhere"
+    settings.STUDIO_CERTIFICATE = Path("/nowhere")
     try:
-        page = Page(read_counts, read_machine, lambda: make_families(nothing))
-        families = [*page.collect(), make_up(connected=True)]
+        rest = Rest([read_machine, lambda: make_families(nothing)], living={}, started=0.0)
+        families = [*REGISTRY.collect(), *rest.collect(), make_up(connected=True)]
     finally:
         settings.STUDIO_CERTIFICATE = before
     return sorted(

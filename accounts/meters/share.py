@@ -1,7 +1,8 @@
 """The processes of one machine and lane put their numbers together in `$STUDIO_VAR/metrics/<lane>`.
 
 Each long-running process holds a slot of its kind (`web-0`, `worker-1`) by a lock on `<slot>.lock` and writes what it
-counted into `<slot>.json` every two seconds, whole and by rename. Whoever shows `/metrics` adds the files up.
+counted into `<slot>.prom` every two seconds, in Prometheus' own text format, whole and by rename. Whoever shows
+`/metrics` adds the files up, line by line.
 
 A process that ends leaves its counts, and the next one of its kind that takes the slot goes on from them: sums never
 fall, and there are never more files than processes at one time. Gauges count only while the slot's lock is held, so
@@ -14,51 +15,49 @@ PostgreSQL: what is counted must be readable while they are down.
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import hashlib
 import logging
-import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-import orjson
 from django.conf import settings
-from prometheus_client.metrics_core import Metric
+from prometheus_client import generate_latest
+from prometheus_client.utils import floatToGoString
 
 from accounts.meters import FORMS, GAUGES, REGISTRY
 
 logger = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 2.0
-
-Labels = tuple[tuple[str, str], ...]
-Values = dict[tuple[str, Labels], float]
-"""The samples of one family: by name (`…_bucket`, `…_sum`) and labels."""
+SPARED = 50  # a write that takes long is made so many times rarer: 2 % of a core at most
+ENDING = "# EOF\n"
 
 
 @dataclass(slots=True)
-class Numbers:
-    """Families of counts, and families of gauges."""
+class Family:
+    """The samples of one name, each under its line without the value; `head` are its HELP and TYPE lines."""
 
-    counts: dict[str, Values] = field(default_factory=dict)
-    gauges: dict[str, Values] = field(default_factory=dict)
+    name: str
+    kind: str
+    head: str
+    values: dict[str, float] = field(default_factory=dict)
 
-    def add(self, other: Numbers, *, gauges: bool) -> None:
-        """Put another process's numbers into these."""
-        for family, values in other.counts.items():
-            mine = self.counts.setdefault(family, {})
-            for key, value in values.items():
-                mine[key] = mine.get(key, 0.0) + value
-        for family, values in other.gauges.items() if gauges else ():
-            mine = self.gauges.setdefault(family, {})
-            for key, value in values.items():
-                before = mine.get(key, 0.0)
-                mine[key] = max(before, value) if GAUGES.get(family) == "max" else before + value
+    def add(self, other: Family) -> None:
+        """Put another process's samples into these."""
+        highest = GAUGES.get(self.name) == "max"
+        for line, value in other.values.items():
+            before = self.values.get(line, 0.0)
+            self.values[line] = max(before, value) if highest else before + value
+
+
+Numbers = dict[str, Family]
 
 
 def folder() -> Path:
@@ -73,13 +72,43 @@ def form_of_series() -> str:
 
 def own_numbers() -> Numbers:
     """What this process has counted by itself."""
-    found = Numbers()
-    for family in REGISTRY.collect():
-        target = found.gauges if family.type == "gauge" else found.counts
-        values = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in family.samples}
-        if values:
-            target[family.name] = values
+    return parse(generate_latest(REGISTRY).decode())
+
+
+def parse(text: str) -> Numbers:
+    """Numbers from Prometheus' text format, as this package writes it; raises ValueError."""
+    found: Numbers = {}
+    head = ""
+    family = Family("", "", "")
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            head = line
+        elif line.startswith("# TYPE "):
+            name, kind = line.split(" ")[2:4]
+            family = found[name] = Family(name, kind, f"{head}\n{line}\n")
+        elif not line.startswith("#"):
+            sample, _, value = line.rpartition(" ")
+            family.values[sample] = float(value)
     return found
+
+
+def render(numbers: Numbers) -> str:
+    """The same back."""
+    return "".join(
+        family.head + "".join(f"{line} {_print(value)}\n" for line, value in family.values.items())
+        for family in numbers.values()
+    )
+
+
+def _print(value: float) -> str:
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
+
+
+def add_up(numbers: Numbers, other: Numbers, *, gauges: bool) -> None:
+    """Put another process's numbers into these."""
+    for name, family in other.items():
+        if name in numbers and (gauges or family.kind != "gauge"):
+            numbers[name].add(family)
 
 
 class Share:
@@ -87,8 +116,9 @@ class Share:
 
     def __init__(self, process: str) -> None:
         self._process = process
+        self._folder = folder()
         self._lock_file: TextIO | None = None
-        self._former = Numbers()  # of the processes that held the slot before
+        self._former: Numbers = {}  # of the processes that held the slot before
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="meters", daemon=True)
         self._writing = threading.Lock()
@@ -97,13 +127,13 @@ class Share:
 
     def start(self) -> None:
         """Take a slot and begin to write. Raises OSError where there is no place for it."""
-        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.slot, self._lock_file = _take_slot(self._process)
-        self._former = _read(folder() / f"{self.slot}.json") or Numbers()
-        self._former.gauges.clear()
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.slot, self._lock_file = _take_slot(self._folder, self._process)
+        self._former = _read(self._folder / f"{self.slot}.prom")
         self.write()
         self._thread.start()
-        atexit.register(self.stop)
+        # A server's worker is a child of `multiprocessing`, which ends without `atexit`; this holds in both.
+        Finalize(None, self.stop, exitpriority=0)
 
     def stop(self) -> None:
         """Write once more, and let the slot go."""
@@ -118,7 +148,7 @@ class Share:
     def numbers(self) -> Numbers:
         """What this slot has counted, this process and those before it."""
         found = own_numbers()
-        found.add(self._former, gauges=False)
+        add_up(found, self._former, gauges=False)
         return found
 
     def write(self) -> None:
@@ -126,10 +156,10 @@ class Share:
         with self._writing:
             if self._lock_file is None:
                 return
-            path = folder() / f"{self.slot}.json"
+            path = self._folder / f"{self.slot}.prom"
             draft = path.with_suffix(".tmp")
             try:
-                draft.write_bytes(_dump(self.numbers()))
+                draft.write_text(f"# form {form_of_series()}\n{render(self.numbers())}{ENDING}", encoding="utf-8")
                 draft.replace(path)
             except FileNotFoundError:
                 return  # somebody took the folder away: the next start makes it again
@@ -141,11 +171,14 @@ class Share:
             self._failed = False
 
     def _write_on(self) -> None:
-        while not self._ended.wait(WRITE_EVERY_S):
+        took = 0.0
+        while not self._ended.wait(max(WRITE_EVERY_S, SPARED * took)):
+            started = time.perf_counter()
             try:
                 self.write()
             except Exception:  # a gauge that cannot be read now; the process has other things to do
                 logger.exception("metrics were not written")
+            took = time.perf_counter() - started
 
 
 _share: Share | None = None
@@ -171,7 +204,7 @@ def write_now() -> None:
         _share.write()
 
 
-def read_together() -> tuple[Numbers, dict[str, int]]:
+def read_together() -> tuple[Numbers, Mapping[str, int]]:
     """The numbers of all processes of this machine and lane, and how many of each kind live. Raises OSError."""
     own = _share
     found = own.numbers() if own is not None else own_numbers()
@@ -181,32 +214,14 @@ def read_together() -> tuple[Numbers, dict[str, int]]:
         lives = is_own or _is_held(lock)
         kind = slot.rpartition("-")[0]
         living[kind] = living.get(kind, 0) + lives
-        if not is_own and (other := _read(lock.with_suffix(".json"))) is not None:
-            found.add(other, gauges=lives)
+        if not is_own:
+            add_up(found, _read(lock.with_suffix(".prom")), gauges=lives)
     return found, living
 
 
-def make_families(numbers: Numbers) -> Iterator[Metric]:
-    """The numbers as what `prometheus_client` prints; a series that nobody has touched yet is there with its HELP."""
-    for empty in REGISTRY.collect():
-        family = Metric(empty.name, empty.documentation, empty.type)
-        values = (numbers.gauges if empty.type == "gauge" else numbers.counts).get(empty.name, {})
-        for (name, labels), value in sorted(values.items(), key=_order):
-            family.add_sample(name, dict(labels), value)
-        yield family
-
-
-def _order(item: tuple[tuple[str, Labels], float]) -> tuple[Any, ...]:
-    """Buckets of one series stand together, from the least on."""
-    (name, labels), _ = item
-    rest = tuple(pair for pair in labels if pair[0] != "le")
-    bound = next((float(value) for label, value in labels if label == "le"), 0.0)
-    return (rest, name, bound)
-
-
-def _take_slot(process: str) -> tuple[str, TextIO]:
+def _take_slot(place: Path, process: str) -> tuple[str, TextIO]:
     for number in count():
-        file = (folder() / f"{process}-{number}.lock").open("a", encoding="ascii")
+        file = (place / f"{process}-{number}.lock").open("a", encoding="ascii")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -226,38 +241,15 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def _dump(numbers: Numbers) -> bytes:
-    def rows(families: dict[str, Values]) -> dict[str, list[Any]]:
-        return {
-            family: [[name, labels, value] for (name, labels), value in values.items()]
-            for family, values in families.items()
-        }
-
-    body = {
-        "form": form_of_series(),
-        "pid": os.getpid(),
-        "counts": rows(numbers.counts),
-        "gauges": rows(numbers.gauges),
-    }
-    return orjson.dumps(body)
-
-
-def _read(path: Path) -> Numbers | None:
-    """What a process wrote; None where there is nothing, or numbers of another form."""
+def _read(path: Path) -> Numbers:
+    """What a process wrote; nothing where there is nothing whole, or numbers of another form."""
     try:
-        body = orjson.loads(path.read_bytes())
-        if body["form"] != form_of_series():
-            return None
-        return Numbers(_read_families(body["counts"]), _read_families(body["gauges"]))
+        text = path.read_text(encoding="utf-8")
+        if not text.endswith(ENDING):
+            raise ValueError("it breaks off")
+        return parse(text) if text.startswith(f"# form {form_of_series()}\n") else {}
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:  # a power cut may leave half a file
+        return {}
+    except (OSError, ValueError) as error:  # a power cut may leave half a file
         logger.warning("metrics in %s cannot be read and do not count: %s", path, error)
-        return None
-
-
-def _read_families(found: dict[str, list[Any]]) -> dict[str, Values]:
-    return {
-        family: {(name, tuple((key, text) for key, text in labels)): float(value) for name, labels, value in rows}
-        for family, rows in found.items()
-    }
+        return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from cryptography import x509
 from django.conf import settings
@@ -44,14 +43,14 @@ def _disks() -> Iterator[Metric]:
 
 
 def _certificate() -> Iterator[Metric]:
-    if not settings.STUDIO_CERTIFICATE:
+    if settings.STUDIO_CERTIFICATE is None:
         return
     readable = GaugeMetricFamily("studio_certificate_readable", "1 where STUDIO_CERTIFICATE can be read.")
     expiry = GaugeMetricFamily(
         "studio_certificate_expiry_timestamp_seconds", "When the certificate of STUDIO_CERTIFICATE ends, in Unix time."
     )
     try:
-        certificate = x509.load_pem_x509_certificate(Path(settings.STUDIO_CERTIFICATE).read_bytes())
+        certificate = x509.load_pem_x509_certificate(settings.STUDIO_CERTIFICATE.read_bytes())
     except (OSError, ValueError):
         readable.add_metric((), 0)
     else:

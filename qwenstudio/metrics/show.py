@@ -9,19 +9,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from django.conf import settings
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from accounts.meters.share import make_families, own_numbers, read_together
+from accounts.meters.share import own_numbers, read_together, render
 from qwenstudio.metrics.levels import read_levels
 from qwenstudio.metrics.machine import read_machine
 
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+Source = Callable[[], Iterator[Metric]]
 FRESH_S = 1.0  # one look a second, however many ask
 
 _lock = threading.Lock()
@@ -33,28 +34,52 @@ def show_metrics() -> bytes:
     global _last
     with _lock:
         if _last is None or time.monotonic() - _last[0] > FRESH_S:
-            page = generate_latest(Page(read_counts, read_machine, read_levels))
-            _last = (time.monotonic(), page)
+            _last = (time.monotonic(), make_page(read_machine, read_levels))
         return _last[1]
 
 
 def show_machine() -> bytes:
     """Without what only the pages' machine need say: what this machine's processes count."""
-    return generate_latest(Page(read_counts))
+    return make_page()
 
 
-class Page:
-    """Families of several sources, in their order."""
+def make_page(*sources: Source) -> bytes:
+    """What the processes counted, then the other sources' families."""
+    started = time.perf_counter()
+    counts, living = read_counts()
+    return counts.encode() + generate_latest(Rest(sources, living=living, started=started))
 
-    def __init__(self, *sources: Callable[[], Iterator[Metric]]) -> None:
+
+def read_counts() -> tuple[str, Mapping[str, int]]:
+    """The counts of this machine's and lane's processes, and how many live; of this one alone where that fails."""
+    try:
+        numbers, living = read_together()
+    except OSError as error:
+        logger.warning("metrics of other processes cannot be read: %s", error)
+        numbers, living = own_numbers(), {}
+    return render(numbers), living
+
+
+class Rest:
+    """Everything that no process counts."""
+
+    def __init__(self, sources: Sequence[Source], *, living: Mapping[str, int], started: float) -> None:
         self._sources = sources
+        self._living = living
+        self._started = started
 
     def collect(self) -> Iterator[Metric]:
-        """All of them, and how long it took."""
-        started = time.perf_counter()
+        """All of it, and how long it took."""
+        lane = settings.STUDIO_LANE
         build = GaugeMetricFamily("studio_build_info", "The release that answers.", labels=("lane", "release"))
-        build.add_metric((settings.STUDIO_LANE, settings.RELEASE), 1)
+        build.add_metric((lane, settings.RELEASE), 1)
         yield build
+        processes = GaugeMetricFamily(
+            "studio_processes", "Processes of this machine and lane that run, by kind.", labels=("lane", "process")
+        )
+        for kind, number in sorted(self._living.items()):
+            processes.add_metric((lane, kind), number)
+        yield processes
         up = GaugeMetricFamily("studio_metrics_source_up", "1 where a source could be read.", labels=("source",))
         for source in self._sources:
             name = source.__name__.removeprefix("read_")
@@ -67,21 +92,5 @@ class Page:
                 up.add_metric((name,), 1)
         yield up
         took = GaugeMetricFamily("studio_metrics_duration_seconds", "How long it took to put this page together.")
-        took.add_metric((), time.perf_counter() - started)
+        took.add_metric((), time.perf_counter() - self._started)
         yield took
-
-
-def read_counts() -> Iterator[Metric]:
-    """What the processes of this machine and lane have counted; this one alone where their folder cannot be read."""
-    try:
-        numbers, living = read_together()
-    except OSError as error:
-        logger.warning("metrics of other processes cannot be read: %s", error)
-        numbers, living = own_numbers(), {}
-    yield from make_families(numbers)
-    processes = GaugeMetricFamily(
-        "studio_processes", "Processes of this machine and lane that run, by kind.", labels=("lane", "process")
-    )
-    for kind, number in sorted(living.items()):
-        processes.add_metric((settings.STUDIO_LANE, kind), number)
-    yield processes

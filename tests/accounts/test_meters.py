@@ -19,8 +19,8 @@ from accounts.meters.share import Share, read_together
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = "rate_limited"
-COUNT = ("studio_refusals_total", (("code", CODE), ("lane", "blue")))
-OPEN = ("studio_event_streams", (("lane", "blue"),))
+COUNT = f'studio_refusals_total{{code="{CODE}",lane="blue"}}'
+OPEN = 'studio_event_streams{lane="blue"}'
 # Says `ready`, counts as many refusals as each line says, and shows as many open streams.
 CHILD = """
 import sys, django
@@ -92,11 +92,11 @@ def start(var: Path) -> Iterator[Callable[[str], Child]]:
 
 
 def counted() -> float:
-    return read_together()[0].counts.get("studio_refusals", {}).get(COUNT, 0.0)
+    return read_together()[0]["studio_refusals_total"].values.get(COUNT, 0.0)
 
 
 def streams() -> float | None:
-    return read_together()[0].gauges.get("studio_event_streams", {}).get(OPEN)
+    return read_together()[0]["studio_event_streams"].values.get(OPEN)
 
 
 def test_counts_of_processes_add_up(start: Callable[[str], Child]) -> None:
@@ -114,7 +114,7 @@ def test_two_of_a_kind_have_a_slot_each(start: Callable[[str], Child], var: Path
     first.count(1)
     second.count(2)
     assert counted() == 3
-    assert sorted(path.name for path in (var / "metrics" / "blue").glob("*.json")) == ["worker-0.json", "worker-1.json"]
+    assert sorted(path.name for path in (var / "metrics" / "blue").glob("*.prom")) == ["worker-0.prom", "worker-1.prom"]
     assert read_together()[1] == {"worker": 2}
 
 
@@ -135,7 +135,7 @@ def test_the_next_process_goes_on_from_the_last(start: Callable[[str], Child], v
         child.end()
     assert counted() == 5, "sums never fall"
     assert streams() is None
-    assert len(list((var / "metrics" / "blue").glob("*.json"))) == 1, "files do not grow with every restart"
+    assert len(list((var / "metrics" / "blue").glob("*.prom"))) == 1, "files do not grow with every restart"
     child = start("web")
     assert counted() == 5
     assert streams() in (None, 0), "the new process has not opened the dead one's streams"
@@ -167,23 +167,23 @@ def test_numbers_of_another_form_are_not_ours(start: Callable[[str], Child], var
     child = start("web")
     child.count(2)
     child.end()
-    file = var / "metrics" / "blue" / "web-0.json"
+    file = var / "metrics" / "blue" / "web-0.prom"
     whole = file.read_bytes()
-    file.write_bytes(whole.replace(b'"form":"', b'"form":"x'))
+    file.write_bytes(whole.replace(b"# form ", b"# form x"))
     assert counted() == 0
     file.write_bytes(whole)
     assert counted() == 2
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"form": 1}', b"\xff\xfe", b'{"form":"FORM","counts":{"a":[1]}}']
+    "content", [b"", b"\xff\xfe", b"# form FORM\n", b"# form FORM\nx{ y\n# EOF\n", b"# form FORM\n# TYPE\n# EOF\n"]
 )
 def test_half_a_file_is_passed_over(content: bytes, start: Callable[[str], Child], var: Path) -> None:
     child = start("web")
     child.count(2)
     child.end()
     content = content.replace(b"FORM", sharing.form_of_series().encode())
-    (var / "metrics" / "blue" / "web-0.json").write_bytes(content)
+    (var / "metrics" / "blue" / "web-0.prom").write_bytes(content)
     assert counted() == 0
     count_refusal(CODE)
     assert counted() == 1
@@ -198,7 +198,7 @@ def test_full_disk_costs_nothing_but_freshness(var: Path, monkeypatch: pytest.Mo
     count_refusal(CODE)
     share.write()
     with monkeypatch.context() as full:
-        full.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        full.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
         count_refusal(CODE)
         share.write()  # does not raise
     share.write()

@@ -157,7 +157,7 @@ def test_requests_and_refusals_are_counted(alice: Person) -> None:
     alice.api.generic("BREW", "/api/v1/me")
     after = read()
     assert after.since(before, "studio_http_requests_total", route="api-me", method="GET", status="2xx") == 2
-    assert after.since(before, "studio_http_request_duration_seconds_count", route="api-me", method="GET") == 3
+    assert after.since(before, "studio_http_request_duration_seconds_count", route="api-me") == 4
     assert after.since(before, "studio_http_requests_total", route="api-me", status="4xx", method="GET") == 1
     assert after.since(before, "studio_http_requests_total", route="api-me", method="other") == 1
     assert after.since(before, "studio_http_requests_total", route="gallery", status="2xx") == 1
@@ -259,7 +259,8 @@ def test_workers_errands_and_ticker(alice: Person, admin_sql: psycopg.Connection
 def test_an_empty_queue_is_zero_and_a_paused_pool_says_so(admin_sql: psycopg.Connection[Any]) -> None:
     offer_sleeping_model()
     admin_sql.execute(
-        "INSERT INTO generation_pool (lane, name, paused_at, paused_reason, vtime) VALUES ('blue', 'demo', now(), 'x', 0)"
+        "INSERT INTO generation_pool (lane, name, paused_at, paused_reason, vtime)"
+        " VALUES ('blue', 'demo', now(), 'x', 0)"
     )
     page = read()
     assert page.value("studio_queue_depth", lane="blue", pool="demo", model="demo") == 0
@@ -329,7 +330,7 @@ def make_certificate(path: Path, *, ends: dt.datetime) -> None:
 def test_the_certificates_last_day(settings: Settings, tmp_path: Path) -> None:
     assert "studio_certificate_readable" not in read().families
     ends = dt.datetime(2031, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
-    settings.STUDIO_CERTIFICATE = str(tmp_path / "fullchain.pem")
+    settings.STUDIO_CERTIFICATE = tmp_path / "fullchain.pem"
     page = read()
     assert page.value("studio_certificate_readable") == 0
     assert page.value("studio_certificate_expiry_timestamp_seconds") is None
