@@ -43,13 +43,13 @@ def all_series() -> list[Series]:
     errands = {"due": 0, "running": 0, "later": 0, "failed": 0, "oldest_s": 0.0}
     database = {"connections": 1, "most": 1, "tickers": 0}
     nothing = Levels(queue=[], models=[], workers=[], pools=[], errands=errands, database=database)
-    before = settings.STUDIO_CERTIFICATE
-    settings.STUDIO_CERTIFICATE = Path("/nowhere")
+    before = settings.STUDIO_CERTIFICATE, settings.REDIS_URL
+    settings.STUDIO_CERTIFICATE, settings.REDIS_URL = Path("/nowhere"), "redis://127.0.0.1:1/0"
     try:
         rest = Rest([read_machine, lambda: make_families(nothing)], living={}, started=0.0)
         families = [*REGISTRY.collect(), *rest.collect(), make_up(connected=True)]
     finally:
-        settings.STUDIO_CERTIFICATE = before
+        settings.STUDIO_CERTIFICATE, settings.REDIS_URL = before
     return sorted(
         (
             Series(

@@ -145,30 +145,30 @@ class Share:
             self._lock_file.close()
             self._lock_file = None
 
-    def numbers(self) -> Numbers:
-        """What this slot has counted, this process and those before it."""
-        found = own_numbers()
-        add_up(found, self._former, gauges=False)
-        return found
+    def write(self) -> Numbers:
+        """Write the file anew, and say what stands in it: what this process and those before it have counted.
 
-    def write(self) -> None:
-        """Write the file anew. On a full disk the old one stays; the next write says everything."""
+        On a full disk the old one stays; the next write says everything.
+        """
         with self._writing:
+            numbers = own_numbers()
+            add_up(numbers, self._former, gauges=False)
             if self._lock_file is None:
-                return
+                return numbers
             path = self._folder / f"{self.slot}.prom"
             draft = path.with_suffix(".tmp")
             try:
-                draft.write_text(f"# form {form_of_series()}\n{render(self.numbers())}{ENDING}", encoding="utf-8")
+                draft.write_text(f"# form {form_of_series()}\n{render(numbers)}{ENDING}", encoding="utf-8")
                 draft.replace(path)
             except FileNotFoundError:
-                return  # somebody took the folder away: the next start makes it again
+                pass  # somebody took the folder away: the next start makes it again
             except OSError as error:
                 if not self._failed:
                     logger.warning("metrics cannot be written to %s: %s", path, error)
                 self._failed = True
-                return
-            self._failed = False
+            else:
+                self._failed = False
+            return numbers
 
     def _write_on(self) -> None:
         took = 0.0
@@ -205,9 +205,13 @@ def write_now() -> None:
 
 
 def read_together() -> tuple[Numbers, Mapping[str, int]]:
-    """The numbers of all processes of this machine and lane, and how many of each kind live. Raises OSError."""
+    """The numbers of all processes of this machine and lane, and how many of each kind live. Raises OSError.
+
+    Our own are written before they are shown: were we killed, the next process of the slot would begin below what was
+    seen, and Prometheus would take that for a counter that began anew, and count all of it once more.
+    """
     own = _share
-    found = own.numbers() if own is not None else own_numbers()
+    found = own.write() if own is not None else own_numbers()
     living: dict[str, int] = {}
     for lock in sorted(folder().glob("*.lock")) if folder().is_dir() else ():
         slot, is_own = lock.stem, own is not None and lock.stem == own.slot

@@ -163,6 +163,19 @@ def test_ends_with_its_last_counts_written(var: Path) -> None:
     assert read_together()[1] == {"ticker": 0}
 
 
+def test_what_is_shown_was_written_before(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed right after a look must not leave less than was seen: that would look like a restart."""
+    share = Share("web")
+    share.start()
+    monkeypatch.setattr(sharing, "_share", share)
+    count_refusal(CODE)
+    assert counted() == 1
+    REFUSALS.clear()
+    monkeypatch.setattr(sharing, "_share", None)  # as another process sees it
+    assert counted() == 1
+    share.stop()
+
+
 def test_numbers_of_another_form_are_not_ours(start: Callable[[str], Child], var: Path) -> None:
     child = start("web")
     child.count(2)

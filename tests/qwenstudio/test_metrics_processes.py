@@ -85,7 +85,9 @@ def test_all_processes_on_one_page(rig: Rig, alice: Person, tmp_path: Path) -> N
     with running_front(tmp_path, **environment) as front:
         text = httpx.get(f"{front.url}/metrics", timeout=30).text
         assert value(text, "studio_http_requests_total", **asked) == 1, "the next one goes on"
-        assert value(text, "studio_http_requests_total", route="unknown") == 3, "the last it did before its end is there"
+        assert value(text, "studio_http_requests_total", route="unknown") == 3, (
+            "the last it did before its end is there"
+        )
 
 
 def test_a_machine_without_pages_shows_its_own(rig: Rig, alice: Person, services: Services) -> None:
