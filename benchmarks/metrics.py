@@ -1,43 +1,35 @@
-"""What one look at `/metrics` costs with many rows waiting: `python benchmarks/metrics.py [--rows 100000]`.
+"""What one look at `/metrics` costs with many rows waiting: `python -m benchmarks.metrics [--rows 100000]`.
 
-Starts a PostgreSQL of its own in a temporary folder, fills it like `benchmarks/claim.py`, puts the numbers of five other
-processes beside it and shows the page under the web role, without its memory of a second. `--out FILE` writes JSON.
+Starts a PostgreSQL of its own in a temporary folder, fills it like `benchmarks/claim.py`, puts the numbers of five
+other processes beside it and shows the page under the web's role, without its memory of a second. Prints JSON.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from benchmarks.results import ROOT, keep, options_of, summarize, surroundings
 
 PROCESSES = 6
 
 
 def main() -> None:
     """Fill, look, print."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = options_of("metrics", __doc__)
     arguments.add_argument("--rows", type=int, default=100_000, help="waiting rows")
     arguments.add_argument("--finished", type=int, default=100_000, help="rows that have ended, beside them")
     arguments.add_argument("--tenants", type=int, default=990)
     arguments.add_argument("--looks", type=int, default=50)
-    arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="qwenstudio-bench-") as folder:
         result = measure(Path(folder), given)
-    print(json.dumps(result, indent=2))
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, given.out)
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
@@ -67,10 +59,10 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
     assert f'studio_queue_depth{{lane="blue",model="bench",pool="bench"}} {float(given.rows)}' in page
     return {
         "what": f"/metrics, {given.rows} waiting of {total}, {given.tenants} tenants, {PROCESSES} processes",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        **surroundings(),
         "looks": given.looks,
-        "ms_full_queue": summary(full),
-        "ms_empty_queue": summary(empty),
+        "full_queue": summarize(full),
+        "empty_queue": summarize(empty),
         "bytes": len(page),
         "samples": sum(1 for line in page.splitlines() if not line.startswith("#")),
     }
@@ -108,15 +100,6 @@ def time_looks(looks: int) -> tuple[list[float], str]:
         if number >= 3:
             times.append((time.perf_counter() - started) * 1000)
     return sorted(times), page.decode()
-
-
-def summary(times: list[float]) -> dict[str, float]:
-    """Of sorted milliseconds."""
-    return {
-        "p50": round(statistics.median(times), 1),
-        "p95": round(times[int(len(times) * 0.95)], 1),
-        "most": round(times[-1], 1),
-    }
 
 
 if __name__ == "__main__":
