@@ -89,6 +89,9 @@ def count_refusal(code: str) -> None:
 class Pool(Protocol):
     """What psycopg's pools have in common."""
 
+    @property
+    def closed(self) -> bool: ...
+
     def get_stats(self) -> dict[str, int]: ...
 
 
@@ -98,7 +101,8 @@ def show_pool(name: str, find_pool: Callable[[], Pool | None], *, most: int) -> 
 
     def stat(key: str) -> float:
         pool = find_pool()
-        return 0.0 if pool is None else float(pool.get_stats().get(key, 0))
+        # One that was not opened yet says that its connections to be are in use.
+        return 0.0 if pool is None or pool.closed else float(pool.get_stats().get(key, 0))
 
     POOL_CONNECTIONS.labels(lane, name, "used").set_function(lambda: stat("pool_size") - stat("pool_available"))
     POOL_CONNECTIONS.labels(lane, name, "free").set_function(lambda: stat("pool_available"))

@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 from pytest_django.fixtures import Settings
 
-from accounts.meters import EVENT_STREAMS, REFUSALS, count_refusal
+from accounts.meters import EVENT_STREAMS, POOL_CONNECTIONS, REFUSALS, count_refusal, show_pool
 from accounts.meters import share as sharing
 from accounts.meters.share import Share, read_together
+from qwenstudio.embedded import Services
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = "rate_limited"
 COUNT = f'studio_refusals_total{{code="{CODE}",lane="blue"}}'
+USE = ("used", "free")
 OPEN = 'studio_event_streams{lane="blue"}'
 # Says `ready`, counts as many refusals as each line says, and shows as many open streams.
 CHILD = """
@@ -226,6 +228,30 @@ def test_no_folder_stops_no_process(var: Path, caplog: pytest.LogCaptureFixture)
     assert "metrics are not shared" in caplog.text
     count_refusal(CODE)
     assert counted() == 1
+
+
+def test_a_pool_says_what_it_holds(var: Path, services: Services) -> None:
+    from psycopg_pool import ConnectionPool
+
+    pool = ConnectionPool(services.urls["web"], min_size=2, max_size=3, open=False)
+    show_pool("pages", lambda: pool, most=3)
+
+    def held() -> list[float]:
+        values = read_together()[0]["studio_database_pool_connections"].values
+        return [
+            values[f'studio_database_pool_connections{{lane="blue",pool="pages",state="{state}"}}'] for state in USE
+        ]
+
+    try:
+        assert held() == [0, 0], "not opened yet"
+        pool.open(wait=True)
+        assert held() == [0, 2]
+        with pool.connection():
+            assert held() == [1, 1]
+    finally:
+        pool.close()
+        POOL_CONNECTIONS.clear()
+    assert read_together()[0]["studio_database_pool_connections"].values == {}
 
 
 def test_lanes_are_apart(start: Callable[[str], Child], settings: Settings) -> None:
