@@ -19,6 +19,7 @@ WORKER_COMMANDS = {
     "rebuild": "ticker",
     "reencrypt": "ticker",
     "release": "worker",
+    "metrics": "worker",
 }
 
 

@@ -17,11 +17,12 @@ from accounts.logcontext import bind_log
 from qwenstudio import notify
 from qwenstudio.headers import security_headers
 from qwenstudio.logs import hide_tokens
+from qwenstudio.metrics.requests import count_answer
 
 access_log = logging.getLogger("qwenstudio.access")
 
 _CLIENT_ID = re.compile(r"[\w.:-]{1,64}")  # anything else would let a client write into our log lines
-_QUIET = ("/static/", "/healthz")  # logged at debug level
+_QUIET = ("/static/", "/healthz", "/metrics")  # logged at debug level
 
 
 class RequestMiddleware:
@@ -44,6 +45,7 @@ class RequestMiddleware:
             response.headers["X-Request-ID"] = request_id
             for name, value in security_headers(request.path_info).items():
                 response.headers.setdefault(name, value)
+            count_answer(request, response, seconds=time.perf_counter() - started)
             _log_access(request, response, started=started)
         notify.count_finished()
         return response

@@ -36,6 +36,8 @@ def networks(name: str, default: Sequence[str] = ()) -> list[ipaddress.IPv4Netwo
     return found
 
 
+LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
+
 try:
     PROCESS = env.choice("STUDIO_PROCESS", default="web", choices=PROCESSES)
     DEBUG = env.flag("DEBUG", default=False)
@@ -65,12 +67,13 @@ try:
     STUDIO_HTTP_PORT = env.integer("STUDIO_HTTP_PORT", default=80, low=1, high=65535)
     STUDIO_LISTEN = env.words("STUDIO_LISTEN")
     STUDIO_ADMIN_NETWORKS = networks("STUDIO_ADMIN_NETWORKS", [*LOOPBACK, *PRIVATE])
+    # Read by /metrics itself as well: everybody else finds no such page.
     STUDIO_METRICS_NETWORKS = networks("STUDIO_METRICS_NETWORKS", LOOPBACK)
     STUDIO_ADDRESS_RATE = env.integer("STUDIO_ADDRESS_RATE", default=200, low=1, high=100_000)
     STUDIO_ADDRESS_CONNECTIONS = env.integer("STUDIO_ADDRESS_CONNECTIONS", default=500, low=1, high=65_535)
     STUDIO_NGINX_TEST = env.text("STUDIO_NGINX_TEST", "nginx -t -q")
     STUDIO_NGINX_RELOAD = env.text("STUDIO_NGINX_RELOAD", "systemctl reload nginx")
-    # The certificate that nginx serves, for `doctor`; empty: what lies under /etc/qwenstudio.
+    # The certificate (PEM) that nginx serves, for `doctor` (empty: what lies under /etc/qwenstudio) and /metrics.
     STUDIO_CERTIFICATE = env.path("STUDIO_CERTIFICATE", BASE_DIR) if env.text("STUDIO_CERTIFICATE") else None
     # Callers may come from these only; empty: from anywhere.
     STUDIO_NETWORKS = networks("STUDIO_NETWORKS")
@@ -130,6 +133,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "qwenstudio.middleware.RequestMiddleware",
+    "qwenstudio.metrics.middleware.MetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from accounts.api.bodies import PROBLEM_TYPE, problem_body, problem_bytes, problem_headers, status_of
 from accounts.errors import StudioError, Unavailable
 from accounts.logcontext import log_fields
+from accounts.meters import count_refusal
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def answer_exception(error: Exception, context: dict[str, Any]) -> Response:
 
 def problem_response(error: StudioError, *, path: str = "") -> HttpResponse:
     """The same answer outside of the framework: for middleware and plain views."""
+    count_refusal(error.code)
     body = problem_body(
         status_of(error),
         error.code,
@@ -86,6 +88,7 @@ def _answer(
     headers: dict[str, str],
     limit: str | None = None,
 ) -> Response:
+    count_refusal(code)
     body = problem_body(status, code, detail, instance=path, request_id=_request_id(), errors=errors, limit=limit)
     return Response(body, status=status, headers=headers, content_type=PROBLEM_TYPE)
 

@@ -32,7 +32,7 @@ from accounts.web.second_factor import lead_to_set_up, must_set_up
 from accounts.web.toolarge import is_too_large, too_large_page
 
 # Answered without asking who it is: health checks must not need the database.
-OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
+OPEN_PATHS = ("/healthz", "/readyz")
 # The key in its headers is what it is about, not who asks: using it here is no use of it.
 KEYLESS_PATHS = ("/api/v1/keys/leaked",)
 # Where a program's key counts. Pages and the admin are for people: there only the session says who asks. Otherwise a

@@ -9,7 +9,7 @@ row gets another one, and neither finish nor file name of the first can be taken
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from django.db import transaction
 from accounts.domain.sql import fetch_all, fetch_one
 from generation.domain.clocks import REMAINING_MS, pool_lock_name
 from generation.domain.fairness import SEARCHED, Waiting, count_seats, fill_pass, window_ms
+from generation.meters import LEASES_LOST, WAITED
 
 KNOWN_SCHEMAS = (1,)  # versions of `params` that this release can draw; rows of others are left to their lane
 MAX_LOST = 5  # leases: then the row fails
@@ -57,6 +58,8 @@ class ClaimedRow:
     claimed_ms: int
     hardware: str
     created_at: datetime
+    waited_s: float | None = None
+    """From its submit to this claim, where it is the row's first."""
 
     @property
     def guided(self) -> bool:
@@ -172,7 +175,7 @@ WITH wanted AS (
   SELECT * FROM unnest(%(ids)s::uuid[], %(claimed)s::bigint[]) AS w (id, claimed_ms)
 ),
 picked AS MATERIALIZED (
-  SELECT g.id, w.claimed_ms, {REMAINING_MS.format(row="g")} AS left_ms
+  SELECT g.id, w.claimed_ms, {REMAINING_MS.format(row="g")} AS left_ms, g.started_at IS NULL AS first
     FROM generation_generation g JOIN wanted w ON w.id = g.id
    WHERE g.status = 'queued' ORDER BY g.id FOR UPDATE OF g SKIP LOCKED
 ),
@@ -185,7 +188,8 @@ taken AS (
     FROM picked p WHERE g.id = p.id
   RETURNING g.id, g.tenant_id AS tenant, g."user", g.key, g.fence, g.attempt, g.lost, g.model_id AS model, g.task,
             g.prompt, g.negative_prompt, g.width, g.height, g.steps, g.params, g.seed, g.n, g.done, g.charged_on,
-            g.estimate_ms, g.claimed_ms, g.created_at, p.left_ms
+            g.estimate_ms, g.claimed_ms, g.created_at, p.left_ms,
+            CASE WHEN p.first THEN extract(epoch FROM g.started_at - g.created_at)::float8 END AS waited_s
 ),
 charged AS (
   UPDATE generation_fairclock c
@@ -233,6 +237,7 @@ def claim_pass(
             chosen = _choose_rows(head, seats=seats, place=place)
             rows = _take_rows(head, chosen, place=place, worker=worker, hardware=hardware, lease_s=lease_s)
             if rows:
+                transaction.on_commit(lambda rows=tuple(rows): _count_waits(rows, lane=lane))  # type: ignore[misc]
                 return Claim(
                     rows=tuple(rows),
                     model=head["model_id"],
@@ -242,9 +247,18 @@ def claim_pass(
     return None
 
 
+def _count_waits(rows: Sequence[ClaimedRow], *, lane: str) -> None:
+    for row in rows:
+        if row.waited_s is not None:
+            WAITED.labels(lane, row.model).observe(max(0.0, row.waited_s))
+
+
 def requeue_expired(*, lane: str, pool: str) -> int:
     """Put rows whose lease ran out back into the queue; how many. The caller's transaction holds the pool's lock."""
-    return len(fetch_all(_REQUEUE_SQL, lane=lane, pool=pool, max_lost=MAX_LOST))
+    lost = len(fetch_all(_REQUEUE_SQL, lane=lane, pool=pool, max_lost=MAX_LOST))
+    if lost:
+        transaction.on_commit(lambda: LEASES_LOST.labels(lane, pool).inc(lost))
+    return lost
 
 
 def renew_claims(fences: Mapping[UUID, int], *, steps: Mapping[UUID, int], lease_s: float) -> Renewal:

@@ -28,6 +28,7 @@ from generation.domain.failures import FailureNote, write_failure
 from generation.domain.receipts import sign_receipt
 from generation.domain.submit import reserved_amounts
 from generation.enums import FINAL, Status
+from generation.meters import ENDED, FAILURES, IMAGES, LEASES_LOST, RETRIES
 from generation.models import Image, Receipt
 from generation.queue.progress import publish
 from generation.queue.wake import wake_pool
@@ -146,6 +147,7 @@ def finish_slice(
                 image_ms=run / len(images),
             )
         tell_change(changed)
+        transaction.on_commit(lambda: IMAGES.labels(changed["lane"], row.model).inc(len(images)), robust=True)
     return "continues" if continues else "finished"
 
 
@@ -170,6 +172,7 @@ def fail_row(
             write_failure(tenant=row.tenant, generation=row.id, code=code, note=note)
         leave_run(changed)
         tell_change(changed)
+        _count_failure(changed, code=code)
     return "retried" if changed["status"] == Status.QUEUED else "failed"
 
 
@@ -209,6 +212,8 @@ def give_up_lost(*, lane: str | None = None) -> list[Literal["failed", "canceled
                 charge_ending(changed, "refund" if is_failed else "settle")
                 leave_run(changed)
             tell_change(changed)
+            _count_failure(changed, code="lost")
+            transaction.on_commit(LEASES_LOST.labels(changed["lane"], changed["pool"]).inc, robust=True)
         ended.append("failed" if is_failed else "canceled")
         logger.warning("gave up on a row that lost its leases", extra={"generation": str(changed["id"])})
 
@@ -250,9 +255,17 @@ def tell_change(changed: Mapping[str, Any]) -> None:
     transaction.on_commit(_announcer(changed), robust=True)
 
 
+def _count_failure(changed: Mapping[str, Any], *, code: str) -> None:
+    """After the commit: one more that failed for this reason, or was tried and goes back to the queue."""
+    counter = {Status.FAILED: FAILURES, Status.QUEUED: RETRIES}.get(changed["status"])
+    if counter is not None:
+        transaction.on_commit(counter.labels(changed["lane"], changed["model_id"], code).inc, robust=True)
+
+
 def _announcer(changed: Mapping[str, Any]) -> Callable[[], None]:
     def announce() -> None:
         if changed["status"] in FINAL:
+            ENDED.labels(changed["lane"], changed["model_id"], changed["status"]).inc()
             publish(tenant=changed["tenant_id"], generation=changed["id"], kind=changed["status"])
         else:
             publish(tenant=changed["tenant_id"], generation=changed["id"], kind=Status.QUEUED.value)

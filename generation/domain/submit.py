@@ -29,6 +29,7 @@ from generation.domain.cost import estimate_image_ms
 from generation.domain.request import GenerationRequest, hash_request, resolve
 from generation.enums import Status
 from generation.errors import KeyReused, StillRunning
+from generation.meters import SUBMITTED
 from generation.models import Generation
 from generation.queue.progress import publish
 from generation.queue.wake import wake_pool
@@ -120,6 +121,7 @@ def submit_generation(
 
 def announce(generation: Generation) -> None:
     """Tell workers and watchers about a stored row. Both are only quicker this way; never raises for Redis."""
+    SUBMITTED.labels(generation.lane, generation.model_id).inc()
     wake_pool(lane=generation.lane, pool=generation.pool)
     publish(tenant=generation.tenant_id, generation=generation.id, kind=Status.QUEUED.value)
 

@@ -12,11 +12,13 @@ import socket
 import threading
 from collections.abc import Callable
 
+from django.conf import settings
 from django.db import connection
 
 from accounts.domain import mail  # noqa: F401  (registers the handler that sends e-mails)
 from accounts.domain.errands import LEASE_S, claim_errand, is_ending, run_errand
 from accounts.logcontext import bind_log
+from accounts.meters import ERRANDS_RUN
 from accounts.valkey import blocking_connection
 from generation.domain import erase, export, forget, remove  # noqa: F401  (register their handlers)
 from generation.queue.jobs import StudioJob
@@ -147,4 +149,5 @@ def _turn(*, slow: bool) -> bool:
         # A handler that fails is written down by run_errand; what comes through here is the database going away.
         outcome = insist(lambda: run_errand(claimed), what="run an errand").value
         logger.info("errand %s", outcome)
+        ERRANDS_RUN.labels(settings.STUDIO_LANE, claimed.kind, outcome).inc()
     return True

@@ -10,11 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 
 from generation.domain.claim import Claim, ClaimedRow
 from generation.engine.errors import RowRefused
 from generation.engine.request import PassRow
+from generation.meters import PASS_IMAGES, PASS_SECONDS
 from generation.worker.clock import PhaseClock
 from generation.worker.database import PATIENCE_S
 from generation.worker.engine import Engine, TailLike
@@ -69,6 +71,7 @@ def _draw(claim: Claim, served: Served, desk: Desk) -> None:
         return
     connection.close()  # a pass may be long, and nothing in it needs the database
     hooks = PassHooks(rows, desk, shape=(claim.model, rows[0].width, rows[0].height))
+    started = time.monotonic()
     try:
         outcome = desk.engine.run(served.model, pictures, hooks)
     except Exception as error:  # a bug in a hook or in the engine: each row pays one of its attempts
@@ -78,6 +81,8 @@ def _draw(claim: Claim, served: Served, desk: Desk) -> None:
         return
     finally:
         desk.clock.leave("pass")
+        PASS_SECONDS.labels(settings.STUDIO_LANE, claim.model).observe(time.monotonic() - started)
+        PASS_IMAGES.labels(settings.STUDIO_LANE, claim.model).observe(len(pictures))
     for row in rows:
         _hand_on(row, outcome, served, desk)
 

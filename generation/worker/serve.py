@@ -25,6 +25,7 @@ from generation.worker import loop
 from generation.worker.clock import Deadlines, PhaseClock, Watchdog
 from generation.worker.database import UNREACHABLE, insist
 from generation.worker.engine import Engine
+from generation.worker.gpus import GpuWatch
 from generation.worker.leases import LEASE_S, Leases
 from generation.worker.lines import RecentLines
 from generation.worker.load import NothingToServe, check_memory, find_specs, naming, warm_up
@@ -72,6 +73,7 @@ class GpuWorker:
         self._hardware = ""
         self._paused_until = 0.0
         self._lines = RecentLines()
+        self._gpus = GpuWatch()
         settler = Settler(
             leases=self._leases,
             lane=plan.lane,
@@ -119,6 +121,7 @@ class GpuWorker:
         self._report.set(load_ms=round((time.monotonic() - started) * 1000))
         self._say(WorkerState.IDLE)
         self._leases.start()
+        self._gpus.start()
         notify.watchdog(lambda: self._clock.find_overdue() is None)
         notify.ready(f"serves {', '.join(self._served)}")
         try:
@@ -232,6 +235,7 @@ class GpuWorker:
         self._leases.stop()
         self._watchdog.stop()
         self._publisher.stop()
+        self._gpus.stop()
         try:
             self._say(WorkerState.STOPPED)
         except Exception as error:  # likewise

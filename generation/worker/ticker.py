@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from generation.domain.storage import janitor
 from generation.domain.stored import rebuild_all_stored
 from generation.domain.sweep import sweep
+from generation.meters import SWEPT_AT
 from generation.worker.clock import PhaseClock
 from generation.worker.database import UNREACHABLE
 from generation.worker.stop import StopFlag
@@ -43,6 +45,7 @@ def tick(*, stop: StopFlag, every_s: float = EVERY_S) -> None:
             if holder:
                 report = sweep()
                 logger.debug("swept: %s", report)
+                SWEPT_AT.labels(settings.STUDIO_LANE).set_to_current_time()
                 if time.monotonic() - cleaned_at > CLEAN_EVERY_S:
                     cleaned_at = time.monotonic()
                     # A large folder takes minutes to look through, and sweeps cannot wait for that.

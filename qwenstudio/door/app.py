@@ -18,6 +18,7 @@ from psycopg import OperationalError
 from accounts.errors import StudioError, Unavailable
 from accounts.ids import read_id
 from accounts.logcontext import bind_log
+from accounts.meters import count_request
 from qwenstudio.door.bridge import BodyTooSlow, Bridge, ClientGone, send_too_slow
 from qwenstudio.door.callers import Callers
 from qwenstudio.door.database import Database
@@ -76,8 +77,13 @@ class Door:
             await answer_health(scope, send)
             return
         request = read_request(scope)
-        watched = Watched(send)
         started = time.perf_counter()
+
+        def begin(status: int) -> None:
+            seconds = time.perf_counter() - started
+            count_request(route=route_of(request.path), method=request.method, status=status, seconds=seconds)
+
+        watched = Watched(send, begin=begin)
         with bind_log(request_id=request.id, client_request_id=request.client_request_id or None):
             await self._answer(request, scope, receive, watched)
             fields = {
@@ -156,10 +162,11 @@ class Door:
 
 
 class Watched:
-    """`send`, remembering what the log line tells."""
+    """`send`, remembering what the log line tells; `begin` hears of the answer's status when it begins."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, begin: Callable[[int], None]) -> None:
         self._send = send
+        self._begin = begin
         self.status = 0
         self.bytes = 0
         self.code = ""  # of a refusal
@@ -168,8 +175,14 @@ class Watched:
         """Pass a message on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._begin(self.status)
         self.bytes += len(message.get("body", b""))
         await self._send(message)
+
+
+def route_of(path: str) -> str:
+    """The name under which a request of the door is counted: the URLconf's, and one of its own for waiting submits."""
+    return "api-images-wait" if path == SUBMIT else "api-events" if path == CALLER_EVENTS else "api-image-events"
 
 
 class UnknownHost(StudioError):

@@ -84,7 +84,7 @@ class Bridge:
 
         Raises `ClientGone`, `BodyTooSlow`.
         """
-        scope, body = await read_body(scope, receive)
+        scope, body = await read_body({**scope, "studio.inner": True}, receive)
         parts: list[Message] = []
 
         async def collect(message: Message) -> None:
@@ -106,6 +106,7 @@ class Bridge:
     def _call(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         scope = environ["asgi.scope"]
         environ["studio.request_id"] = scope.get("studio.request_id")
+        environ["studio.inner"] = scope.get("studio.inner", False)  # asked by the door, not by a client
         environ["studio.sendfile"] = PATHSEND in (scope.get("extensions") or {})
         return self._application(environ, start_response)
 

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from accounts.meters import show_pool
 from generation.domain.notices import NOTICES_SQL, Notices, read_notices
 from generation.domain.present import GENERATION_SQL, IMAGES_SQL, PLACE_SQL, present_generation, read_place
 from generation.enums import Status
@@ -48,6 +49,7 @@ class Database:
             open=False,
         )
         await self._pool.open()
+        show_pool("door", lambda: self._pool, most=CONNECTIONS)
 
     async def close(self) -> None:
         """Close every connection."""

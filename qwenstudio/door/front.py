@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from accounts.ids import uuid7
 from qwenstudio.door.app import Door
 from qwenstudio.door.bridge import Bridge
 from qwenstudio.door.health import PATHS, answer_health
-from qwenstudio.door.http import Receive, Scope, Send, read_request, send_problem
+from qwenstudio.door.http import Receive, Scope, Send, peer_of, read_request, send_bytes, send_problem
+from qwenstudio.metrics.access import may_read
+from qwenstudio.metrics.show import CONTENT_TYPE, show_metrics
 
 HEADER_BYTES = 32_768
 COOKIE_BYTES = 8_192
@@ -42,6 +46,10 @@ class Front:
             await send({"type": "websocket.close", "code": 1000})
         elif scope["path"] in PATHS:
             await answer_health(scope, send)
+        elif scope["path"] == "/metrics" and may_read(remote=peer_of(scope), headers=read_request(scope).headers):
+            # Not through Django: it must answer while all threads are busy. Everybody else's request is Django's,
+            # which has no such page.
+            await send_bytes(send, await asyncio.to_thread(show_metrics), content_type=CONTENT_TYPE)
         elif self._door.takes(scope):
             await self._door(scope, receive, send)
         else:

@@ -15,6 +15,7 @@ from accounts.api.credentials import key_of
 from accounts.domain.addresses import client_address
 from accounts.errors import StudioError
 from accounts.ids import uuid7
+from accounts.meters import count_refusal
 from qwenstudio.headers import security_headers
 
 Scope = MutableMapping[str, Any]
@@ -69,18 +70,33 @@ def read_request(scope: Scope) -> Request:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         joint = "; " if name == "cookie" else ", "
         headers[name] = headers[name] + joint + value if name in headers else value
-    peer = scope["client"][0] if scope.get("client") else ""
     return Request(
         method=scope["method"],
         path=scope["path"],
         query=scope["query_string"].decode("latin-1"),
         headers=headers,
         address=client_address(
-            remote=peer,
+            remote=peer_of(scope),
             forwarded=headers.get("x-forwarded-for", ""),
             trusted=settings.STUDIO_TRUSTED_PROXIES,
         ),
     )
+
+
+def peer_of(scope: Scope) -> str:
+    """The other end of the connection; empty where it has no address (a Unix socket)."""
+    return scope["client"][0] if scope.get("client") else ""
+
+
+async def send_bytes(send: Send, content: bytes, *, content_type: str) -> None:
+    """A complete answer that no cache keeps."""
+    headers = [
+        (b"content-type", content_type.encode()),
+        (b"content-length", str(len(content)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
 
 
 async def send_json(
@@ -118,12 +134,14 @@ async def send_problem(
     send: Send, request: Request, status: int, *, code: str, detail: str, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
     """A refusal of the door's own."""
+    count_refusal(code)
     body = problem_body(status, code, detail, instance=request.path, request_id=request.id)
     await send_json(send, status, body, headers=[*headers, *own_headers(request)], media_type=PROBLEM_TYPE)
 
 
 async def send_refusal(send: Send, request: Request, error: StudioError) -> None:
     """A refusal of the domain's, exactly as Django's side would answer it."""
+    count_refusal(error.code)
     body = problem_body(
         status_of(error),
         error.code,

@@ -15,12 +15,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.conf import settings
 from psycopg import Error as DatabaseError
 
 from accounts.domain.callers import Caller
 from accounts.enums import Scope as KeyScope
 from accounts.errors import InvalidKey, NotAllowed, StudioError
 from accounts.logcontext import bind_log
+from accounts.meters import EVENT_STREAMS
 from generation.api.sse import PREAMBLE, render_event, state_event
 from generation.errors import GenerationNotFound
 from qwenstudio.door.bridge import ClientGone
@@ -55,6 +57,7 @@ async def stream_generation(house: House, request: Request, generation: UUID, re
     with (
         house.openings.hold(caller),
         house.hub.open(mailbox),
+        EVENT_STREAMS.labels(settings.STUDIO_LANE).track_inprogress(),
         bind_log(tenant=caller.tenant, member=caller.user, key=caller.key, generation=generation),
     ):
         stream = Stream(house, request, send, credential=credential, mailbox=mailbox)
@@ -74,6 +77,7 @@ async def stream_caller(house: House, request: Request, receive: Receive, send: 
     with (
         house.openings.hold(caller),
         house.hub.open(mailbox),
+        EVENT_STREAMS.labels(settings.STUDIO_LANE).track_inprogress(),
         bind_log(tenant=caller.tenant, member=caller.user, key=caller.key),
     ):
         stream = Stream(house, request, send, credential=credential, mailbox=mailbox)

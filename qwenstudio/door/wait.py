@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from psycopg import Error as DatabaseError
 
 from accounts.errors import InvalidRequest, StudioError
 from accounts.logcontext import bind_log
+from accounts.meters import WAITERS
 from generation.enums import FINAL
 from qwenstudio.door.bridge import Answer
 from qwenstudio.door.callers import find_credential
@@ -74,7 +76,8 @@ async def wait_for_end(
     try:
         caller = await house.callers.find(await find_credential(house.pages, request))
         mailbox = Mailbox(tenant=caller.tenant, generation=generation)
-        with house.hub.open(mailbox), bind_log(tenant=caller.tenant, generation=generation):
+        waiting = WAITERS.labels(settings.STUDIO_LANE).track_inprogress()
+        with house.hub.open(mailbox), waiting, bind_log(tenant=caller.tenant, generation=generation):
             if await wait_for_final_event(house, mailbox, until=until):
                 truth = await house.database.read_truth(tenant=caller.tenant, generation=generation)
                 return truth.body if truth is not None and not truth.state.is_active else None

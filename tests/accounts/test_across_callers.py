@@ -12,6 +12,7 @@ CALLERS = {
     "accounts/domain/denials.py": "a refused key that is unknown belongs to no tenant",
     "accounts/domain/errands.py": "errands of all tenants are claimed in one order; the installation's own have none",
     "accounts/domain/reseal.py": "a new key of the studio seals what all tenants have waiting",
+    "qwenstudio/metrics/levels.py": "depth and age of the queue are everybody's together; counts, no rows",
     "generation/domain/erase.py": "removes a tenant's rows wherever they are, and notes it for the installation",
     "accounts/web/middleware.py": "staff in the admin manage all tenants",
 }

@@ -32,6 +32,8 @@ LAYERS = {
     "accounts.rls": 1,
     "accounts.tenancy": 1,
     "accounts.valkey": 1,
+    "accounts.meters": 1,
+    "generation.meters": 1,
     "generation.queue": 1,
     # 2: models
     "accounts.models": 2,

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from accounts.meters.share import share
 from generation.worker.errands import serve_errands
 from generation.worker.stop import StopFlag
 
@@ -18,4 +19,5 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         stop = StopFlag()
         stop.install()
+        share(settings.PROCESS)
         serve_errands(lane=settings.STUDIO_LANE, stop=stop)

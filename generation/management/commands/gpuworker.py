@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts.meters.share import share
 from generation.worker.engine import TorchEngine, find_engine
 from generation.worker.leases import LEASE_S
 from generation.worker.serve import GpuWorker, Plan
@@ -38,5 +39,6 @@ class Command(BaseCommand):
         slugs = tuple(slug for slug in (word.strip() for word in models.split(",")) if slug)
         if lease < 5:
             raise CommandError("--lease must be at least 5 s, so that one slow renewal does not lose it")
+        share(settings.PROCESS)
         plan = Plan(lane=settings.STUDIO_LANE, pool=pool, slugs=slugs, lease_s=lease)
         sys.exit(GpuWorker(plan, engine=chosen, stop=stop).run())

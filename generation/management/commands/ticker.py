@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from accounts.meters.share import share
 from generation.worker.stop import StopFlag
 from generation.worker.ticker import tick
 
@@ -17,4 +19,5 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         stop = StopFlag()
         stop.install()
+        share(settings.PROCESS)
         tick(stop=stop)

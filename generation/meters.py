@@ -1,0 +1,44 @@
+"""What submits, passes and the ticker count (`accounts/meters`); `docs/metrics.md` lists every series.
+
+Workers count in memory like everybody; where they run on a machine without pages, `manage.py metrics` shows theirs.
+"""
+
+from __future__ import annotations
+
+from accounts.meters import make_counter, make_gauge, make_histogram
+
+WAIT_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+PASS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+
+SUBMITTED = make_counter("studio_generations_submitted", "Generations accepted.", "lane", "model")
+ENDED = make_counter(
+    "studio_generations_ended", "Generations that ended: succeeded, failed, canceled.", "lane", "model", "status"
+)
+FAILURES = make_counter(
+    "studio_generation_failures", "Generations that failed and were refunded, by reason.", "lane", "model", "code"
+)
+RETRIES = make_counter(
+    "studio_generation_retries", "Tries that failed and went back to the queue, by reason.", "lane", "model", "code"
+)
+LEASES_LOST = make_counter(
+    "studio_leases_lost", "Leases that ran out: a worker was killed, froze or lost the database.", "lane", "pool"
+)
+WAITED = make_histogram(
+    "studio_generation_wait_seconds", "Time from a submit to its first claim.", "lane", "model", buckets=WAIT_S
+)
+PASS_SECONDS = make_histogram(
+    "studio_pass_duration_seconds", "Time of a pass, without decoding and storing.", "lane", "model", buckets=PASS_S
+)
+PASS_IMAGES = make_histogram(
+    "studio_pass_images", "Images drawn together in one pass.", "lane", "model", buckets=(1, 2, 3, 4, 5, 6, 7, 8)
+)
+IMAGES = make_counter("studio_images", "Images delivered.", "lane", "model")
+SWEPT_AT = make_gauge(
+    "studio_ticker_last_sweep_timestamp_seconds", "When the ticker swept last, in Unix time.", "lane", together="max"
+)
+GPU_MEMORY_USED = make_gauge("studio_gpu_memory_used_bytes", "Memory of a GPU in use.", "gpu", together="max")
+GPU_MEMORY = make_gauge("studio_gpu_memory_bytes", "Memory of a GPU.", "gpu", together="max")
+GPU_BUSY = make_gauge(
+    "studio_gpu_utilization_ratio", "Share of the last moment in which a GPU computed, 0 to 1.", "gpu", together="max"
+)
+GPU_TEMPERATURE = make_gauge("studio_gpu_temperature_celsius", "Temperature of a GPU.", "gpu", together="max")
