@@ -8,7 +8,16 @@ import sys
 from pathlib import Path
 
 # The database role follows from what a process is for: only these change tables, only those may see all tenants.
-OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations", "flush", "dbshell"}
+OWNER_COMMANDS = {
+    "migrate",
+    "makemigrations",
+    "sqlmigrate",
+    "showmigrations",
+    "flush",
+    "dbshell",
+    "backup",
+    "restore",
+}
 WORKER_COMMANDS = {
     "gpuworker": "worker",
     "errandworker": "errands",
