@@ -50,7 +50,7 @@ SELECT path, size, hash FROM (
   UNION ALL SELECT logo, 0, '' FROM accounts_tenant WHERE logo <> ''
 ) named ORDER BY replace(path, '/', E'\\x01') COLLATE "C"
 """
-MODELS_SQL = "SELECT slug, spec FROM generation_model ORDER BY slug"
+MODELS_SQL = "SELECT slug, spec, enabled FROM generation_model ORDER BY slug"
 OTHERS_SQL = """
 SELECT usename, count(*) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename LIKE 'studio%' GROUP BY usename ORDER BY 1
@@ -114,7 +114,8 @@ class Snapshot:
 
     def models(self) -> dict[str, dict[str, Any]]:
         """Every model's entry."""
-        return {str(slug): spec for slug, spec in self._connection.execute(MODELS_SQL).fetchall()}
+        rows = self._connection.execute(MODELS_SQL).fetchall()
+        return {str(slug): spec | {"enabled": enabled} for slug, spec, enabled in rows}
 
     def named(self) -> Iterator[Entry]:
         """The files that rows name, in the lists' order; two rows with one file give one entry."""

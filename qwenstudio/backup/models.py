@@ -37,8 +37,8 @@ def model_files(models: dict[str, dict[str, Any]], *, checkpoints: bool) -> list
 
 
 def absent_loras(models: dict[str, dict[str, Any]]) -> list[str]:
-    """LoRAs that an entry names and that are not on this machine."""
-    return sorted(str(path) for _, spec in _specs(models) for path in _lora(spec) if not path.is_file())
+    """LoRAs that a model on offer needs and that are not on this machine."""
+    return sorted(str(path) for _, spec in _specs(models) if spec.enabled for path in _lora(spec) if not path.is_file())
 
 
 def _lora(spec: ModelSpec) -> Iterator[Path]:

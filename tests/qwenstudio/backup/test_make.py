@@ -279,6 +279,8 @@ def test_loras_are_stored_and_checkpoints_when_asked(
     lora.unlink()
     manifest = make(root, services, house)
     assert (manifest.models.files, manifest.models.missing) == (0, 1)
+    admin_sql.execute("UPDATE generation_model SET enabled = false WHERE slug = 'mine'")
+    assert make(root, services, house).models.missing == 0, "it is not on offer"
 
 
 def test_lists_are_read_side_by_side(tmp_path: Path) -> None:
