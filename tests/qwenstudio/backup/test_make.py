@@ -18,16 +18,18 @@ from accounts.tenancy import across_tenants, in_tenant
 from generation.models import Image
 from qwenstudio.backup import BackupError, disk
 from qwenstudio.backup.copying import walk
+from qwenstudio.backup.database import load_dump, open_snapshot
 from qwenstudio.backup.folder import Folder, newest_snapshot
 from qwenstudio.backup.keys import Keys, missing_keys
 from qwenstudio.backup.lists import Entry, order, read_list, side_by_side
 from qwenstudio.backup.make import Wanted, back_up
 from qwenstudio.backup.manifest import Manifest
+from qwenstudio.backup.programs import find_for
 from qwenstudio.backup.progress import Progress
 from qwenstudio.backup.verify import verify
 from qwenstudio.embedded import Services
 from tests.factories import Person
-from tests.qwenstudio.backup.house import KEYS, AsWorker, all_rows, contents, modes, paint, source_of
+from tests.qwenstudio.backup.house import KEYS, AsWorker, all_rows, contents, modes, paint, source_of, url_in
 
 
 def make(root: Path, services: Services, media: Path, **wanted: Any) -> Manifest:
@@ -129,7 +131,7 @@ def test_rows_that_the_role_cannot_see_stop_it(house: Path, tmp_path: Path, serv
 
 
 def test_the_dump_is_of_one_moment(
-    house: Path, tmp_path: Path, services: Services, alice: Person, as_worker: AsWorker
+    house: Path, tmp_path: Path, services: Services, alice: Person, as_worker: AsWorker, empty: str
 ) -> None:
     """Somebody draws while the rows have been counted and the dump has not begun."""
 
@@ -148,6 +150,9 @@ def test_the_dump_is_of_one_moment(
     assert manifest.rows == before != all_rows(services.superuser_url)
     assert manifest.media.missing == 1
     assert len(listed(root, manifest)) == 9, "8 - 1 deleted + 2 that came meanwhile, which do no harm"
+    owner_url = url_in(services.urls["owner"], empty)
+    load_dump(owner_url, root / "snapshots" / manifest.name / "database.dump", find_for(18))
+    assert all_rows(url_in(services.superuser_url, empty)) == before
 
 
 def test_keys_are_apart(house: Path, tmp_path: Path, services: Services) -> None:
@@ -299,8 +304,6 @@ def test_the_database_sorts_as_the_lists_do(house: Path, tmp_path: Path, service
     with across_tenants():
         Tenant.objects.filter(pk=alice.tenant.pk).update(logo=f"{alice.tenant.pk}-logo.webp")
     write_atomic(f"{alice.tenant.pk}-logo.webp", b"logo")
-    from qwenstudio.backup.database import open_snapshot
-
     with open_snapshot(services.urls["owner"]) as snapshot:
         paths = [entry.path for entry in snapshot.named()]
     assert paths == sorted(paths, key=order) and len(paths) == 9
