@@ -151,7 +151,7 @@ def test_the_dump_is_of_one_moment(
     assert manifest.media.missing == 1
     assert len(listed(root, manifest)) == 9, "8 - 1 deleted + 2 that came meanwhile, which do no harm"
     owner_url = url_in(services.urls["owner"], empty)
-    load_dump(owner_url, root / "snapshots" / manifest.name / "database.dump", find_for(18))
+    load_dump(owner_url, root / "snapshots" / manifest.name / "database.dump", find_for(manifest.pg_dump))
     assert all_rows(url_in(services.superuser_url, empty)) == before
 
 
