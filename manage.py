@@ -8,7 +8,16 @@ import sys
 from pathlib import Path
 
 # The database role follows from what a process is for: only these change tables, only those may see all tenants.
-OWNER_COMMANDS = {"migrate", "makemigrations", "sqlmigrate", "showmigrations", "flush", "dbshell"}
+OWNER_COMMANDS = {
+    "migrate",
+    "makemigrations",
+    "sqlmigrate",
+    "showmigrations",
+    "flush",
+    "dbshell",
+    "backup",
+    "restore",
+}
 SERVERS = {"gpuworker", "errandworker", "ticker"}  # they run until they are stopped, and serve other people
 REFUSED = 3  # somebody must mend something first: supervisors try again less often
 WORKER_COMMANDS = {

@@ -1,7 +1,7 @@
 """The one place where Redis clients are made. They carry ids and events; nothing that would be missed is kept there.
 
 Keys of the studio in Redis: `rq:*` (RQ's own, wake-ups only), `qs:bus` (`generation/queue/progress.py`), `qs:rate:*`
-(`accounts/api/rates.py`), `qs:places:*` (`accounts/domain/places.py`).
+(`accounts/api/rates.py`), `qs:places:*` (`accounts/domain/places.py`), `qs:tries:*` (`accounts/web/throttle.py`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 from django.conf import settings
 from redis import Redis
@@ -107,8 +108,42 @@ def count_in_window(name: str, *, window_s: int) -> tuple[int, int] | None:
 
     `None` where nobody counts, because Valkey is away.
     """
+    found = count_in_windows([name], window_s=window_s)
+    return found[0] if found else None
+
+
+def count_in_windows(names: Sequence[str], *, window_s: int) -> list[tuple[int, int]] | None:
+    """The same for several names, in one round trip."""
+
+    def ask() -> None:
+        with redis_client().pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.eval(COUNT_LUA, 1, name, window_s * 1000)
+            found.extend(pipe.execute())
+
     found: list[list[int]] = []
-    if not breaker.attempt("count", lambda: found.append(redis_client().eval(COUNT_LUA, 1, name, window_s * 1000))):
+    if not breaker.attempt("count", ask):
         return None
-    count, rest_ms = found[0]
-    return count, max(1, -(-rest_ms // 1000))
+    return [(count, max(1, -(-rest_ms // 1000))) for count, rest_ms in found]
+
+
+def read_windows(names: Sequence[str]) -> list[tuple[int, int]] | None:
+    """What is counted under these names, and the seconds that are left of each window; `None` as above."""
+
+    def ask() -> None:
+        with redis_client().pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.get(name)
+                pipe.pttl(name)
+            found.extend(pipe.execute())
+
+    found: list[Any] = []
+    if not breaker.attempt("read counts", ask):
+        return None
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return [(int(count or 0), max(0, -(-rest_ms // 1000))) for count, rest_ms in pairs]
+
+
+def forget_window(name: str) -> None:
+    """Begin a count anew; while Valkey is away it ends with its window."""
+    breaker.attempt("forget a count", lambda: redis_client().delete(name))

@@ -20,16 +20,21 @@ class Env:
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
         self._variables = os.environ if variables is None else variables
+        self.plain: dict[str, str] = {}
+        """What was set of everything that was read, except secrets: what may be written down (`qwenstudio/backup`)."""
 
     def text(self, name: str, default: str = "") -> str:
         """The variable as it stands; an empty one counts as absent."""
-        return self._variables.get(name, "") or default
+        value = self._variables.get(name, "")
+        if value:
+            self.plain[name] = value
+        return value or default
 
     def secret(self, name: str, default: str = "") -> str:
         """The variable, or the first line of the file that `NAME_FILE` names."""
         file = self._variables.get(f"{name}_FILE", "")
         if not file:
-            return self.text(name, default)
+            return self._variables.get(name, "") or default
         if self._variables.get(name):
             raise EnvError(f"{name} and {name}_FILE are both set; keep one of them")
         try:

@@ -36,8 +36,6 @@ def networks(name: str, default: Sequence[str] = ()) -> list[ipaddress.IPv4Netwo
     return found
 
 
-LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
-
 try:
     PROCESS = env.choice("STUDIO_PROCESS", default="web", choices=PROCESSES)
     DEBUG = env.flag("DEBUG", default=False)
@@ -256,8 +254,8 @@ MFA_FORMS = {
     "reauthenticate": "accounts.web.account_forms.ConfirmCodeForm",
 }
 
-# Counts of tries (accounts/web/throttle.py) are all that is kept here. Django's own bound of 300 would let somebody who
-# has a hundred addresses push out the counts of the rest.
+# A process's own counts of tries (accounts/web/throttle.py), for when Valkey is away, are all that is kept here. The
+# default bound of 300 would let somebody who has a hundred addresses push out the counts of the rest.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",

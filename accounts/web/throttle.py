@@ -1,12 +1,15 @@
 """Politeness towards passwords, codes and mailboxes: after a few tries from the same place, wait a little.
 
 Counted per place (`accounts/domain/places.py`) and per place with person, never per person alone: nobody can lock
-somebody else out. The counts live in Django's cache (this process's memory unless configured otherwise), so several
-processes are a little more generous; what really protects a password is its hash.
+somebody else out. The counts live in Valkey, where all web processes share them and none loses them by a restart. Each
+process also counts for itself and goes by that while Valkey is away: several are a little more generous then, none
+lets everything through, and nobody waits longer than a window. What really protects a password is its hash.
 
 Two counts are of a person or mailbox alone, and neither locks anybody out. Codes: a million tries from a thousand
 places find one, so beyond `CODES_ANYWHERE` only browsers that the person has signed in with before may try. Mails:
 beyond `MAILS_AN_HOUR` of one kind no more are sent to an address, and the links in those that were are still good.
+
+Keys in Valkey: `qs:tries:<what>:<sha256 of place and person>` and `qs:tries:<what>-from:<sha256 of the place>`.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ import math
 import time
 from dataclasses import dataclass
 from hashlib import sha256
+from threading import Lock
 
 from django.core.cache import cache
 from django.utils.translation import ngettext
 
 from accounts.domain.places import place_of
+from accounts.valkey import count_in_windows, forget_window, read_windows
 
 WINDOW_S = 300
 HOUR_S = 3600
@@ -42,29 +47,51 @@ class Throttle:
 
     def wait(self, *, person: str, address: str | None) -> int:
         """Seconds until another try makes sense; 0 when it may be made now."""
-        found = [(cache.get(key), bound) for key, bound in self._keys(person, address)]
-        until = [entry[1] for entry, bound in found if entry and entry[0] >= bound]
-        return max(0, math.ceil(max(until) - time.time())) if until else 0
+        keys = self._keys(person, address)
+        names = [name for name, _ in keys]
+        counts = read_windows(names)
+        if counts is None:
+            counts = [_read_here(name) for name in names]
+        return max((rest for (count, rest), (_, bound) in zip(counts, keys, strict=True) if count >= bound), default=0)
 
     def count(self, *, person: str, address: str | None) -> None:
         """Remember a try for the window that began with the first."""
-        for key, _ in self._keys(person, address):
-            count, until = cache.get(key) or (0, 0.0)
-            if until <= time.time():
-                count, until = 0, time.time() + self.window_s
-            cache.set(key, (count + 1, until), timeout=max(1, math.ceil(until - time.time())))
+        names = [name for name, _ in self._keys(person, address)]
+        count_in_windows(names, window_s=self.window_s)
+        for name in names:
+            _count_here(name, window_s=self.window_s)
 
     def forget(self, *, person: str, address: str | None) -> None:
         """After a right one the person's own count begins anew; the place's stays."""
-        cache.delete(self._keys(person, address)[0][0])
+        name = self._keys(person, address)[0][0]
+        forget_window(name)
+        cache.delete(name)
 
     def _keys(self, person: str, address: str | None) -> list[tuple[str, int]]:
         place = place_of(address)
         own = sha256(f"{place} {person.strip().lower()}".encode()).hexdigest()
         return [
-            (f"{self.name}:{own}", self.per_person),
-            (f"{self.name}-from:{sha256(place.encode()).hexdigest()}", self.per_place),
+            (f"qs:tries:{self.name}:{own}", self.per_person),
+            (f"qs:tries:{self.name}-from:{sha256(place.encode()).hexdigest()}", self.per_place),
         ]
+
+
+_counting = Lock()
+
+
+def _count_here(name: str, *, window_s: int) -> None:
+    """Count in this process too, so that it knows what happened before when Valkey goes away."""
+    with _counting:
+        count, until = cache.get(name) or (0, 0.0)
+        if until <= time.time():
+            count, until = 0, time.time() + window_s
+        cache.set(name, (count + 1, until), timeout=max(1, math.ceil(until - time.time())))
+
+
+def _read_here(name: str) -> tuple[int, int]:
+    """As `read_windows`, from this process's memory."""
+    count, until = cache.get(name) or (0, 0.0)
+    return count, max(0, math.ceil(until - time.time()))
 
 
 SIGN_IN = Throttle("sign-in")

@@ -15,6 +15,7 @@ from django.test import Client
 
 from accounts.domain.sealed import unseal
 from accounts.models import User
+from accounts.valkey import redis_client
 from tests.mails import waiting_mails
 
 PASSWORD = "correct horse battery staple"
@@ -71,6 +72,9 @@ def secret_of(user: User) -> str:
 def forget_tries() -> None:
     """As after five minutes."""
     cache.clear()
+    names = list(redis_client().scan_iter("qs:tries:*"))
+    if names:
+        redis_client().delete(*names)
 
 
 def link_in(mail: str, to: str) -> str:
