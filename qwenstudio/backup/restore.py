@@ -208,7 +208,7 @@ class _Restore:
         self.progress.step("loading the database")
         aside = None
         if database.people_in(connection):
-            aside = f"before_restore_{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
+            aside = f"before_restore_{datetime.now(UTC):%Y%m%dt%H%M%S_%fz}"
             self.result.notes.append(
                 f"the rows that were here are in the schema {aside}; DROP SCHEMA {aside} CASCADE removes them"
             )

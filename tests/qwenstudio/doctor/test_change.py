@@ -84,7 +84,7 @@ def test_staff_are_told_once_both_ways_in_their_language(staff: dict[str, str], 
     assert {mail["to"] for mail in mails.values()} == set(staff)
     assert mails["en"]["subject"] == "The studio needs you: storage"
     assert "- storage: storage is fail\n  What to do: make room" in mails["en"]["body"]
-    assert mails["zh-hans"]["subject"] == "画室需要您处理：storage"
+    assert mails["zh-hans"]["subject"] == "画室需要你处理：storage"
     assert "处理方法： make room" in mails["zh-hans"]["body"]
 
     forget_mails()
@@ -119,7 +119,7 @@ def test_without_a_database_the_staff_of_before_are_mailed_at_once(
     assert waiting_mails() == []
     assert sorted(address for mail in sent.outbox for address in mail.to) == sorted(staff)
     assert {mail.subject for mail in sent.outbox} == {
-        "The studio needs you: database, web", "画室需要您处理：database, web",
+        "The studio needs you: database, web", "画室需要你处理：database, web",
     }  # fmt: skip
     assert tell([gone], var=tmp_path)
     assert len(sent.outbox) == 2
