@@ -1,5 +1,8 @@
 """Real PostgreSQL and Valkey for every test, started once in a temporary `STUDIO_VAR`.
 
+STUDIO_POSTGRES_PROGRAMS=/usr/lib/postgresql/15/bin and STUDIO_REDIS_PROGRAM=/usr/bin/redis-server run all of them on a
+distribution's servers instead of those of the wheels.
+
 Fixtures: `services` (both servers), `db` / `transactional_db` / `@pytest.mark.django_db` (the migrated database under
 the web role, real commits, emptied after each test), `owner_sql` (psycopg as the tables' owner), `admin_sql` (psycopg
 as the administrator: the only one that sees every tenant's rows), `redis` and `redis_url` (Valkey, flushed after each
@@ -23,6 +26,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as examples
 
 from qwenstudio.embedded import Services, start
+from qwenstudio.embedded.postgres import OWN_PROGRAMS as POSTGRES_PROGRAMS
+from qwenstudio.embedded.valkey import OWN_PROGRAM as REDIS_PROGRAM
 from tests.database import TestDatabase, begin_migrations
 from tests.midnight import wait_for_midnight
 from tests.needs import skip_missing
@@ -64,7 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_services] = services
     # Nothing of the developer's own studio may reach a test.
     for name in [name for name in os.environ if name.startswith(("STUDIO_", "DATABASE_", "REDIS_URL", "SECRET_KEY"))]:
-        del os.environ[name]
+        if name not in (POSTGRES_PROGRAMS, REDIS_PROGRAM):
+            del os.environ[name]
     os.environ.update(services.environment())
     os.environ.update(STUDIO_VAR=str(var), STUDIO_MEDIA=str(var / "media"), STUDIO_PROCESS="web")
     config.stash[_migrations] = begin_migrations()

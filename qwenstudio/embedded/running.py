@@ -12,7 +12,7 @@ from qwenstudio.embedded.postgres import urls_of
 from qwenstudio.embedded.secrets import FILE, load_secrets
 from qwenstudio.embedded.services import Services
 from qwenstudio.embedded.valkey import STATE as VALKEY_STATE
-from qwenstudio.embedded.valkey import url_of
+from qwenstudio.embedded.valkey import own_program, url_of
 
 
 def find_services(var: Path) -> Services | None:
@@ -32,7 +32,7 @@ def find_services(var: Path) -> Services | None:
     found = Services(secrets, urls=urls_of(secrets, postmaster[1]))
     valkey = _numbers(var / "valkey" / "valkey.pid", lines=(0,))
     config = var / "valkey" / "valkey.conf"
-    if valkey is not None and find_process(valkey[0], program="valkey-server", mark=config) is not None:
+    if valkey is not None and find_process(valkey[0], program=own_program(), mark=config) is not None:
         found.redis_url = url_of(secrets, int(read_json(var / VALKEY_STATE).get("port", 0)))
     return found
 

