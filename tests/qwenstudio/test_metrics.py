@@ -61,8 +61,11 @@ class Page:
         return found[0] if found else None
 
     def since(self, before: Page, name: str, **labels: str) -> float:
-        """By how much a series has risen."""
-        return (self.value(name, **labels) or 0) - (before.value(name, **labels) or 0)
+        """By how much the series with these labels have risen together: tests before may have left any number."""
+        return self._sum(name, labels) - before._sum(name, labels)
+
+    def _sum(self, name: str, labels: dict[str, str]) -> float:
+        return sum(one.value for one in self.samples if one.name == name and labels.items() <= one.labels.items())
 
 
 def read() -> Page:
