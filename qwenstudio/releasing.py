@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,11 +20,15 @@ from qwenstudio.proxy import LanesState, ProxyError, apply, read_state
 from qwenstudio.units.catalog import TICKER, lane_units
 from qwenstudio.units.control import Units as AnyUnits
 from qwenstudio.units.control import UnitsError, pick_units
-from qwenstudio.units.layout import STREAM_PORTS, WEB_PORTS, Layout
+from qwenstudio.units.layout import LANES, STREAM_PORTS, WEB_PORTS, Layout
 
 MIGRATE_S = 3600.0
 """A migration of a large table takes its time."""
 LOOK_S = 120.0
+COLLECT_S = 600.0
+GOING = ".going"
+KEPT = 3
+"""Releases that stay on the disk, besides those that a lane is."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,7 +122,8 @@ class Folders:
 
     def installed(self) -> list[str]:
         found = [path.parent for path in self._layout.releases.glob("*/manage.py")]
-        return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+        whole = [path for path in found if is_whole(path)]
+        return [path.name for path in sorted(whole, key=installed_at, reverse=True)]
 
     def release_of(self, lane: str) -> str:
         link = self._layout.lane(lane)
@@ -140,6 +146,22 @@ class Folders:
     def migrate(self, release: str) -> None:
         self._manage(release, "migrate", "--no-input", "--verbosity", "0", seconds=MIGRATE_S)
 
+    def collect_static(self, release: str) -> None:
+        self._manage(release, "collectstatic", "--no-input", "--verbosity", "0", seconds=COLLECT_S)
+
+    def remove_old(self) -> list[str]:
+        names = self.installed()
+        linked = {self.release_of(lane) for lane in LANES}
+        old = [name for name in names[KEPT:] if name not in linked]
+        try:
+            for name in old:  # in one moment: a half removed one could be started
+                self._layout.release(name).rename(self._layout.releases / f".{name}{GOING}")
+            for going in self._layout.releases.glob(f".*{GOING}"):
+                shutil.rmtree(going)
+        except OSError as error:
+            raise ReleaseFailed(f"an old release cannot be removed from the disk: {error}") from error
+        return old
+
     def _manage(self, release: str, *words: str, seconds: float) -> str:
         """What a release's own `manage.py` says, run by its own Python as the tables' owner."""
         folder = self._layout.release(release)
@@ -150,7 +172,7 @@ class Folders:
         try:
             done = subprocess.run(
                 line, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                timeout=seconds,
+                timeout=seconds, umask=0o022,  # what is written into a release is read by all of its processes
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ReleaseFailed(f"manage.py {' '.join(words)} of {release}: {error}") from error
@@ -158,6 +180,22 @@ class Folders:
             said = (done.stderr.strip() or done.stdout.strip())[-600:]
             raise ReleaseFailed(f"manage.py {' '.join(words)} of {release} ended with {done.returncode}: {said}")
         return done.stdout
+
+
+def is_whole(release: Path) -> bool:
+    """Whether an installation of it came to its end: folders under way begin with a dot, and RELEASE needs packages."""
+    if release.name.startswith("."):
+        return False
+    if not (release / "RELEASE").is_file():  # put there by hand
+        return True
+    venv = release / ".venv"
+    return venv.is_symlink() or (venv / ".installed").is_file()
+
+
+def installed_at(release: Path) -> float:
+    """When it was put there; the folder itself changes later, with its list of static files."""
+    mark = release / "RELEASE"
+    return (mark if mark.is_file() else release).stat().st_mtime
 
 
 def point(link: Path, *, to: Path) -> None:

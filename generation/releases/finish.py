@@ -23,7 +23,10 @@ UNFINISHED = {
 
 
 def finish_release(tools: Tools) -> str:
-    """Stop the lane that does not serve; its name. Raises `ReleaseRefused` while it has work, or is in between."""
+    """Stop the lane that does not serve; its name. Raises `ReleaseRefused` while it has work, or is in between.
+
+    Its release stays on the disk, and so do the newest: an earlier one can be started again.
+    """
     serving = default_lane()
     here = read_lane(other_lane(serving))
     lane = here.name
@@ -45,4 +48,6 @@ def finish_release(tools: Tools) -> str:
     hand_over_queue(source=lane, target=serving)  # what came between
     if here.state != LaneState.STOPPED:
         move_lane(lane, LaneState.STOPPED, release=ReleaseState.ENDED)
+    if removed := tools.code.remove_old():
+        tools.say(f"removed from the disk, because no lane is one of these: {', '.join(removed)}")
     return lane

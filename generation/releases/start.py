@@ -85,6 +85,8 @@ def start_lane(chosen: StartPlan, tools: Tools, *, timeout_s: float = READY_S) -
         if chosen.unapplied:
             tools.say("applying migrations ...")
             tools.code.migrate(chosen.release)
+        tools.say("collecting static files ...")
+        tools.code.collect_static(chosen.release)
         tools.code.link(lane, chosen.release)
         tools.say(f"starting {lane} ...")
         tools.units.start(tools.web_units(lane) if by_hand_over else tools.lane_units(lane))

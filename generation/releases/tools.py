@@ -83,6 +83,12 @@ class Code(Protocol):
     def migrate(self, release: str) -> None:
         """Apply them."""
 
+    def collect_static(self, release: str) -> None:
+        """Put a release's static files beside those of the others, under names of their own."""
+
+    def remove_old(self) -> list[str]:
+        """Take away releases that no lane is and that are not among the newest; their names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,56 @@ def layout(tmp_path: Path) -> Layout:
 
 def test_releases_are_listed_the_newest_first(layout: Layout) -> None:
     assert Folders(layout).installed() == ["1.1", "1.0", "0.9"]
+
+
+def test_half_an_installation_is_no_release(layout: Layout) -> None:
+    """Nor is one whose packages are missing; and the list of static files makes none newer."""
+    copying = layout.releases / ".1.2.new"
+    copying.mkdir()
+    (copying / "manage.py").touch()
+    bare = layout.release("1.3")
+    bare.mkdir()
+    (bare / "manage.py").touch()
+    (bare / "RELEASE").write_text("1.3")
+    assert Folders(layout).installed() == ["1.1", "1.0", "0.9"]
+    (bare / ".venv").mkdir()
+    (bare / ".venv" / ".installed").touch()
+    os.utime(bare / "RELEASE", (1, 1))
+    assert Folders(layout).installed() == ["1.1", "1.0", "1.3", "0.9"]
+
+
+def test_old_releases_go_but_none_that_a_lane_is(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = Folders(layout)
+    for number in range(2, 6):
+        (layout.release(f"0.{number}")).mkdir()
+        (layout.release(f"0.{number}") / "manage.py").touch()
+        os.utime(layout.release(f"0.{number}"), (number, number))
+    folders.link("green", "0.3")
+    folders.link("blue", "1.1")
+    assert folders.installed() == ["1.1", "1.0", "0.5", "0.4", "0.3", "0.2", "0.9"]
+    monkeypatch.setattr(shutil, "rmtree", lambda *_: None)  # the power goes
+    assert folders.remove_old() == ["0.4", "0.2", "0.9"]
+    monkeypatch.undo()
+    assert folders.installed() == ["1.1", "1.0", "0.5", "0.3"]
+    assert folders.remove_old() == []
+    names = sorted(path.name for path in layout.releases.iterdir())
+    assert names == ["0.3", "0.5", "1.0", "1.1", "not-a-release"], "what was cut off is gone too"
+
+
+def test_a_release_collects_its_own_static_files(layout: Layout) -> None:
+    """By its own manage.py; everybody may read them, whatever the umask of whoever typed the command."""
+    folder = layout.release("1.1")
+    script = "import pathlib, sys\npathlib.Path('static.json').write_text(' '.join(sys.argv[1:]))\n"
+    (folder / "manage.py").write_text(script)
+    old = os.umask(0o077)
+    try:
+        Folders(layout).collect_static("1.1")
+    finally:
+        os.umask(old)
+    assert (folder / "static.json").read_text() == "collectstatic --no-input --verbosity 0"
+    assert (folder / "static.json").stat().st_mode & 0o777 == 0o644
+    with pytest.raises(ReleaseFailed, match=r"collectstatic .* of 0.9 ended with 1"):
+        Folders(layout).collect_static("0.9")
 
 
 def test_links_lead_where_the_layout_says(layout: Layout) -> None:

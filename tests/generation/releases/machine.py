@@ -73,6 +73,8 @@ class Machine:
         self.releases = ["two", "one"]
         self.migrations: list[Migration] = []
         self.migrated: list[str] = []
+        self.collected: list[str] = []
+        self.old: list[str] = []
         self.faults: dict[str, str] = {}  # release → what is wrong with it
         self.memory = (GIB, 80 * GIB)  # of a worker: used, total
         self.said: list[str] = []
@@ -243,3 +245,12 @@ class Machine:
         if self.faults.get(release) == "migration":
             raise ReleaseFailed("manage.py migrate ended with 1: relation exists")
         self._act(f"migrate {release}", lambda: self.migrated.extend(one.name for one in self.migrations))
+
+    def collect_static(self, release: str) -> None:
+        if self.faults.get(release) == "static":
+            raise ReleaseFailed("manage.py collectstatic ended with 1: No space left on device")
+        self._act(f"collect {release}", lambda: self.collected.append(release))
+
+    def remove_old(self) -> list[str]:
+        removed, self.old = self.old, []
+        return removed

@@ -206,6 +206,12 @@ class Links:
     def migrate(self, release: str) -> None:
         raise AssertionError("there is nothing to migrate")
 
+    def collect_static(self, release: str) -> None:
+        return  # from the checkout itself
+
+    def remove_old(self) -> list[str]:
+        return []
+
 
 def begin(folder: Path, *, ports: Mapping[str, int], releases: Mapping[str, Mapping[str, str]]) -> Processes:
     """Blue serves the last of these releases (name → environment), as an install leaves it."""

@@ -64,6 +64,8 @@ def test_a_whole_release_side_by_side(machine: Machine) -> None:
     assert machine.traffic.live == {"blue", "green"}
     assert machine.traffic.sticky
     assert machine.draws() == {"blue", "green"}
+    order = [machine.done.index(step) for step in ("collect two", "link green two")]
+    assert order == sorted(order)
     moved = promote(machine)
     assert states() == {"blue": "standby", "green": "serving"}
     assert machine.serves() == "green two"
@@ -73,7 +75,9 @@ def test_a_whole_release_side_by_side(machine: Machine) -> None:
     assert "next: release rollback, if green is not well; else release drain blue" in status(machine)
     assert drain(machine) == 0
     assert machine.draws() == {"green"}
+    machine.old = ["0.8", "0.7"]
     assert finish(machine) == "blue"
+    assert "no lane is one of these: 0.8, 0.7" in machine.said[-1]
     assert states() == {"blue": "stopped", "green": "serving"}
     assert machine.traffic.live == {"green"}
     assert not machine.traffic.sticky
@@ -230,6 +234,7 @@ def test_finish_gives_an_unpromoted_release_up(machine: Machine) -> None:
         ("model", "demo is not served yet .* is failed: sleeping: is broken on purpose"),
         ("slow", "did not become ready within .* is loading"),
         ("migration", "relation exists"),
+        ("static", "No space left on device"),
     ],
 )
 def test_a_broken_release_never_gets_a_visitor(machine: Machine, fault: str, words: str) -> None:
