@@ -12,7 +12,7 @@ from installer import firewall, release, removal, services, settings, units
 from installer.machine import count_cores, count_gpus, read_distribution
 from installer.plan import InstallError, Step, carry_out, show
 from installer.site import Site
-from qwenstudio.units.layout import Layout
+from qwenstudio.units.layout import LANES, Layout
 
 DOMAIN = re.compile(r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 URLS = {
@@ -94,20 +94,32 @@ def all_steps(site: Site, *, with_firewall: bool) -> list[Step]:
 
 def install(site: Site, options: argparse.Namespace) -> int:
     """Show the plan; unless that was all that was wanted, carry it out."""
+    first = not site.is_installed
     steps = all_steps(site, with_firewall=options.firewall)
     where = "this machine" if site.layout.is_machine else site.layout.root
     print(f"QwenStudio {site.release} on {where}, as https://{site.domain}:")
     left = show(steps, say=print)
     if options.dry_run or not left:
         print(f"{left} steps to do; nothing was changed." if left else "Nothing changes: all of it is done.")
-        return 0
-    print("\nInstalling:")
-    changed = carry_out(steps, say=print)
-    print(f"\nInstalled: {changed} steps.")
-    if site.start:
+    else:
+        print("\nInstalling:")
+        changed = carry_out(steps, say=print)
+        print(f"\nInstalled: {changed} steps.")
+    if not options.dry_run:
+        say_next(site, first=first)
+    return 0
+
+
+def say_next(site: Site, *, first: bool) -> None:
+    """What to type now."""
+    if site.is_beside:
+        other = LANES[1 - LANES.index(site.lane)]
+        print(f"Release {site.release} lies beside {site.serving}, which serves in {site.lane}; nothing was stopped.")
+        print(f"`studio release start {other} --release {site.release}` starts it, and says what to type next. When it")
+        print("serves, run this line again: then units, the command and nginx's site become its own.")
+    elif site.start and first:
         print("`studio proxy certificate --obtain --email you@example.org` fetches a certificate that browsers trust,")
         print("`studio createsuperuser` makes the first person of staff, `studio doctor` says how it is.")
-    return 0
 
 
 def uninstall(layout: Layout, *, dry_run: bool) -> int:

@@ -21,12 +21,23 @@ def steps(site: Site) -> list[Step]:
     found = [files.folder(site, path) for path in (site.layout.opt, site.layout.releases, site.layout.lanes)]
     found += [Step(f"release {site.release} into {site.folder}", lambda: has_release(site), lambda: copy_release(site))]
     found += [venv_step(site), bytecode_step(site)]
-    # The lanes of a machine that runs already are changed by `studio release`, never here.
-    found += [
-        files.link(site.layout.lane("blue"), f"../releases/{site.release}", keep=True),
-        files.link(site.layout.current, "lanes/blue", keep=True),
-    ]
+    # The lanes of a machine that runs already are changed by `studio release`, never here. Before that, an installation
+    # that was cut off is finished with whatever release this is.
+    found += [lane_step(site), files.link(site.layout.current, f"lanes/{site.lane}", keep=True)]
     return found
+
+
+def lane_step(site: Site) -> Step:
+    """The default lane's release; its units, should they run already, begin anew with it."""
+    keep, lane = site.is_installed, site.lane
+    made = files.link(site.layout.lane(lane), f"../releases/{site.release}", keep=keep)
+
+    def do() -> None:
+        if site.layout.is_machine and site.layout.lane(lane).is_symlink():
+            call(["systemctl", "stop", f"studio-*@{lane}*", "studio-ticker.service"])  # it looks imports up through it
+        made.do()
+
+    return Step(made.describe, made.is_done, do)
 
 
 def has_release(site: Site) -> bool:

@@ -126,7 +126,7 @@ def redis_steps(site: Site) -> list[Step]:
 
     return [
         files.folder(site, at.var / "redis", user=ACCOUNT, group=ACCOUNT, mode=0o700),
-        files.file(site, at.etc / "redis.conf", config, mode=0o640, group=ACCOUNT),
+        files.file(site, at.etc / "redis.conf", config, mode=0o640, group=ACCOUNT, keep=site.is_beside),
         Step(f"link {program}", lambda: os.access(program, os.X_OK), lambda: link_redis(site, program)),
     ]
 

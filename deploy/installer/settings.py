@@ -93,14 +93,16 @@ def settings_step(site: Site) -> Step:
 
     def is_done() -> bool:
         present = read_environment(path)
-        right = all(name in present for name in wanted()) and present["STUDIO_URL"] == wanted()["STUDIO_URL"]
+        right = all(name in present for name in wanted())
+        right = right and (site.is_beside or present["STUDIO_URL"] == wanted()["STUDIO_URL"])
         return right and files.file(site, path, "", mode=0o640, group=ACCOUNT, keep=True).is_done()
 
     def do() -> None:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else [HEAD]
         present = read_environment(path) if path.is_file() else {}
         address = f"STUDIO_URL={quote(wanted()['STUDIO_URL'])}"
-        lines = [address if line.strip().startswith("STUDIO_URL=") else line for line in lines]
+        if not site.is_beside:
+            lines = [address if line.strip().startswith("STUDIO_URL=") else line for line in lines]
         lines += [f"{name}={quote(value)}" for name, value in wanted().items() if name not in present]
         files.write(site, path, "\n".join(lines) + "\n", mode=0o640, group=ACCOUNT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from installer.machine import Distribution, call
 from installer.plan import InstallError
 from qwenstudio.release import release_name
-from qwenstudio.units.layout import Layout
+from qwenstudio.units.layout import LANES, Layout
 from qwenstudio.units.unitfile import read_environment
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -40,6 +41,38 @@ class Site:
         self.release = self.release or release_name(CHECKOUT)
         if self.release == "unknown":
             raise InstallError(f"{CHECKOUT} is no checkout and has no file RELEASE: name it with STUDIO_RELEASE=name")
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether an installation has come to its end here: from then on the lanes are the affair of release commands."""
+        return self.mark.is_file()
+
+    @property
+    def mark(self) -> Path:
+        """Written by the last step."""
+        return self.layout.opt / "INSTALLED"
+
+    @property
+    def serving(self) -> str:
+        """The release that the default lane is."""
+        return self.layout.current.resolve().name if self.is_installed and self.layout.current.is_symlink() else ""
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether another release serves: then this one is put beside it, and nothing that runs is touched."""
+        return self.serving not in ("", self.release)
+
+    @property
+    def lane(self) -> str:
+        """The default lane: what `current` says, else what nginx was told last (settings outlive an uninstall)."""
+        if self.layout.current.is_symlink():
+            return os.readlink(self.layout.current).rpartition("/")[2]
+        try:
+            first = self.layout.lanes_conf.read_text(encoding="utf-8").partition("\n")[0]
+            found = str(json.loads(first.removeprefix("#"))["default"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return LANES[0]
+        return found if found in LANES else LANES[0]
 
     @property
     def folder(self) -> Path:

@@ -23,29 +23,37 @@ TIMERS = {"studio-backup": ("backup", ""), "studio-doctor": ("doctor", "--mail")
 
 def steps(site: Site) -> list[Step]:
     """In order."""
-    at = site.layout
-    found = [
-        files.file(site, at.command, at.put_in_front((CHECKOUT / "deploy/studio").read_text()), mode=0o755),
-        static_step(site),
-    ]
+    at, names = site.layout, unit_files(site)
+    found = [*command_steps(site, names), static_step(site)]
+    if site.is_beside:  # the rest is `studio release start`, and this command again when it serves
+        return [*found, *([start_step(site, list(filter(is_timer, names)))] if site.start else [])]
     if site.start:
         found += [migrate_step(site), models_step(site)]
-    names = unit_files(site)
-    for name in names:
-        text = at.put_in_front((TEMPLATES / name).read_text(encoding="utf-8"))
-        found.append(files.file(site, at.units / name, text))
     wants = {name: template_of(name) for name in enabled(site)}
     found += [files.link(at.units / f"{TARGET}.wants" / name, f"../{file}", keep=True) for name, file in wants.items()]
     found.append(files.link(at.units / "multi-user.target.wants" / TARGET, f"../{TARGET}"))
-    found += [files.link(at.units / "timers.target.wants" / name, f"../{name}") for name in names if is_timer(name)]
     found.append(proxy_step(site))
     if site.layout.is_machine:
         found += debian_steps()
     if site.start:
         found.append(Step("nginx reads all that", lambda: has_read(site), lambda: reload_nginx(site)))
-    if site.start:
-        found.append(start_step(site, [*enabled(site), *filter(is_timer, names)]))
-    return found
+        found.append(start_step(site, [TARGET, *enabled(site), *filter(is_timer, names)]))
+    return [*found, files.file(site, site.mark, f"{site.release}\n", keep=True)]
+
+
+def command_steps(site: Site, names: list[str]) -> list[Step]:
+    """The `studio` command and the units. Beside another release that one's stay, and what is new is added: they start
+    processes of both.
+    """
+    at, keep = site.layout, site.is_beside
+    command = at.put_in_front((CHECKOUT / "deploy/studio").read_text(encoding="utf-8"))
+    found = [files.file(site, at.command, command, mode=0o755, keep=keep)]
+    for name in names:
+        text = at.put_in_front((TEMPLATES / name).read_text(encoding="utf-8"))
+        found.append(files.file(site, at.units / name, text, keep=keep))
+    return found + [
+        files.link(at.units / "timers.target.wants" / name, f"../{name}", keep=keep) for name in filter(is_timer, names)
+    ]
 
 
 def is_timer(name: str) -> bool:
@@ -79,8 +87,7 @@ def has_command(name: str, option: str) -> bool:
 
 def enabled(site: Site) -> list[str]:
     """What starts with the machine: the default lane's units. The other lane is the affair of `studio release`."""
-    current = site.layout.current
-    lane = os.readlink(current).rpartition("/")[2] if current.is_symlink() else "blue"
+    lane = site.lane
     numbers = site.layout.gpus or [str(number) for number in range(max(1, site.gpus))]
     redis = [REDIS] if REDIS in unit_files(site) else []
     gpus = [f"studio-gpu@{lane}-{number}.service" for number in numbers]
@@ -170,7 +177,7 @@ def start_step(site: Site, names: list[str]) -> Step:
 
     def do() -> None:
         call(["systemctl", "daemon-reload"])
-        call(["systemctl", "start", "--no-block", TARGET, *names])
+        call(["systemctl", "start", "--no-block", *names])
 
     return Step(f"start {', '.join(names)}", is_done, do)
 

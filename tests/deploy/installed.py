@@ -35,20 +35,21 @@ UNITS = {
 }
 
 
-def run_install(*words: str, code: int = 0) -> str:
-    """Run deploy/install by the machine's own Python; what it printed."""
+def run_install(*words: str, code: int = 0, release: str = "") -> str:
+    """Run deploy/install by the machine's own Python, as a checkout of this release; what it printed."""
+    environment = {"PATH": os.environ["PATH"]} | ({"STUDIO_RELEASE": release} if release else {})
     done = subprocess.run(
         [sys.executable, "-I", str(ROOT / "deploy" / "install"), *words],
-        cwd="/", capture_output=True, text=True, timeout=170, env={"PATH": os.environ["PATH"]},
+        cwd="/", capture_output=True, text=True, timeout=170, env=environment,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def install(root: Path, *words: str) -> str:
+def install(root: Path, *words: str, release: str = "") -> str:
     """Install into a folder, with the virtual environment that runs us."""
-    venv = str(Path(sys.prefix))
-    return run_install("--domain", DOMAIN, "--root", str(root), "--no-start", "--venv", venv, *words)
+    line = ["--domain", DOMAIN, "--root", str(root), "--no-start", "--venv", str(Path(sys.prefix))]
+    return run_install(*line, *words, release=release)
 
 
 def database_words(services: Services) -> list[str]:

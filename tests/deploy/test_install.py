@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from qwenstudio.proxy import LanesState, render_lanes
+from qwenstudio.releasing import Folders
 from qwenstudio.units.catalog import enabled_units, lane_units
 from qwenstudio.units.layout import Layout
 from qwenstudio.units.unitfile import read_environment, read_unit
@@ -166,6 +168,72 @@ def test_settings_of_hand_stay_and_lanes_are_not_moved(tmp_path: Path) -> None:
     (layout.units / "studio.target.wants" / "studio-web@blue.service").unlink()
     install(root)
     assert "studio-web@blue.service" not in enabled_units(layout), "what a release has switched off stays off"
+
+
+def test_a_second_release_is_put_beside_the_first(tmp_path: Path) -> None:
+    """What runs may be changed by nothing but a release command: links, units, site and settings stay as they are."""
+    root = tmp_path / "root"
+    layout = Layout(root)
+    install(root, release="1.0")
+    old = "# as 1.0 had it\n"
+    for path in (layout.units / "studio-web@.service", layout.command, layout.site):
+        path.write_text(old + path.read_text())
+    settings = layout.settings.read_text().replace("STUDIO_SIGNUP", "X").replace(f"https://{DOMAIN}", "https://a.test")
+    layout.settings.write_text(settings.replace("STUDIO_ACCEL_PREFIX=/protected/\n", ""))
+    (layout.units / "studio-backup.timer").unlink()
+    (layout.units / "timers.target.wants" / "studio-backup.timer").unlink()
+    (layout.units / "studio.target.wants" / "studio-gpu@blue-0.service").unlink()  # during a hand-over
+    before = contents(root)
+    said = install(root, release="1.1")
+    assert "lies beside 1.0, which serves in blue" in said
+    assert "`studio release start green --release 1.1`" in said
+    after = contents(root)
+    new, shared = f"{layout.releases.relative_to(root)}/1.1/", str(layout.static.relative_to(root))
+    added = {name for name in after if name not in before and not name.startswith((new, shared))}
+    units = layout.units.relative_to(root)
+    assert added == {f"{units}/studio-backup.timer", f"{units}/timers.target.wants/studio-backup.timer"}
+    changed = {name for name in before if after.get(name) != before[name] and not name.startswith(shared)}
+    assert changed == {str(layout.settings.relative_to(root))}
+    assert layout.settings.read_text() == settings.replace("STUDIO_ACCEL_PREFIX=/protected/\n", "") + (
+        "STUDIO_ACCEL_PREFIX=/protected/\n"
+    )
+    assert (layout.release("1.1") / "static.json").is_file()
+    assert Folders(layout).installed() == ["1.1", "1.0"]
+    assert "Nothing changes" in install(root, release="1.1")
+
+    # When it serves, units and all become its own.
+    folders = Folders(layout)
+    folders.link("green", "1.1")
+    folders.make_current("green")
+    install(root, release="1.1")
+    for path in (layout.units / "studio-web@.service", layout.command, layout.site):
+        assert not path.read_text().startswith(old), path
+    assert os.readlink(layout.lane("blue")) == "../releases/1.0"
+    assert "lies beside 1.1" in install(root, release="1.0")
+
+
+def test_an_installation_that_was_cut_off_is_finished_by_another_release(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    layout = Layout(root)
+    layout.site.parent.mkdir(parents=True)
+    layout.site.mkdir()  # in the way of the last but one step
+    words = ["--domain", DOMAIN, "--root", str(root), "--no-start", "--venv", sys.prefix]
+    run_install(*words, code=1, release="1.0")
+    layout.site.rmdir()
+    install(root, release="1.1")
+    assert os.readlink(layout.lane("blue")) == "../releases/1.1", "nothing has served yet"
+    assert layout.lanes_conf.is_file()
+
+
+def test_installed_again_it_is_the_lane_that_served(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    layout = Layout(root)
+    install(root)
+    run_install("--uninstall", "--root", str(root), "--no-start")
+    layout.lanes_conf.write_text(render_lanes(LanesState("green", frozenset({"green"}))))
+    install(root)
+    assert os.readlink(layout.current) == "lanes/green"
+    assert "studio-web@green.service" in enabled_units(layout)
 
 
 def test_uninstall_keeps_the_data(tmp_path: Path) -> None:
