@@ -71,7 +71,7 @@ try:
     STUDIO_ADDRESS_CONNECTIONS = env.integer("STUDIO_ADDRESS_CONNECTIONS", default=500, low=1, high=65_535)
     STUDIO_NGINX_TEST = env.text("STUDIO_NGINX_TEST", "nginx -t -q")
     STUDIO_NGINX_RELOAD = env.text("STUDIO_NGINX_RELOAD", "systemctl reload nginx")
-    # The certificate (PEM) that nginx serves, for `doctor` (empty: what lies under /etc/qwenstudio) and /metrics.
+    # The certificate (PEM) of HTTPS for doctor, daily and /metrics; empty: what nginx on this machine shows.
     STUDIO_CERTIFICATE = env.path("STUDIO_CERTIFICATE", BASE_DIR) if env.text("STUDIO_CERTIFICATE") else None
     # Callers may come from these only; empty: from anywhere.
     STUDIO_NETWORKS = networks("STUDIO_NETWORKS")

@@ -44,7 +44,7 @@ class Site:
 
     @property
     def is_installed(self) -> bool:
-        """Whether an installation has come to its end here: from then on the lanes are the affair of release commands."""
+        """Whether an installation came to its end here: from then on only release commands move lanes."""
         return self.mark.is_file()
 
     @property

@@ -153,7 +153,7 @@ def newest_snapshot(root: Path) -> Manifest | None:
         folder = Folder.find(root)
         names = folder.names()
         return folder.manifest(names[-1]) if names else None
-    except BackupError:
+    except (BackupError, OSError):  # it may be for another account alone
         return None
 
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from cryptography import x509
+from django.conf import settings
 
+from qwenstudio.backup.outcome import read_outcome
 from qwenstudio.daily.accesslog import Log
 from qwenstudio.daily.stored import TOP, Stored
-from qwenstudio.doctor import places
-from qwenstudio.doctor.backups import newest_age_h
-from qwenstudio.doctor.certificates import days_left, find_files, is_authority
 from qwenstudio.doctor.finding import GIB
 from qwenstudio.doctor.room import find_folders, room_of
+from qwenstudio.proxy import ProxyError
+from qwenstudio.proxy.certificates import find_certificate
+from qwenstudio.units.layout import Layout
 
 NEEDS_LOG = "needs the access log: --log FILE"
 
@@ -31,16 +32,14 @@ class Machine:
 
 def look_at_machine() -> Machine:
     """What the doctor looks at too."""
-    certificates = {}
-    for path in find_files():
-        try:
-            first = x509.load_pem_x509_certificates(path.read_bytes())[0]
-        except (OSError, ValueError):
-            continue
-        if not is_authority(first):
-            certificates[str(path)] = round(days_left(first), 1)
+    try:
+        found = find_certificate(Layout.here())
+    except ProxyError:
+        found = None
+    certificates = {found[0]: round(found[1].days_left, 1)} if found else {}
     disks = {title: free for title, path in find_folders().items() if (free := room_of(path)) is not None}
-    return Machine(certificates=certificates, disks=disks, backup_age_h=newest_age_h(places.backups()))
+    age_s = read_outcome(settings.STUDIO_VAR, backups=Layout.here().backups).age_s
+    return Machine(certificates=certificates, disks=disks, backup_age_h=None if age_s is None else age_s / 3600)
 
 
 def make_report(day: date, stored: Stored, log: Log | None, machine: Machine) -> dict[str, Any]:

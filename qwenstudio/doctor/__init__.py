@@ -13,13 +13,15 @@ from qwenstudio.doctor.certificates import check_certificates
 from qwenstudio.doctor.database import check_connections, check_database, check_pooler
 from qwenstudio.doctor.finding import Check, Finding
 from qwenstudio.doctor.gpu import SMI_S, TORCH_S, check_cards, check_device
+from qwenstudio.doctor.lanes import check_lanes
 from qwenstudio.doctor.mailserver import check_mail
 from qwenstudio.doctor.models import check_models
+from qwenstudio.doctor.nginx import check_nginx
 from qwenstudio.doctor.ports import check_ports
 from qwenstudio.doctor.room import check_disks, check_memory, check_storage
 from qwenstudio.doctor.units import check_units
 from qwenstudio.doctor.valkey import check_redis
-from qwenstudio.doctor.work import check_errands, check_lanes, check_workers
+from qwenstudio.doctor.work import check_errands, check_workers
 
 __all__ = ["CHECKS", "Finding"]
 
@@ -42,6 +44,7 @@ CHECKS: dict[str, Check] = {
     "lanes": Check("work", check_lanes),
     "errands": Check("work", check_errands),
     "mail": Check("network", check_mail, patience_s=45),
+    "nginx": Check("network", check_nginx, patience_s=45),
     "certificates": Check("network", check_certificates),
     "ports": Check("network", check_ports),
     "units": Check("units", check_units, patience_s=45),

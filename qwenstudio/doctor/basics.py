@@ -26,8 +26,8 @@ def check_settings() -> Iterator[Finding]:
     if not SECRET_KEY:  # Django's own settings raise where it is empty
         yield Finding("fail", "settings", "SECRET_KEY is not set", "set it to 50 random characters, or start make run")
     var = settings.STUDIO_VAR
-    # On a server nginx gets at static files and pictures by the studio's group.
-    closed, mode = (stat.S_IRWXO, "o=") if settings.PRODUCTION else (stat.S_IRWXG | stat.S_IRWXO, "go=")
+    # On a server nginx passes through to static files and pictures: 0710 with its group, or 0711.
+    closed, mode = (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP, "0710") if settings.PRODUCTION else (0o077, "go=")
     if var.exists() and var.stat().st_mode & closed:
         yield Finding("warn", "settings", f"{var} is open to other accounts", f"chmod {mode} {var}")
 

@@ -11,9 +11,9 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from qwenstudio import health
-from qwenstudio.doctor import places
 from qwenstudio.doctor.finding import GIB, Finding
 from qwenstudio.settings import database_urls
+from qwenstudio.units.layout import Layout
 
 FREE_LOW = 10 * GIB
 """Bytes: some thousand pictures of 2,048 x 2,048 with their thumbnails."""
@@ -49,10 +49,10 @@ def find_folders() -> dict[str, Path]:
     """What each folder holds, and where it is."""
     found = {"media": settings.STUDIO_MEDIA}
     if _database_is_here():
-        system = places.root() / "var" / "lib" / "postgresql"
+        system = Layout.here().root / "var" / "lib" / "postgresql"
         embedded = settings.STUDIO_VAR / "postgres"
         found["database"] = embedded if embedded.exists() else system
-    return found | {"backups": places.backups(), "logs": places.root() / "var" / "log"}
+    return found | {"backups": Layout.here().backups, "logs": Layout.here().root / "var" / "log"}
 
 
 def _database_is_here() -> bool:

@@ -1,17 +1,13 @@
-"""Workers, queues, lanes, the ticker and errands, over the worker's role: it sees every tenant's rows."""
+"""Workers, queues, the ticker and errands, over the worker's role: it sees every tenant's rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
-
-import psycopg
+from collections.abc import Iterator
 
 from generation.domain.place import WORKER_SILENT_S
 from generation.worker.ticker import LOCK
-from qwenstudio.doctor.database import connect
+from qwenstudio.doctor.asking import ask_database
 from qwenstudio.doctor.finding import Finding, Level
-from qwenstudio.settings import database_urls
 
 FAILED_DAYS = 1  # a worker that could not serve stays on the report for so long
 QUEUE_OLD_S = 1800
@@ -31,16 +27,6 @@ SELECT m.slug, m.pool, m.enabled, coalesce(q.rows, 0), coalesce(q.oldest_s, 0)::
                FROM generation_generation WHERE status = 'queued' GROUP BY model_id) q ON q.model_id = m.slug
  WHERE m.enabled OR q.rows > 0 ORDER BY m.position, m.slug
 """
-# Each lane that has workers or that somebody waits in.
-LANES_SQL = """
-SELECT lane, coalesce(w.workers, 0), coalesce(w.releases, ARRAY[]::text[]), coalesce(q.waiting, 0)
-  FROM (SELECT lane, count(*) AS workers, array_agg(DISTINCT release::text ORDER BY release::text) AS releases
-          FROM generation_worker
-         WHERE state NOT IN ('stopped', 'failed') AND seen_at > now() - %s * interval '1 second' GROUP BY lane) w
-  FULL JOIN (SELECT lane, count(*) AS waiting FROM generation_generation WHERE status = 'queued' GROUP BY lane) q
-       USING (lane)
- ORDER BY lane
-"""
 TICKER_SQL = """
 SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted
                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -57,7 +43,7 @@ SELECT count(*) FILTER (WHERE failed_at IS NOT NULL),
 
 def check_workers() -> Iterator[Finding]:
     """Every model on offer has a worker that serves it, none has failed, and what waits is being drawn."""
-    found = _ask((WORKERS_SQL, [WORKER_SILENT_S, FAILED_DAYS]), (MODELS_SQL, []))
+    found = ask_database((WORKERS_SQL, [WORKER_SILENT_S, FAILED_DAYS]), (MODELS_SQL, []))
     if found is None:
         return
     workers, models = found
@@ -85,29 +71,9 @@ def _check_service(slug: str, pool: str, *, enabled: bool, waiting: int, oldest_
     return Finding("fail" if waiting else "warn", name, f"{text}; no worker serves it", start)
 
 
-def check_lanes() -> Iterator[Finding]:
-    """Each lane's workers are of one release, and nobody waits in a lane without workers."""
-    found = _ask((LANES_SQL, [WORKER_SILENT_S]))
-    if found is None:
-        return
-    if not found[0]:
-        yield Finding("ok", "lanes", "no GPU worker runs, and nobody waits")
-    for lane, workers, releases, waiting in found[0]:
-        name = f"lane {lane}"
-        names = ", ".join(release or "unknown" for release in releases)
-        if not workers:
-            remedy = f"start the lane's workers (STUDIO_LANE={lane}), or hand its work to the other lane"
-            yield Finding("fail", name, f"{waiting} wait in it, and it has no GPU worker", remedy)
-        elif len(releases) > 1:
-            remedy = "drain and restart those of the older one: a lane is one release"
-            yield Finding("warn", name, f"its GPU workers are of several releases: {names}", remedy)
-        else:
-            yield Finding("ok", name, f"GPU workers: {workers}, release {names}; {waiting} wait")
-
-
 def check_errands() -> Iterator[Finding]:
     """Somebody sweeps; errands are run, and none has failed for good."""
-    found = _ask((TICKER_SQL, [LOCK]), (ERRANDS_SQL, []))
+    found = ask_database((TICKER_SQL, [LOCK]), (ERRANDS_SQL, []))
     if found is None:
         return
     ((swept,),), ((failed, due, oldest_s),) = found
@@ -123,14 +89,3 @@ def check_errands() -> Iterator[Finding]:
         yield Finding("fail", "errands", text, "start it: manage.py errandworker")
     else:
         yield Finding("ok", "errands", f"{due} are due")
-
-
-def _ask(*statements: tuple[str, Sequence[Any]]) -> list[list[tuple[Any, ...]]] | None:
-    """The rows of each; `None` without a database, of which its own check has said so."""
-    if not database_urls["worker"]:
-        return None
-    try:
-        with connect(database_urls["worker"]) as database:
-            return [database.execute(sql.encode(), values).fetchall() for sql, values in statements]
-    except psycopg.Error:
-        return None

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.conf import settings
 
-from qwenstudio.proxy.errors import ProxyError
+from qwenstudio.proxy.errors import Level, ProxyError
 from qwenstudio.proxy.files import replace_file, replace_link
 from qwenstudio.proxy.places import HasRoot, places_of
 from qwenstudio.proxy.traffic import ASK_EVERY_S, IN_A_ROW, WAIT_S, reload_nginx, test_configuration
@@ -34,7 +35,10 @@ SELF_SIGNED_DAYS = 3650
 RENEWED_AT_DAYS = 30
 """certbot renews when fewer days are left."""
 WARN_DAYS, FAIL_DAYS = 21, 7
+"""Renewals begin earlier: by then one has failed for more than a week, or for three."""
 CERTBOT_S = 300
+OBTAIN = "studio proxy certificate --obtain --email you@example.org"
+RENEW = "certbot renew; why it was not done by itself: systemctl status certbot.timer"
 
 
 @dataclass(frozen=True)
@@ -42,27 +46,39 @@ class Certificate:
     """What a certificate says."""
 
     names: tuple[str, ...]
+    """Host names, also `*.example.org`, and addresses."""
     issuer: str
     serial: int
+    since: datetime
     until: datetime
     self_signed: bool
 
     @property
-    def days_left(self) -> int:
-        """Whole days; negative once it has expired."""
-        return (self.until - datetime.now(UTC)).days
+    def days_left(self) -> float:
+        """Negative once it has expired."""
+        return (self.until - datetime.now(UTC)) / timedelta(days=1)
 
-    def judge(self, domain: str) -> tuple[str, str]:
-        """`ok`, `warn` or `fail`, and what to do."""
-        if domain not in self.names:
-            return "fail", f"it is for {', '.join(self.names)}, not for {domain}: studio proxy certificate --obtain"
+    def is_for(self, domain: str) -> bool:
+        """Whether its names hold the host, by itself or by a wildcard for its first word."""
+        return bool({domain, f"*.{domain.partition('.')[2]}"} & {name.lower() for name in self.names})
+
+    def judge(self, domain: str) -> tuple[Level, str, str]:
+        """How it is, what was seen, and what to do."""
+        left = f"{self.days_left:.0f} days left, issued by {self.issuer}"
+        if self.since > datetime.now(UTC):
+            begins = f"not valid before {self.since:%Y-%m-%d %H:%M} UTC"
+            return "fail", begins, "set this machine's clock right (timedatectl), or wait"
+        if not self.is_for(domain):
+            return "fail", f"for {', '.join(self.names) or 'no name'}, not for {domain}", OBTAIN
+        if self.days_left <= 0:
+            return "fail", f"it ended on {self.until:%Y-%m-%d}", RENEW
         if self.days_left < FAIL_DAYS:
-            return "fail", "see systemctl status certbot.timer, then certbot renew"
+            return "fail", left, RENEW
         if self.self_signed:
-            return "warn", "browsers refuse it: studio proxy certificate --obtain --email you@example.org"
+            return "warn", f"self-signed, browsers refuse it; {left}", OBTAIN
         if self.days_left < WARN_DAYS:
-            return "warn", f"certbot renews at {RENEWED_AT_DAYS} days: see systemctl status certbot.timer"
-        return "ok", ""
+            return "warn", left, f"certbot renews at {RENEWED_AT_DAYS} days: see systemctl status certbot.timer"
+        return "ok", left, ""
 
 
 def parse_certificate(pem: bytes) -> Certificate:
@@ -71,26 +87,47 @@ def parse_certificate(pem: bytes) -> Certificate:
     try:
         extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         names = tuple(extension.value.get_values_for_type(x509.DNSName))
+        names += tuple(map(str, extension.value.get_values_for_type(x509.IPAddress)))
     except x509.ExtensionNotFound:
         names = ()
     return Certificate(
         names=names,
         issuer=found.issuer.rfc4514_string(),
         serial=found.serial_number,
+        since=found.not_valid_before_utc,
         until=found.not_valid_after_utc,
         self_signed=found.issuer == found.subject,
     )
 
 
+def find_certificate(layout: HasRoot, *, timeout_s: float = 5.0) -> tuple[str, Certificate] | None:
+    """Where the certificate of this studio is, and it: the file that `STUDIO_CERTIFICATE` names, else what nginx shows
+    to clients (its files are for root alone); None where there is neither. Raises `ProxyError`.
+
+    What everybody looks at: `doctor`, `daily` and `/metrics`.
+    """
+    if settings.STUDIO_CERTIFICATE is not None:
+        return str(settings.STUDIO_CERTIFICATE), read_file(settings.STUDIO_CERTIFICATE)
+    if not places_of(layout).site_link.exists():
+        return None
+    url = urlsplit(settings.STUDIO_URL)
+    domain, port = url.hostname or "", url.port or 443
+    return f"nginx, port {port}", read_served(domain, port, timeout_s=timeout_s)
+
+
 def read_certificate(layout: HasRoot) -> Certificate:
     """The one in the folder that nginx reads. Raises `ProxyError`."""
-    path = places_of(layout).certificate / CHAIN
+    return read_file(places_of(layout).certificate / CHAIN)
+
+
+def read_file(path: Path) -> Certificate:
+    """The first one of a file. Raises `ProxyError`."""
     try:
         return parse_certificate(path.read_bytes())
     except OSError as error:
         raise ProxyError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ProxyError(f"{path} is no certificate: {error}") from None
+    except ValueError:
+        raise ProxyError(f"{path} holds no certificate") from None
 
 
 def read_served(domain: str, port: int, *, timeout_s: float = 5.0) -> Certificate:

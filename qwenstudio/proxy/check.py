@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from qwenstudio.proxy.certificates import read_certificate, read_served
-from qwenstudio.proxy.errors import ProxyError
+from qwenstudio.proxy.errors import Level, ProxyError
 from qwenstudio.proxy.lanes import read_lanes
 from qwenstudio.proxy.places import HasRoot, Places, places_of
 from qwenstudio.proxy.site import read_site, render_main, render_site
@@ -25,8 +25,7 @@ ENOUGH_CONNECTIONS = 4096
 class Finding:
     """One line of a report."""
 
-    level: str
-    """`ok`, `warn` or `fail`"""
+    level: Level
     name: str
     text: str
     remedy: str = ""
@@ -34,19 +33,12 @@ class Finding:
 
 def check_proxy(layout: HasRoot, *, only: str = "") -> Iterator[Finding]:
     """Every check, or the one named; each says what it saw."""
-    checks: dict[str, Callable[[Places], Iterator[Finding]]] = {
-        "files": _check_files,
-        "nginx": _check_nginx,
-        "lanes": _check_lanes,
-        "certificate": _check_certificate,
-        "accel": _check_accel,
-    }
-    for name, check in checks.items():
+    for name, check in CHECKS.items():
         if only in ("", name):
             try:
                 yield from check(places_of(layout))
             except (ProxyError, OSError) as error:
-                yield Finding("fail", name, str(error))
+                yield Finding("fail", name, str(error), "systemctl status nginx; nginx -t says what it refuses")
 
 
 def _check_files(places: Places) -> Iterator[Finding]:
@@ -91,15 +83,15 @@ def _check_lanes(places: Places) -> Iterator[Finding]:
 def _check_certificate(places: Places) -> Iterator[Finding]:
     site = read_site(places)
     served = read_served(site.domain, site.https_port)
-    level, remedy = served.judge(site.domain)
-    yield Finding(level, "certificate", f"{served.days_left} days left, issued by {served.issuer}", remedy)
+    level, text, remedy = served.judge(site.domain)
+    yield Finding(level, "certificate", text, remedy)
     try:
         stored = read_certificate(places)
     except (ProxyError, PermissionError):
         return  # readable for root only: what is served is what counts
     if stored.serial != served.serial:
         remedy = settings.STUDIO_NGINX_RELOAD
-        yield Finding("fail", "certificate", "nginx shows an older one than its file holds", remedy)
+        yield Finding("fail", "renewal", "nginx shows an older certificate than its file holds", remedy)
 
 
 def _check_accel(places: Places) -> Iterator[Finding]:
@@ -107,3 +99,12 @@ def _check_accel(places: Places) -> Iterator[Finding]:
         yield Finding("ok", "accel", f"nginx sends pictures from {settings.STUDIO_MEDIA}")
     else:
         yield Finding("warn", "accel", "the application sends every picture itself", "STUDIO_ACCEL_PREFIX=/protected/")
+
+
+CHECKS: dict[str, Callable[[Places], Iterator[Finding]]] = {
+    "files": _check_files,
+    "nginx": _check_nginx,
+    "lanes": _check_lanes,
+    "certificate": _check_certificate,
+    "accel": _check_accel,
+}

@@ -1,4 +1,10 @@
-"""What can go wrong between the studio and nginx."""
+"""What can go wrong between the studio and nginx, and how bad it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Level = Literal["ok", "warn", "fail"]
 
 
 class ProxyError(Exception):

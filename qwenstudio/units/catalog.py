@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qwenstudio.units.layout import Layout
+from qwenstudio.units.layout import LANES, Layout
 from qwenstudio.units.unitfile import UnitError
 
 TARGET = "studio.target"
@@ -27,3 +27,20 @@ def enabled_units(layout: Layout) -> list[str]:
     if not found:
         raise UnitError(f"nothing is enabled in {wants}: install with deploy/install first")
     return found
+
+
+def lane_of(name: str) -> str:
+    """The lane of a unit; empty for one that belongs to none."""
+    instance = name.removesuffix(".service").partition("@")[2]
+    lane = instance.partition("-")[0]
+    return lane if lane in LANES else ""
+
+
+def all_units(layout: Layout) -> list[str]:
+    """The services that are installed: both lanes', the ticker, what timers start."""
+    if not layout.units.is_dir():
+        return []
+    files = {path.name for path in layout.units.glob("studio-*.service")}
+    lanes = [name for lane in LANES for name in lane_units(lane, layout=layout)]
+    instances = [name for name in lanes if f"{name.partition('@')[0]}@.service" in files]
+    return sorted([*instances, *(name for name in files if "@." not in name)])

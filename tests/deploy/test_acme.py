@@ -133,8 +133,14 @@ def test_nginx_starts_with_one_that_is_made_once(tmp_path: Path) -> None:
     assert places.self_signed.stat().st_mode & 0o777 == 0o700
 
 
+NOW = datetime.now(UTC)
 GOOD = Certificate(
-    names=(DOMAIN,), issuer="CN=R11", serial=1, until=datetime.now(UTC) + timedelta(days=60), self_signed=False
+    names=(DOMAIN,),
+    issuer="CN=R11",
+    serial=1,
+    since=NOW - timedelta(days=30),
+    until=NOW + timedelta(days=60),
+    self_signed=False,
 )
 
 
@@ -143,15 +149,17 @@ GOOD = Certificate(
     [
         (GOOD, "ok"),
         (replace(GOOD, names=("other.example",)), "fail"),
+        (replace(GOOD, names=(f"*.{DOMAIN.partition('.')[2]}",)), "ok"),
         (replace(GOOD, self_signed=True), "warn"),
-        (replace(GOOD, until=datetime.now(UTC) + timedelta(days=20, hours=1)), "warn"),
-        (replace(GOOD, until=datetime.now(UTC) + timedelta(days=6, hours=1)), "fail"),
-        (replace(GOOD, until=datetime.now(UTC) - timedelta(days=1)), "fail"),
+        (replace(GOOD, until=NOW + timedelta(days=20, hours=1)), "warn"),
+        (replace(GOOD, until=NOW + timedelta(days=6, hours=1)), "fail"),
+        (replace(GOOD, until=NOW - timedelta(days=1)), "fail"),
+        (replace(GOOD, since=NOW + timedelta(days=1)), "fail"),
     ],
-    ids=["good", "another name", "self-signed", "not renewed", "about to end", "expired"],
+    ids=["good", "another name", "wildcard", "self-signed", "not renewed", "about to end", "expired", "not yet"],
 )
 def test_a_certificate_is_judged(certificate: Certificate, level: str) -> None:
-    found, remedy = certificate.judge(DOMAIN)
+    found, _, remedy = certificate.judge(DOMAIN)
     assert found == level
     assert bool(remedy) is (level != "ok")
 
@@ -159,9 +167,9 @@ def test_a_certificate_is_judged(certificate: Certificate, level: str) -> None:
 def test_the_command_ends_with_1_for_a_bad_one(nginx: RunningNginx, settings: Any) -> None:
     output = io.StringIO()
     call_command("proxy", "certificate", stdout=output)  # self-signed: a warning
-    assert f"for {DOMAIN}" in output.getvalue() and "3649 days left" in output.getvalue()
+    assert f"for {DOMAIN}" in output.getvalue() and "3650 days left" in output.getvalue()
     settings.STUDIO_URL = nginx.site.url.replace(DOMAIN, "other.test")
     with pytest.raises(SystemExit) as ended:
         call_command("proxy", "certificate", stdout=output)
     assert ended.value.code == 1
-    assert f"it is for {DOMAIN}, not for other.test" in output.getvalue()
+    assert f"for {DOMAIN}, not for other.test" in output.getvalue()

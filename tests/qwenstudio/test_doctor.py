@@ -205,3 +205,23 @@ def test_command_prints_and_fails_only_on_failures(monkeypatch: pytest.MonkeyPat
             assert rows[0].split() == [level, "group", "one:", "seen"]
             assert rows[1].strip() == "→ do this"
             assert rows[-1].endswith("0 well")
+
+
+@pytest.mark.parametrize(
+    ("mode", "production", "open_"),
+    [
+        (0o710, True, False),  # nginx's group passes through
+        (0o711, True, False),
+        (0o750, True, False),
+        (0o755, True, True),
+        (0o770, True, True),
+        (0o700, False, False),
+        (0o710, False, True),
+    ],
+)
+def test_who_may_look_into_the_state(
+    settings: Settings, tmp_path: Path, mode: int, production: bool, open_: bool
+) -> None:
+    settings.STUDIO_VAR, settings.PRODUCTION = tmp_path, production
+    tmp_path.chmod(mode)
+    assert any(found.remedy.startswith("chmod") for found in run("settings")) is open_

@@ -29,12 +29,14 @@ from generation.domain.finish import fail_row, finish_slice
 from generation.domain.sweep import sweep
 from generation.models import Model, Worker
 from qwenstudio.asgi import front
+from qwenstudio.backup.outcome import note_failure, note_success, note_verified
 from qwenstudio.metrics import show
 from qwenstudio.metrics.levels import Look
 from tests.chaos.rig import offer_sleeping_model
 from tests.factories import Person
 from tests.generation.domain.conftest import as_worker  # noqa: F401  (a fixture)
 from tests.generation.domain.desk import claim, draw, submit
+from tests.qwenstudio.backup.snapshots import make_snapshot
 from tests.qwenstudio.exchange import Exchange, make_scope
 from tests.series import find_routes
 
@@ -343,6 +345,23 @@ def test_the_certificates_last_day(settings: Settings, tmp_path: Path) -> None:
     assert page.value("studio_certificate_expiry_timestamp_seconds") == ends.timestamp()
     (tmp_path / "fullchain.pem").write_text("no certificate")
     assert read().value("studio_certificate_readable") == 0
+
+
+@pytest.mark.django_db
+def test_the_last_backup(settings: Settings, tmp_path: Path) -> None:
+    """By the note that it leaves, also after one that failed; nothing is said where there was none."""
+    settings.STUDIO_VAR = tmp_path
+    names = ("last_success_timestamp_seconds", "size_bytes", "failed", "last_verified_timestamp_seconds")
+    assert [read().value(f"studio_backup_{name}") for name in names] == [None] * 4
+    made = make_snapshot(tmp_path / "b", hours=3)
+    note_success(tmp_path, made)
+    began = dt.datetime.fromisoformat(made.made_at).timestamp()
+    assert [read().value(f"studio_backup_{name}") for name in names] == [began, 760, 0, None]
+    note_failure(tmp_path, "no room")
+    note_verified(tmp_path, damage="")
+    page = read()
+    assert [page.value(f"studio_backup_{name}") for name in names[:3]] == [began, 760, 1]
+    assert (page.value("studio_backup_last_verified_timestamp_seconds") or 0) > began
 
 
 # ---- who may read it

@@ -17,6 +17,7 @@ from qwenstudio.backup.folder import Folder
 from qwenstudio.backup.keys import Keys
 from qwenstudio.backup.make import Source, Wanted, back_up
 from qwenstudio.backup.manifest import Manifest
+from qwenstudio.backup.outcome import note_failure, note_success, note_verified
 from qwenstudio.backup.progress import Progress
 from qwenstudio.backup.verify import verify
 from qwenstudio.settings import database_urls, env
@@ -67,7 +68,12 @@ class Command(BaseCommand):
             keys=root / "keys" if keys == SAME else keys and keys.absolute(),
             keep=options["keep"],
         )
-        manifest = back_up(root, source=this_studio(), wanted=wanted, progress=Progress())
+        try:
+            manifest = back_up(root, source=this_studio(), wanted=wanted, progress=Progress())
+        except BackupError as error:
+            note_failure(settings.STUDIO_VAR, str(error))
+            raise
+        note_success(settings.STUDIO_VAR, manifest)
         if options["json"]:
             self.stdout.write((root / "snapshots" / manifest.name / "manifest.json").read_text(encoding="utf-8"))
             return
@@ -76,6 +82,8 @@ class Command(BaseCommand):
 
     def _verify(self, root: Path, *, as_json: bool) -> None:
         found = verify(root, progress=Progress())
+        damage = f"{len(found.problems)} things are damaged: {found.problems[0]}" if found.problems else ""
+        note_verified(settings.STUDIO_VAR, damage=damage)
         if as_json:
             self.stdout.write(json.dumps(vars(found), indent=1))
         else:

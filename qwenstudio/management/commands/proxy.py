@@ -92,9 +92,9 @@ class Command(BaseCommand):
             self.stdout.write(f"{error}; the file says:")
             found = read_certificate(self.layout)
         self.stdout.write(f"for {', '.join(found.names)}   issued by {found.issuer}   serial {found.serial:x}")
-        self.stdout.write(f"until {found.until:%Y-%m-%d %H:%M} UTC, {found.days_left} days left")
-        level, remedy = found.judge(site.domain)
-        self._report(iter([Finding(level, "certificate", f"{found.days_left} days left", remedy)]))
+        self.stdout.write(f"until {found.until:%Y-%m-%d %H:%M} UTC, {found.days_left:.0f} days left")
+        level, text, remedy = found.judge(site.domain)
+        self._report(iter([Finding(level, "certificate", text, remedy)]))
 
     def _report(self, findings: Iterator[Finding]) -> None:
         bad = False

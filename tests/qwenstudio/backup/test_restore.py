@@ -88,6 +88,9 @@ def test_the_same_studio_on_an_empty_server(
     assert listing.returncode == 0 and "8 files" in listing.stdout, listing.stderr
     verified = manage("backup", "--verify", str(root), env=here)
     assert verified.returncode == 0 and "1 backups, 7 files" in verified.stdout, verified.stderr
+    noted = json.loads((tmp_path / "var" / "backup.json").read_text())
+    assert noted["succeeded_at"] and noted["verified_at"] and not (noted["error"] or noted["damage"])
+    assert (tmp_path / "var" / "backup.json").stat().st_mode & 0o777 == 0o644, "the studio's account reads it"
     before = all_rows(services.superuser_url)
 
     there = environment(services, empty, media=tmp_path / "new media", var=tmp_path / "var2", keys=keys)

@@ -26,6 +26,7 @@ from qwenstudio.settings import BASE_DIR, database_urls
 from tests.chaos.rig import offer_sleeping_model
 from tests.factories import Person
 from tests.generation.api.calls import submitted
+from tests.qwenstudio.backup.snapshots import make_snapshot
 from tests.qwenstudio.daily.test_access_log import access
 from tests.qwenstudio.doctor.authority import Authority
 
@@ -192,10 +193,8 @@ def test_the_log_gives_requests_refusals_and_routes(alice: Person, tmp_path: Pat
 def test_this_machine(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, media: Path) -> None:
     monkeypatch.setenv("STUDIO_ROOT", str(tmp_path))
     settings.STUDIO_CERTIFICATE, _ = Authority(tmp_path).sign("site", days=42)
-    moment = datetime.now(UTC) - timedelta(hours=5)
-    snapshot = tmp_path / "var" / "backups" / "qwenstudio" / "snapshots" / f"{moment:%Y%m%dT%H%M%SZ}"
-    snapshot.mkdir(parents=True)
-    (snapshot / "manifest.json").touch()
+    settings.STUDIO_VAR = tmp_path
+    make_snapshot(tmp_path / "var" / "backups" / "qwenstudio", hours=5)
     found = daily()
     assert found["certificates"] == {str(settings.STUDIO_CERTIFICATE): pytest.approx(42, abs=0.2)}
     assert found["backup_age_h"] == pytest.approx(5, abs=0.2)

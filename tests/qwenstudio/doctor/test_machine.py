@@ -1,9 +1,8 @@
-"""What the doctor says of this machine: cards, drivers, disks, memory, clock, units, backups."""
+"""What the doctor says of this machine: cards, drivers, disks, memory, clock, backups."""
 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +10,11 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from qwenstudio.doctor import gpu, room
+from qwenstudio.backup.outcome import note_failure, note_success, note_verified
+from qwenstudio.doctor import backups, gpu, room
 from qwenstudio.doctor.finding import GIB
 from qwenstudio.doctor.gpu import judge_driver
+from tests.qwenstudio.backup.snapshots import make_snapshot
 from tests.qwenstudio.doctor.looking import line, look, write_program
 
 
@@ -121,72 +122,49 @@ def test_disks_of_one_device_are_one_line(settings: Settings, root: Path, monkey
 # ---- backups
 
 
-def make_snapshot(root: Path, *, hours: float, ending: str = "") -> Path:
-    moment = datetime.now(UTC) - timedelta(hours=hours)
-    folder = root / "var" / "backups" / "qwenstudio" / "snapshots" / f"{moment:%Y%m%dT%H%M%SZ}{ending}"
-    folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text("{}")
-    return folder
-
-
-def test_age_of_the_newest_whole_backup(settings: Settings, root: Path) -> None:
+def test_age_of_the_newest_whole_backup(settings: Settings, root: Path, tmp_path: Path) -> None:
+    """By the folder where this account may read it; by the note that backups leave everywhere else."""
+    settings.STUDIO_VAR = tmp_path
     assert look("backups") == []
     settings.PRODUCTION = True
-    assert line("backup", "backups").level == "fail"
-    make_snapshot(root, hours=1, ending=".partial")
     assert "there is none" in line("backup", "backups").text
-    make_snapshot(root, hours=80)
+    backups = root / "var" / "backups" / "qwenstudio"
+    make_snapshot(backups, hours=1, whole=False)
     assert line("backup", "backups").level == "fail"
-    make_snapshot(root, hours=30)
+    make_snapshot(backups, hours=80)
+    assert line("backup", "backups").level == "fail"
+    make_snapshot(backups, hours=30)
     found = line("backup", "backups")
     assert (found.level, "30 hours old" in found.text) == ("warn", True)
-    make_snapshot(root, hours=20, ending="-2")
+    note_success(tmp_path, make_snapshot(tmp_path / "elsewhere", hours=20))
     assert line("backup", "backups").level == "ok"
 
 
-# ---- clock and units
+def test_a_backup_that_failed_is_damaged_or_that_nobody_reads(
+    settings: Settings, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.STUDIO_VAR = tmp_path
+    note_success(tmp_path, make_snapshot(tmp_path / "b", hours=10))
+    assert [found.level for found in look("backups")] == ["ok"], "the first weekly look is still to come"
+    note_failure(tmp_path, "the disk is too small")
+    found = line("backup, last try", "backups")
+    assert (found.level, "the disk is too small" in found.text, bool(found.remedy)) == ("warn", True, True)
+    assert line("backup", "backups").level == "ok", "the last good one is as old as before"
+    note_verified(tmp_path, damage="1 things are damaged: files/ab/ab34")
+    assert line("backup, read back", "backups").level == "fail"
+    note_verified(tmp_path, damage="")
+    note_success(tmp_path, make_snapshot(tmp_path / "b", hours=5))
+    assert [found.level for found in look("backups")] == ["ok"]
+    monkeypatch.setattr(backups, "UNREAD_DAYS", -1)
+    assert (line("backup, read back", "backups").level) == "warn"
+    (tmp_path / "backup.json").write_text('{"succeeded_at": "yesterday"}')
+    assert look("backups") == [], "a note that cannot be read says nothing"
+
+
+# ---- clock
 
 
 @pytest.mark.parametrize(("said", "levels"), [("yes", ["ok"]), ("no", ["warn"]), ("", [])])
 def test_clock(programs: Path, said: str, levels: list[str]) -> None:
     write_program(programs, "timedatectl", f"echo {said}")
     assert [finding.level for finding in look("clock")] == levels
-
-
-SYSTEMCTL = """
-case "$1" in
-list-dependencies) printf '%s\\n' studio.target studio-web@blue.service studio-web@green.service \
-  studio-worker@blue.service studio-ticker.service studio-backup.service studio-gpu@blue-0.service ;;
-list-units) echo 'studio-doctor.service loaded failed failed The doctor' ;;
-show) shift 2; for name in "$@"; do
-  case "$name" in
-  studio-web@blue.service) state=active sub=running ;;
-  studio-gpu@blue-0.service) state=activating sub=auto-restart ;;
-  studio-doctor.service) state=failed sub=failed ;;
-  *) state=inactive sub=dead ;;
-  esac
-  printf 'Id=%s\\nActiveState=%s\\nSubState=%s\\n\\n' "$name" $state $sub
-done ;;
-esac
-"""
-
-
-def test_units_that_do_not_run(programs: Path, root: Path) -> None:
-    write_program(programs, "systemctl", SYSTEMCTL)
-    found = {finding.name: (finding.level, finding.text) for finding in look("units")}
-    assert found == {
-        "studio-doctor.service": ("fail", "it has failed"),
-        "studio-gpu@blue-0.service": ("fail", "it ends again and again"),
-        "studio-ticker.service": ("fail", "it does not run"),
-        "studio-worker@blue.service": ("fail", "it does not run"),
-        "units": ("ok", "1 of 7 are active"),  # neither the other lane's nor what a timer starts
-    }
-    (root / "opt" / "qwenstudio" / "lanes").mkdir(parents=True)
-    (root / "opt" / "qwenstudio" / "current").symlink_to("lanes/green")
-    names = {finding.name for finding in look("units")}
-    assert "studio-web@green.service" in names and "studio-worker@blue.service" not in names
-
-
-def test_machine_without_studio_units(programs: Path) -> None:
-    write_program(programs, "systemctl", "exit 1")
-    assert look("units") == []

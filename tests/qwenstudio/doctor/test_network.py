@@ -10,6 +10,7 @@ from pytest_django.fixtures import Settings
 
 from qwenstudio.doctor import Finding, ports
 from qwenstudio.doctor.ports import LANE_PORTS, Listener, is_loopback, read_address, read_listeners
+from qwenstudio.embedded.ports import free_port
 from qwenstudio.mail import email_settings
 from tests.qwenstudio.doctor.authority import Authority
 from tests.qwenstudio.doctor.looking import line, look
@@ -107,27 +108,28 @@ def test_certificates(
     assert bool(found.remedy) == (level != "ok")
 
 
-def test_certificates_are_found_where_an_installation_has_them(authority: Authority, etc: Path) -> None:
+def test_without_a_name_it_is_what_nginx_shows(settings: Settings, authority: Authority, etc: Path) -> None:
+    """Its files are for root alone; what clients get is what counts."""
     (found,) = look("certificates")
     assert (found.level, "STUDIO_CERTIFICATE" in found.remedy) == ("warn", True)
-    made = Authority(etc / "tls")
-    made.sign("site", hosts=("studio.example.org",))
-    (made.folder / "request.pem").write_text("no certificate")
-    assert [finding.name for finding in look("certificates")] == ["certificate site.pem"], "no authority's, no other's"
-    # What nginx reads, through a link, is what counts.
-    live = Authority(etc.parents[1] / "letsencrypt")
-    chain, _ = live.sign("fullchain", hosts=("studio.example.org",), days=3)
-    (etc / "nginx").mkdir()
-    (etc / "nginx" / "certificate").symlink_to(chain.parent)
+    link = etc.parents[1] / "etc" / "nginx" / "sites-enabled" / "qwenstudio.conf"
+    link.parent.mkdir(parents=True)
+    link.touch()
+    settings.STUDIO_URL = f"https://studio.example.org:{free_port()}"
     (found,) = look("certificates")
-    assert (found.level, found.name) == ("fail", "certificate fullchain.pem")
+    assert (found.level, "nginx does not speak TLS" in found.text) == ("fail", True)
+    shown = authority.sign("shown", hosts=("studio.example.org",), days=10)
+    with MailServer(certificate=shown, from_the_start=True) as server:  # any server with TLS
+        settings.STUDIO_URL = f"https://studio.example.org:{server.port}"
+        (found,) = look("certificates")
+    assert (found.level, "10 days left" in found.text) == ("warn", True), found
 
 
 def test_a_named_certificate_that_is_none(settings: Settings, etc: Path) -> None:
     settings.STUDIO_CERTIFICATE = etc / "absent.pem"
-    assert "No such file" in line("certificate absent.pem", "certificates").text
+    assert "No such file" in line("certificate", "certificates").text
     (etc / "absent.pem").write_text("nothing")
-    assert "holds no certificate" in line("certificate absent.pem", "certificates").text
+    assert "holds no certificate" in line("certificate", "certificates").text
 
 
 # ---- ports
