@@ -45,8 +45,9 @@ def read_distribution(file: Path = Path("/etc/os-release")) -> Distribution:
 
 def packages(distribution: Distribution, *, database: bool, redis: bool) -> list[str]:
     """What apt has to bring."""
-    wanted = [distribution.python, f"{distribution.python}-venv", "nginx", "certbot"]
-    wanted += ["postgresql"] if database else []
+    wanted = [distribution.python, f"{distribution.python}-venv", "nginx", "certbot", "logrotate"]
+    # The client alone dumps a server elsewhere; it must not be older than that server.
+    wanted += ["postgresql", "postgresql-client"] if database else ["postgresql-client"]
     wanted += [distribution.redis] if redis and distribution.redis else []
     return wanted
 
@@ -64,6 +65,22 @@ def count_gpus() -> int:
         return 0
     done = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True)
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else 0
+
+
+def operator_address(process: int | None = None, folder: Path = Path("/proc")) -> str:
+    """Where whoever types this came from by SSH; empty at the machine itself. sudo hides it: a parent knows."""
+    seen = process or os.getpid()
+    while seen > 1:
+        try:
+            words = (folder / str(seen) / "environ").read_bytes().split(b"\0")
+            parent = (folder / str(seen) / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+        except (OSError, IndexError):
+            return ""
+        found = next((word for word in words if word.startswith(b"SSH_CONNECTION=")), b"")
+        if found:
+            return found.partition(b"=")[2].split(b" ")[0].decode(errors="replace")
+        seen = int(parent)
+    return ""
 
 
 def count_cores() -> int:

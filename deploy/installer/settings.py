@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 
 from installer import files
@@ -13,6 +14,9 @@ from qwenstudio.units.unitfile import quote, read_environment
 
 DATABASE = "qwenstudio"
 REDIS_PORT = 18791
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+"""Who reaches /metrics and /admin by default, as in `qwenstudio/settings.py`."""
 ROLES = {"database": "studio_web", "database-worker": "studio_worker", "database-owner": "studio_owner"}
 
 
@@ -80,6 +84,7 @@ def settings_step(site: Site) -> Step:
             "STUDIO_MODELS": str(at.etc / "models.toml"),
             "STUDIO_TRUSTED_PROXIES": "127.0.0.1/32",
             "STUDIO_ACCEL_PREFIX": "/protected/",
+            "STUDIO_METRICS_NETWORKS": " ".join(LOOPBACK),
             "STUDIO_WEB_PROCESSES": str(site.processes),
             "SECRET_KEY_FILE": str(at.secret("secret-key")),
             "STUDIO_ENCRYPTION_KEYS_FILE": str(at.secret("encryption-keys")),
@@ -89,6 +94,8 @@ def settings_step(site: Site) -> Step:
         }
         if "email" in site.urls:
             found["EMAIL_URL_FILE"] = str(at.secret("email-url"))
+        if networks := admin_networks(site.operator):
+            found["STUDIO_ADMIN_NETWORKS"] = networks
         return found
 
     def is_done() -> bool:
@@ -107,6 +114,20 @@ def settings_step(site: Site) -> Step:
         files.write(site, path, "\n".join(lines) + "\n", mode=0o640, group=ACCOUNT)
 
     return Step(f"file {path} (https://{site.domain})", is_done, do)
+
+
+def admin_networks(operator: str) -> str:
+    """The networks of /admin: the default ones and whoever installs this, so that its first page is not a refusal;
+    empty where the default is enough.
+    """
+    try:
+        address = ipaddress.ip_address(operator.partition("%")[0])
+    except ValueError:
+        return ""
+    known = [ipaddress.ip_network(network) for network in (*LOOPBACK, *PRIVATE)]
+    if any(address in network for network in known) or address.is_link_local:
+        return ""
+    return " ".join([*LOOPBACK, *PRIVATE, str(ipaddress.ip_network(address))])
 
 
 HEAD = (

@@ -36,6 +36,8 @@ class Site:
     processes: int = 2
     gpus: int = 0
     release: str = ""
+    operator: str = ""
+    """The address of whoever installs this from elsewhere."""
 
     def __post_init__(self) -> None:
         self.release = self.release or release_name(CHECKOUT)

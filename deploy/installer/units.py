@@ -17,8 +17,6 @@ TEMPLATES = CHECKOUT / "deploy/systemd"
 REDIS = "studio-redis.service"
 ALIVE = ("active", "activating", "reloading")
 ANY_MODEL = "from generation.models import Model; raise SystemExit(not Model.objects.exists())"
-TIMERS = {"studio-backup": ("backup", ""), "studio-doctor": ("doctor", "--mail")}
-"""Timers with the command and option that they call: a release without it gets no such timer."""
 
 
 def steps(site: Site) -> list[Step]:
@@ -68,21 +66,8 @@ def template_of(name: str) -> str:
 
 def unit_files(site: Site) -> list[str]:
     """The files that this installation needs."""
-    found = []
-    for path in sorted(TEMPLATES.iterdir()):
-        stem = path.name.rpartition(".")[0]
-        if path.name == REDIS and not (site.own_redis and site.distribution):
-            continue
-        if stem in TIMERS and not has_command(*TIMERS[stem]):
-            continue
-        found.append(path.name)
-    return found
-
-
-def has_command(name: str, option: str) -> bool:
-    """Whether the checkout has this command of manage.py, with this option."""
-    found = CHECKOUT.glob(f"*/management/commands/{name}.py")
-    return any(option in path.read_text(encoding="utf-8") for path in found)
+    redis = site.own_redis and site.distribution
+    return [path.name for path in sorted(TEMPLATES.iterdir()) if redis or path.name != REDIS]
 
 
 def enabled(site: Site) -> list[str]:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from accounts.domain.expired import forget_expired
 from generation.domain.storage import janitor
 from generation.domain.stored import rebuild_all_stored
 from generation.domain.sweep import sweep
@@ -65,11 +66,12 @@ def tick(*, stop: StopFlag, every_s: float = EVERY_S) -> None:
 
 
 def clean_files() -> None:
-    """Compare files and rows once, and count what they take, over a connection of this thread."""
+    """Compare files and rows once, count what they take, forget what has ended; over a connection of this thread."""
     try:
         report = janitor()
         logger.info("janitor: %d images looked at, %d files without a row", report.checked, len(report.orphans))
         rebuild_all_stored()
+        logger.info("janitor: %d sessions and links have ended and are forgotten", forget_expired())
     except Exception:  # the next hour tries again
         logger.exception("janitor failed")
     finally:

@@ -284,5 +284,7 @@ def test_distributions(tmp_path: Path, release: str) -> None:
         assert "InstallError: fedora 41 is not one of those that are known: Ubuntu 22.04" in done.stderr
         return
     words = done.stdout.split()
-    assert {"nginx", "postgresql"} <= set(words) and any(re.fullmatch(r"python3\.1[1-9]-venv", word) for word in words)
+    assert {"nginx", "postgresql", "postgresql-client", "certbot", "logrotate"} <= set(words) and any(
+        re.fullmatch(r"python3\.1[1-9]-venv", word) for word in words
+    )
     assert ("redis-server" in words or "valkey-server" in words) == (release != "ubuntu 22.04")
