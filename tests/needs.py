@@ -56,6 +56,12 @@ def missing_programs() -> list[str]:
     return [name for name, find in FINDERS.items() if find() is None]
 
 
+def missing_packages() -> list[str]:
+    """What Debian and Ubuntu call those."""
+    lines = (INSTALL[name].partition("  (")[0] for name in missing_programs())
+    return [word for line in lines for word in line.removeprefix("apt-get install ").split()]
+
+
 def skip_missing(item: pytest.Item) -> None:
     """Skip a test whose program is missing; with STRICT=1 fail it."""
     for marker, program in MARKERS.items():
@@ -68,7 +74,10 @@ def skip_missing(item: pytest.Item) -> None:
 
 
 def main() -> int:
-    """Name what is missing and how to get it; with STRICT=1 that is an error."""
+    """Name what is missing and how to get it; with STRICT=1 that is an error. `--packages`: as packages, for .ci/run."""
+    if "--packages" in sys.argv[1:]:
+        print(*missing_packages())
+        return 0
     strict = os.environ.get("STRICT") == "1"
     for program in missing_programs():
         print(f"{program} is missing, its tests {'fail' if strict else 'are skipped'}: {INSTALL[program]}")
