@@ -74,7 +74,7 @@ def skip_missing(item: pytest.Item) -> None:
 
 
 def main() -> int:
-    """Name what is missing and how to get it; with STRICT=1 that is an error. `--packages`: as packages, for .ci/run."""
+    """Name what is missing and how to get it; with STRICT=1 that is an error. `--packages` is for .ci/run."""
     if "--packages" in sys.argv[1:]:
         print(*missing_packages())
         return 0
