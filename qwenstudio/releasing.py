@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
@@ -17,10 +18,12 @@ from django.conf import settings
 from generation.errors import ReleaseFailed
 from generation.releases.tools import Address, Migration, Tools, Traffic
 from qwenstudio.proxy import LanesState, ProxyError, apply, read_state
+from qwenstudio.proxy.places import places_of
+from qwenstudio.proxy.site import read_ports
 from qwenstudio.units.catalog import TICKER, lane_units
 from qwenstudio.units.control import Units as AnyUnits
 from qwenstudio.units.control import UnitsError, pick_units
-from qwenstudio.units.layout import LANES, STREAM_PORTS, WEB_PORTS, Layout
+from qwenstudio.units.layout import LANES, Layout
 
 MIGRATE_S = 3600.0
 """A migration of a large table takes its time."""
@@ -46,11 +49,17 @@ def make_tools() -> Tools:
         proxy=Nginx(layout),
         code=Folders(layout),
         lane_units=lambda lane: lane_units(lane, layout=layout),
-        address=lambda lane: Address(web=WEB_PORTS[lane], stream=STREAM_PORTS[lane]),
+        address=partial(address_of, layout),
         log_of=lambda unit: f"journalctl -u {unit}",
         shared_units=(TICKER,),
         host=urlsplit(settings.STUDIO_URL).hostname or "localhost",
     )
+
+
+def address_of(layout: Layout, lane: str) -> Address:
+    """The ports of a lane, as its units and nginx have them. Raises `ReleaseFailed`."""
+    ports = failing(ProxyError, read_ports)(places_of(layout), lane)
+    return Address(web=ports.web, stream=ports.stream)
 
 
 def failing(error: type[Exception], call: Callable[P, T]) -> Callable[P, T]:

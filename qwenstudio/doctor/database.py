@@ -33,8 +33,8 @@ LANES = 2
 LIMITS_SQL = """
 SELECT current_setting('max_connections')::int, current_setting('superuser_reserved_connections')::int,
        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
-       (SELECT count(*) FROM generation_worker
-         WHERE state NOT IN ('stopped', 'failed') AND seen_at > now() - %s * interval '1 second')
+       (SELECT coalesce(max(workers), 0) FROM (SELECT count(*) AS workers FROM generation_worker
+         WHERE state NOT IN ('stopped', 'failed') AND seen_at > now() - %s * interval '1 second' GROUP BY lane) lanes)
 """
 
 

@@ -14,9 +14,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from qwenstudio.doctor.finding import Finding, Level
 from qwenstudio.doctor.room import LOCAL
+from qwenstudio.proxy import ProxyError
+from qwenstudio.proxy.places import places_of
+from qwenstudio.proxy.site import LanePorts, read_ports
 from qwenstudio.settings import database_urls
+from qwenstudio.units.layout import LANES, STREAM_PORTS, WEB_PORTS, Layout
 
-LANE_PORTS = {18787: "pages of blue", 18788: "pages of green", 18789: "streams of blue", 18790: "streams of green"}
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 LISTENING = "0A"
 
@@ -51,7 +54,7 @@ def check_ports() -> Iterator[Finding]:
 
 def find_ports() -> dict[int, str]:
     """The ports of the studio's own servers, and of its database and Redis where they are on this machine."""
-    found = {settings.STUDIO_STREAM_PORT: "streams", settings.STUDIO_PORT: "pages"} | LANE_PORTS
+    found = {settings.STUDIO_STREAM_PORT: "streams", settings.STUDIO_PORT: "pages"} | lane_ports()
     try:
         database = conninfo_to_dict(database_urls["web"]) if database_urls["web"] else {"host": "elsewhere"}
     except ProgrammingError:
@@ -61,6 +64,18 @@ def find_ports() -> dict[int, str]:
     redis = urlsplit(settings.REDIS_URL)
     if redis.scheme != "unix" and redis.hostname in LOCAL:
         found[redis.port or 6379] = "Redis"
+    return found
+
+
+def lane_ports() -> dict[int, str]:
+    """The ports of both lanes, by their settings where these are here to be read."""
+    found: dict[int, str] = {}
+    for lane in LANES:
+        try:
+            ports = read_ports(places_of(Layout.here()), lane)
+        except ProxyError:  # not for this account
+            ports = LanePorts(web=WEB_PORTS[lane], stream=STREAM_PORTS[lane])
+        found |= {ports.web: f"pages of {lane}", ports.stream: f"streams of {lane}"}
     return found
 
 

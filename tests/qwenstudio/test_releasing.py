@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from generation.errors import ReleaseFailed
-from generation.releases.tools import Traffic
+from generation.releases.tools import Address, Traffic
 from qwenstudio.proxy import LanesState, render_lanes
-from qwenstudio.releasing import Folders, Nginx, Units, make_tools
+from qwenstudio.releasing import Folders, Nginx, Units, address_of, make_tools
 from qwenstudio.units.control import UnitsError
 from qwenstudio.units.layout import Layout
 
@@ -120,6 +120,16 @@ def test_a_release_tells_its_migrations_itself(layout: Layout, db: None) -> None
     folders.migrate("1.1")
     with pytest.raises(ReleaseFailed, match=r"migrate .* of 0.9 ended with 1: relation exists"):
         folders.migrate("0.9")
+
+
+def test_ports_are_those_of_the_lanes_settings(layout: Layout) -> None:
+    assert address_of(layout, "green") == Address(web=18788, stream=18790)
+    layout.lane_settings.mkdir(parents=True)
+    layout.lane_env("green").write_text("STUDIO_PORT=28788\nSTUDIO_STREAM_PORT=28790\n")
+    assert address_of(layout, "green") == Address(web=28788, stream=28790)
+    layout.lane_env("green").write_text("STUDIO_PORT=none\n")
+    with pytest.raises(ReleaseFailed, match=r"green\.env"):
+        address_of(layout, "green")
 
 
 def test_nginx_is_read_back(layout: Layout) -> None:

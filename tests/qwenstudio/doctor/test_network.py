@@ -9,7 +9,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from qwenstudio.doctor import Finding, ports
-from qwenstudio.doctor.ports import LANE_PORTS, Listener, is_loopback, read_address, read_listeners
+from qwenstudio.doctor.ports import Listener, is_loopback, lane_ports, read_address, read_listeners
 from qwenstudio.embedded.ports import free_port
 from qwenstudio.mail import email_settings
 from tests.qwenstudio.doctor.authority import Authority
@@ -175,6 +175,17 @@ def test_a_real_listener_is_seen(settings: Settings) -> None:
 
 def test_database_and_redis_of_this_machine_are_ours(settings: Settings) -> None:
     titles = set(ports.find_ports().values())
-    assert titles >= {"pages", "PostgreSQL", "Redis", *LANE_PORTS.values()}
+    assert titles >= {"pages", "PostgreSQL", "Redis", *lane_ports().values()}
     settings.REDIS_URL = "redis://:x@redis.example.org:6379/0"
     assert "Redis" not in ports.find_ports().values()
+
+
+def test_lanes_may_have_ports_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_ROOT", str(tmp_path))
+    assert lane_ports() == {
+        18787: "pages of blue", 18789: "streams of blue", 18788: "pages of green", 18790: "streams of green",
+    }  # fmt: skip
+    folder = tmp_path / "etc" / "qwenstudio" / "lanes"
+    folder.mkdir(parents=True)
+    (folder / "green.env").write_text("STUDIO_PORT=28788\nSTUDIO_STREAM_PORT=28790\n")
+    assert {28788, 28790, 18787} <= set(lane_ports())
