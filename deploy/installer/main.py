@@ -11,6 +11,7 @@ from pathlib import Path
 from installer import firewall, release, removal, services, settings, units
 from installer.machine import count_cores, count_gpus, operator_address, read_distribution
 from installer.plan import InstallError, Step, carry_out, show
+from installer.settings import admin_networks
 from installer.site import Site
 from qwenstudio.units.layout import LANES, Layout
 
@@ -120,6 +121,9 @@ def say_next(site: Site, *, first: bool) -> None:
         print("serves, run this line again: then units, the command and nginx's site become its own.")
     elif site.start and first:
         print("`studio proxy certificate --obtain --email you@example.org` fetches a certificate that browsers trust,")
+        if admin_networks(site.operator):
+            print(f"/admin is open to private networks and to {site.operator}, from where you install this")
+            print("(STUDIO_ADMIN_NETWORKS in studio.env; after a change: studio proxy write, systemctl reload nginx).")
         print("`studio createsuperuser` makes the first person of staff, `studio doctor` says how it is.")
 
 

@@ -26,7 +26,7 @@ def steps(site: Site) -> list[Step]:
     if site.is_beside:  # the rest is `studio release start`, and this command again when it serves
         return [*found, *([start_step(site, list(filter(is_timer, names)))] if site.start else [])]
     if site.start:
-        found += [migrate_step(site), models_step(site)]
+        found += [guard_step(site), migrate_step(site), models_step(site)]
     wants = {name: template_of(name) for name in enabled(site)}
     found += [files.link(at.units / f"{TARGET}.wants" / name, f"../{file}", keep=True) for name, file in wants.items()]
     found.append(files.link(at.units / "multi-user.target.wants" / TARGET, f"../{TARGET}"))
@@ -131,6 +131,16 @@ def reload_nginx(site: Site) -> None:
     until = time.monotonic() + 10
     while not has_read(site) and time.monotonic() < until:
         time.sleep(0.2)
+
+
+def guard_step(site: Site) -> Step:
+    """No process would start with settings that the guard refuses; here its words are read by whoever can mend them."""
+
+    def is_done() -> bool:
+        site.manage("check", "--deploy")
+        return True
+
+    return Step("settings fit for production (check --deploy)", is_done, lambda: void(is_done()))
 
 
 def migrate_step(site: Site) -> Step:

@@ -41,7 +41,7 @@ CHECKS: dict[str, Check] = {
     "device": Check("GPU", check_device, patience_s=TORCH_S + 5),
     "cards": Check("GPU", check_cards, patience_s=SMI_S + 5),
     "workers": Check("work", check_workers),
-    "lanes": Check("work", check_lanes),
+    "lanes": Check("work", check_lanes, patience_s=45),
     "errands": Check("work", check_errands),
     "mail": Check("network", check_mail, patience_s=45),
     "nginx": Check("network", check_nginx, patience_s=45),

@@ -79,6 +79,22 @@ def by_installer(code: str) -> str:
     return done.stdout.strip()
 
 
+def test_the_installer_says_what_the_guard_refuses() -> None:
+    """A named URL with a weak password, for one: before anything starts with it."""
+    said = by_installer(
+        "from installer.plan import InstallError, carry_out\n"
+        "from installer.units import guard_step\n"
+        "class Site:\n"
+        "    def manage(self, *words):\n"
+        "        raise InstallError(' '.join(words) + ': studio.E104')\n"
+        "try:\n"
+        "    carry_out([guard_step(Site())], say=print)\n"
+        "except InstallError as error:\n"
+        "    print(error)\n"
+    )
+    assert "check --deploy: studio.E104" in said and "run the same line again" in said
+
+
 @pytest.mark.parametrize(
     ("address", "added"),
     [
