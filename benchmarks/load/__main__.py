@@ -28,6 +28,8 @@ from tests.proofs.studio import own_database
 
 RATE = 2.0
 """New clients a second: each person signs in, which takes a third of a second of a core."""
+STOP_S = 45
+"""Longer than the longest request: a submit that waits would end with a picture that nobody knows of."""
 TARGET_MS = {50: 500.0, 200: 1500.0}
 FILES = {"studio": "deploy/load/locustfile.py", "peer": "benchmarks/load/peer_locust.py"}
 
@@ -122,7 +124,7 @@ def run_locust(
     seconds = clients / RATE + 60 * options.minutes
     line = [sys.executable, "-m", "locust", "-f", FILES[whose], "--host", url, "--headless", "--only-summary"]
     line += ["--users", str(clients), "--spawn-rate", str(RATE), "--run-time", f"{seconds:.0f}s", "--loglevel", "ERROR"]
-    line += ["--think", str(options.think), "--stop-timeout", "0", "--record", str(record)]
+    line += ["--think", str(options.think), "--stop-timeout", str(STOP_S), "--record", str(record)]
     environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     environment |= {"STUDIO_ACCOUNTS": str(accounts), "PYTHONWARNINGS": "ignore"}
     print(f"== {whose}, {clients} clients, {seconds:.0f} s", flush=True)

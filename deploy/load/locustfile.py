@@ -428,6 +428,12 @@ def on_spawned(user_count: int, **rest: Any) -> None:
     tally.expect(user_count)
 
 
+@events.test_stopping.add_listener
+def on_stopping(**rest: Any) -> None:
+    """Time is up."""
+    tally.stop_measuring()
+
+
 @events.quitting.add_listener
 def on_quitting(environment: Any, **rest: Any) -> None:
     """Print and keep what was counted."""

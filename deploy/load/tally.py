@@ -46,6 +46,7 @@ class Tally:
     """How many there are to be; 0 while they still come."""
     arrived: int = 0
     is_complete: bool = False
+    ended: float | None = None
     began: float = field(default_factory=time.monotonic)
 
     def expect(self, clients: int) -> None:
@@ -74,8 +75,12 @@ class Tally:
         self.requests += group != "wait"  # no request of its own
         if failure:
             self.failures[f"{group} {action}: {tidy(failure)}"] += 1
-        else:
+        elif self.ended is None:
             self.times[group, action].append(milliseconds)
+
+    def stop_measuring(self) -> None:
+        """Time is up. Clients finish what they do; how long that takes under less and less load says nothing."""
+        self.ended = self.ended or time.monotonic()
 
     def accept(self, generation: str, *, at: float) -> None:
         """The studio has taken a request for a picture that was sent at that moment (`time.monotonic`)."""
@@ -98,7 +103,7 @@ class Tally:
         by_group: defaultdict[str, list[float]] = defaultdict(list)
         for (group, _), times in self.times.items():
             by_group[group] += times
-        seconds = time.monotonic() - self.began
+        seconds = max((self.ended or time.monotonic()) - self.began, 1e-3)
         return {
             **about,
             "clients": self.clients,
