@@ -13,7 +13,7 @@ from tests.proofs.modules import ROOT, program_names
 
 SMALL = {
     "admin": ("--rows", "16000", "--tenants", "20", "--asks", "2"),
-    "load": ("--minutes", "0.2", "--clients", "4", "--think", "0.5"),
+    "load": ("--minutes", "0.2", "--clients", "4", "--think", "0.5", "--nice", "0"),
     "claim": ("--rows", "400", "--finished", "400", "--tenants", "20", "--claims", "5"),
     "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "3"),
     "streams": ("--streams", "5", "--events", "3"),

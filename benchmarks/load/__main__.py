@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, nargs="+", default=[50, 200])
     parser.add_argument("--only", nargs="+", choices=("studio", "peer"), default=["studio", "peer"])
     parser.add_argument("--think", type=float, default=8.0, help="seconds between two things a client does, mean")
+    parser.add_argument("--nice", type=int, default=19, help="of the GPU worker")
     options = parser.parse_args()
     if find_nginx() is None:
         raise SystemExit(f"nginx is missing; install it: {INSTALL['nginx']}")
@@ -55,7 +56,17 @@ def main() -> int:
             if "peer" in options.only:
                 runs += measure_peer(folder, options)
     missed = [text for run in runs for text in run["missed"]]
-    keep({**before, "minutes": options.minutes, "think_s": options.think, "missed": missed, "runs": runs}, options.out)
+    keep(
+        {
+            **before,
+            "minutes": options.minutes,
+            "think_s": options.think,
+            "gpu_nice": options.nice,
+            "missed": missed,
+            "runs": runs,
+        },
+        options.out,
+    )
     return 1 if missed else 0
 
 
@@ -71,7 +82,7 @@ def measure_studio(folder: Path, services: Services, options: argparse.Namespace
     found = []
     accounts = folder / "studio-accounts"
     studio.make_accounts(accounts, max(options.clients))
-    with studio.installed_studio(folder / "root", services) as site:
+    with studio.installed_studio(folder / "root", services, nice=options.nice) as site:
         for clients in options.clients:
             cpu, there = studio.cpu_of(site.installed), studio.count_generations(services.superuser_url)
             run = run_locust("studio", site.url, accounts, folder, clients, options)

@@ -26,7 +26,6 @@ HOST = "localhost"
 """No name that the installer takes (it wants a real one), but one that every client can resolve."""
 READY_S = 180.0
 DRAIN_S = 900.0
-NICE = 19
 TENANT_OF = 20
 """Clients of one tenant."""
 SCOPES = ("images:read", "images:write", "usage:read")
@@ -41,12 +40,12 @@ class Site:
 
 
 @contextmanager
-def installed_studio(root: Path, services: Services) -> Iterator[Site]:
+def installed_studio(root: Path, services: Services, *, nice: int = 19) -> Iterator[Site]:
     """Install, start, wait until everything serves; ends all of it."""
     layout, https, plain = Layout(root), free_port(), free_port()
     install(root, *database_words(services))
     url = f"https://{HOST}:{https}"
-    write_settings(layout, services, url=url, plain=plain)
+    write_settings(layout, services, url=url, plain=plain, nice=nice)
     studio(layout, "migrate", "--verbosity", "0")
     studio(layout, "loadmodels")
     studio(layout, "proxy", "write")
@@ -54,7 +53,7 @@ def installed_studio(root: Path, services: Services) -> Iterator[Site]:
         yield Site(url, installed)
 
 
-def write_settings(layout: Layout, services: Services, *, url: str, plain: int) -> None:
+def write_settings(layout: Layout, services: Services, *, url: str, plain: int, nice: int) -> None:
     """What differs from a server: ports, one address for everybody, a GPU worker that comes last with one thread."""
     ours = services.environment()
     layout.secret("secret-key").write_text(os.environ["SECRET_KEY"] + "\n")
@@ -76,7 +75,7 @@ def write_settings(layout: Layout, services: Services, *, url: str, plain: int) 
     gpu.write_text("\n".join([*lines, "OMP_NUM_THREADS=1"]) + "\n", encoding="utf-8")
     folder = layout.units / "studio-gpu@.service.d"
     folder.mkdir(exist_ok=True)
-    (folder / "nice.conf").write_text(f"[Service]\nNice={NICE}\n", encoding="utf-8")
+    (folder / "nice.conf").write_text(f"[Service]\nNice={nice}\n", encoding="utf-8")
 
 
 def studio(layout: Layout, *words: str) -> str:
