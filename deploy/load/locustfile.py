@@ -81,8 +81,8 @@ class Client(FastHttpUser):
         ) as answer:
             about = answer.request_meta
             about["request_type"] = group
-            if answer.status_code == 429:
-                about["request_type"], about["name"] = REFUSED, f"{action}: {code_of(answer) or 429}"
+            if answer.status_code == 429 or (group == "sign-in" and is_crowded(answer)):
+                about["request_type"], about["name"] = REFUSED, f"{action}: {code_of(answer) or answer.status_code}"
                 pause = min(seconds_of(answer.headers.get("Retry-After")), LONGEST_PAUSE_S)
                 answer.success()
             elif reason := fault_of(answer, good, must, group):
@@ -350,6 +350,11 @@ def fault_of(answer: Any, good: Collection[int], must: str, group: str) -> str:
     if group == "file" and not (answer.content or b"").startswith(PICTURES):
         return "no picture"
     return ""
+
+
+def is_crowded(answer: Any) -> bool:
+    """So many sign in at this moment that one is asked to come back."""
+    return answer.status_code == 503 and bool(answer.headers.get("Retry-After"))
 
 
 def code_of(answer: Any) -> str:
