@@ -19,6 +19,7 @@ from accounts.domain.people import address_to_prove
 from accounts.domain.signin import redeem
 from accounts.errors import InvalidToken
 from accounts.models import User
+from accounts.tenancy import give_back_connection
 from accounts.web.entering import enter
 from accounts.web.forms import SignInForm
 from accounts.web.paths import own_path
@@ -62,6 +63,7 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
 
 def _check(request: HttpRequest, *, email: str, password: str) -> object:
     """Whose password it is. Raises `Crowded`."""
+    give_back_connection()  # the turn may be long in coming
     with turnstile.turn():
         return authenticate(request, username=email, password=password)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connections
+from django.contrib.auth import base_user
+from django.db import connection, connections
 from django.test import Client
 
 from accounts.domain.signin import make_sign_in_link
@@ -73,6 +74,29 @@ def test_a_crowd_at_the_door_leaves_threads_for_pages(
     assert post(Client(), alice_with_password.user.email).status_code == 302, "the door is free again"
     refused = "SELECT count(*) FROM accounts_auditevent WHERE action = 'sign_in' AND result = 'refused'"
     assert admin_sql.execute(refused).fetchone() == (0,)
+
+
+def test_nobody_holds_a_connection_while_a_password_is_looked_at(
+    alice_with_password: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three sign-ins at once would otherwise hold all connections of a process for as long as hashing takes."""
+    held: list[bool] = []
+
+    def watch(name: str) -> None:
+        real = getattr(base_user, name)
+
+        def hashing(*words: Any, **named: Any) -> Any:
+            held.append(connection.connection is not None)
+            return real(*words, **named)
+
+        monkeypatch.setattr(base_user, name, hashing)
+
+    watch("check_password")
+    watch("make_password")
+    assert post(Client(), alice_with_password.user.email).status_code == 302
+    assert post(Client(), alice_with_password.user.email, "wrong").status_code == 400
+    assert post(Client(), "nobody@example.com").status_code == 400
+    assert held == [False, False, False]
 
 
 def test_password_signs_in_and_rotates_the_session(alice_with_password: Person, admin_sql: SQL) -> None:
