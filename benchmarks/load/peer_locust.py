@@ -16,15 +16,17 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy/load"))
 
-import locustfile as studio
+import clients
+import wiring  # noqa: F401  (Locust's events)
 from locust import task
 from pace import PERSON, PROGRAM, make_prompt, pick
 
 OUTPUTS = r'src="(/outputs/[^"]+)"'
-tally, accounts = studio.tally, studio.accounts
+SHOWN = 12
+tally, accounts = clients.tally, clients.accounts
 
 
-class Drawing(studio.Client):
+class Drawing(clients.Client):
     """A picture, in the request."""
 
     abstract = True
@@ -36,7 +38,7 @@ class Drawing(studio.Client):
         answer = self.ask("held", "POST", path, **options)
         if answer is not None:
             tally.accept(mine, at=began)
-            studio.report("wait", "a picture, in the request", tally.end(mine, "succeeded") or 0.0)
+            clients.report("wait", "a picture, in the request", tally.end(mine, "succeeded") or 0.0)
         return answer
 
     def fetch(self, url: str) -> None:
@@ -74,7 +76,7 @@ class Person(Drawing):
         """A page's files, as far as this browser has not seen them."""
         if text is not None:
             self.load("static", dict.fromkeys(re.findall(r'href="(/static/[^"]+)"', text)))
-            self.load("file", list(dict.fromkeys(re.findall(OUTPUTS, text)))[: studio.SHOWN])
+            self.load("file", list(dict.fromkeys(re.findall(OUTPUTS, text)))[:SHOWN])
 
     def look(self, path: str) -> None:
         """A page."""
