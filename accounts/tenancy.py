@@ -143,6 +143,15 @@ def _on_check_out(*, connection: Any, **_: object) -> None:
         raise
 
 
+def give_back_connection() -> None:
+    """Before something that takes long and asks the database nothing: others need the few that a process has.
+
+    The next statement takes one again. Inside a transaction, and where no pool would take it, nothing happens.
+    """
+    if "pool" in connection.settings_dict.get("OPTIONS", {}) and not connection.in_atomic_block:
+        connection.close()
+
+
 connection_created.connect(_on_check_out, dispatch_uid="accounts.tenancy")
 
 

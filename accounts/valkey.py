@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -39,10 +38,31 @@ return {count, rest}
 _NOBODY = "redis://127.0.0.1:1/0"
 
 
-@cache
-def redis_client() -> Redis:
-    """The process's client: one second to connect, one to answer, no second try. Safe in threads."""
-    return _make_client(timeout_s=settings.REDIS_TIMEOUT_S)
+class OneClient:
+    """The process's client: one second to connect, one to answer, no second try. Safe in threads.
+
+    It is made once, also where the first requests of a process come at the same moment (`functools.cache` would make
+    several then): a client that nobody keeps closes its connections when it goes, also the one that its asker uses.
+    """
+
+    def __init__(self) -> None:
+        self._making = threading.Lock()
+        self._client: Redis | None = None
+
+    def __call__(self) -> Redis:
+        """The client."""
+        with self._making:
+            if self._client is None:
+                self._client = _make_client(timeout_s=settings.REDIS_TIMEOUT_S)
+            return self._client
+
+    def cache_clear(self) -> None:
+        """For tests that change the address."""
+        with self._making:
+            self._client = None
+
+
+redis_client = OneClient()
 
 
 def blocking_connection() -> Redis:

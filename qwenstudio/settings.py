@@ -47,7 +47,8 @@ try:
     # Whether the guard (qwenstudio/guard) stops a start. A public address says so by itself; the variable is for a
     # server whose address is http by mistake, and for a laptop behind a tunnel.
     PRODUCTION = env.flag("STUDIO_PRODUCTION", default=STUDIO_URL.startswith("https://"))
-    DB_POOL = env.integer("STUDIO_DB_POOL", default=3, low=1, high=100)  # connections of a web process
+    DB_POOL = env.integer("STUDIO_DB_POOL", default=3, low=1, high=100)  # connections of a web or stream process
+    WEB_PROCESSES = env.integer("STUDIO_WEB_PROCESSES", default=1, low=1, high=256)  # of one lane
     STREAMS_PER_CALLER = env.integer("STUDIO_STREAMS", default=40, low=1, high=100_000)  # in one process
     STUDIO_LANE = env.choice("STUDIO_LANE", default="blue", choices=("blue", "green"))
     STUDIO_MODELS = env.path("STUDIO_MODELS", BASE_DIR / "deploy" / "models.toml")
@@ -193,7 +194,8 @@ DATABASES: dict[str, dict[str, Any]] = {
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,  # ms; for what was sent and not acknowledged (libpq: Linux only)
             **_database.get("OPTIONS", {}),
-            **({"pool": _pool} if PROCESS == "web" else {}),
+            # A new connection takes longer than most answers: 19 ms, and a process of the server's.
+            **({"pool": _pool} if PROCESS in ("web", "stream") else {}),
         },
     }
 }

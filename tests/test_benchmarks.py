@@ -13,7 +13,9 @@ from tests.proofs.modules import ROOT, program_names
 
 SMALL = {
     "admin": ("--rows", "16000", "--tenants", "20", "--asks", "2"),
+    "load": ("--minutes", "0.2", "--clients", "4", "--think", "0.5", "--nice", "0"),
     "claim": ("--rows", "400", "--finished", "400", "--tenants", "20", "--claims", "5"),
+    "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "3"),
     "streams": ("--streams", "5", "--events", "3"),
     "submit": ("--count", "5"),
     "usage": ("--entries", "400", "--rounds", "3"),
@@ -24,8 +26,10 @@ def test_all_are_listed() -> None:
     assert sorted(SMALL) == program_names(ROOT / "benchmarks")
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.needs_nginx if name == "load" else ()) for name in SMALL]
+)
 def test_it_keeps_a_result(name: str, tmp_path: Path) -> None:
     out = tmp_path / f"{name}.json"
     done = subprocess.run(
@@ -40,3 +44,10 @@ def test_it_keeps_a_result(name: str, tmp_path: Path) -> None:
     assert found["machine"]["cores"] and found["load"], "a figure is worth nothing without its machine"
     if name == "streams":
         assert found["arrived"] == found["expected"] == 15
+    if name == "load":
+        for run in found["runs"]:
+            assert run["failures"] == {} and run["refusals"] == {} and run["requests"], run
+            assert run["pictures"]["accepted"], run
+        ours, theirs = found["runs"]
+        assert (ours["whose"], theirs["whose"]) == ("studio", "peer")
+        assert ours["after"]["finished_once"] == ours["after"]["accepted"] == ours["pictures"]["accepted"]

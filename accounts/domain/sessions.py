@@ -27,10 +27,13 @@ STAMP_CHARS = 32
 UNKNOWN_ADDRESS = "::"  # a Unix socket has none, and the column takes nothing else
 AGENT_CHARS = 200
 
-# One statement per page, and no more than one write a minute.
+# One statement per page, and no more than one write a minute. The condition under ON CONFLICT alone would not do: the
+# row is locked, and a number of the sequence used, before it is looked at, so that each page would wait for the disk.
 _NOTE_SQL = """
 INSERT INTO usersessions_usersession (user_id, session_key, ip, user_agent, data, created_at, last_seen_at)
-VALUES (%(user)s, %(session)s, %(address)s, %(agent)s, '{}', now(), now())
+SELECT %(user)s, %(session)s, %(address)s, %(agent)s, '{}', now(), now()
+ WHERE NOT EXISTS (SELECT 1 FROM usersessions_usersession
+                    WHERE session_key = %(session)s AND last_seen_at >= now() - interval '1 minute')
 ON CONFLICT (session_key) DO UPDATE
    SET last_seen_at = now(), ip = excluded.ip, user_agent = excluded.user_agent, user_id = excluded.user_id
  WHERE usersessions_usersession.last_seen_at < now() - interval '1 minute'

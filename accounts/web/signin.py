@@ -19,10 +19,12 @@ from accounts.domain.people import address_to_prove
 from accounts.domain.signin import redeem
 from accounts.errors import InvalidToken
 from accounts.models import User
+from accounts.tenancy import give_back_connection
 from accounts.web.entering import enter
 from accounts.web.forms import SignInForm
 from accounts.web.paths import own_path
 from accounts.web.throttle import count_failure, forget_failures, wait_before_sign_in, words_of_waiting
+from accounts.web.turnstile import COME_BACK_S, Crowded, turnstile
 
 
 @sensitive_post_parameters("password")
@@ -40,7 +42,10 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
         if form.is_valid():
             email, address = form.cleaned_data["email"], getattr(request, "client_address", None)
             wait_s = wait_before_sign_in(email=email, address=address)
-            user = None if wait_s else authenticate(request, username=email, password=form.cleaned_data["password"])
+            try:
+                user = None if wait_s else _check(request, email=email, password=form.cleaned_data["password"])
+            except Crowded:
+                return _ask_to_come_back(request, form, next_path=next_path)
             unproven = address_to_prove(user) if isinstance(user, User) else None
             if isinstance(user, User) and unproven is None:
                 forget_failures(email=email, address=address)
@@ -53,6 +58,21 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
     response = render(request, "accounts/sign_in.html", {"form": form, "next": next_path}, status=status)
     if wait_s:
         response.headers["Retry-After"] = str(wait_s)
+    return response
+
+
+def _check(request: HttpRequest, *, email: str, password: str) -> object:
+    """Whose password it is. Raises `Crowded`."""
+    give_back_connection()  # the turn may be long in coming
+    with turnstile.turn():
+        return authenticate(request, username=email, password=password)
+
+
+def _ask_to_come_back(request: HttpRequest, form: SignInForm, *, next_path: str) -> HttpResponseBase:
+    """Too many people at the door of this process; nothing was looked at, and nothing is counted."""
+    form.add_error(None, _("Many people are signing in at this moment. Please try again in a few seconds."))
+    response = render(request, "accounts/sign_in.html", {"form": form, "next": next_path}, status=503)
+    response.headers["Retry-After"] = str(COME_BACK_S)
     return response
 
 

@@ -22,9 +22,8 @@ SKEW_S = 2.0
 OLDEST_POSTGRES = 140_000
 NEARLY_FULL = 0.9
 
-# Connections that our processes may hold at once, besides the pool of the web's (STUDIO_DB_POOL).
+# Connections that our processes may hold at once, besides the pools of web and stream (STUDIO_DB_POOL).
 DOOR = 2  # qwenstudio/door/database.py, in the web's process or in the stream's
-STREAM_PAGES = 8  # the stream's threads for Django, without a pool (qwenstudio/asgi.py)
 ERRANDS = 2  # one for each of its threads
 GPU_WORKER = 4  # pass, leases, tail, and one while a fenced transaction is repeated
 TICKER = 2  # and the janitor's thread
@@ -112,7 +111,8 @@ def check_connections() -> Iterator[Finding]:
 
 def most_connections(*, workers: int) -> int:
     """What a release in full swing may hold: both lanes, each with its web, stream, errands and GPU workers."""
-    lane = settings.DB_POOL + DOOR + STREAM_PAGES + DOOR + ERRANDS + GPU_WORKER * max(1, workers)
+    pages = settings.DB_POOL * (settings.WEB_PROCESSES + 1)  # the stream asks Django too
+    lane = pages + 2 * DOOR + ERRANDS + GPU_WORKER * max(1, workers)
     return LANES * lane + TICKER
 
 

@@ -1,10 +1,11 @@
 """Becomes another program, under another account or tied to its parent's life. Runs alone: `python -I launch.py …`.
 
-    launch.py [--namespace UID:GID | --account UID:GID] [--tie PID [--signal NAME]] -- PROGRAM ARGUMENT…
+    launch.py [--namespace UID:GID | --account UID:GID] [--nice N] [--tie PID [--signal NAME]] -- PROGRAM ARGUMENT…
 
 `--namespace`: a user namespace of our own in which we are UID:GID; outside of it files stay ours. PostgreSQL refuses
 to run as root, and this satisfies it without opening any folder to another account.
 `--account`: become that account for good.
+`--nice`: leave the processor to others first; below 0 only root may.
 `--tie`: get SIGTERM (or the signal named) when the process PID, our parent, dies. Linux does that by itself
 (PR_SET_PDEATHSIG); elsewhere a small child looks every second.
 The program keeps our process id.
@@ -102,10 +103,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="launch")
     parser.add_argument("--namespace", type=ids)
     parser.add_argument("--account", type=ids)
+    parser.add_argument("--nice", type=int)
     parser.add_argument("--tie", type=int)
     parser.add_argument("--signal", type=lambda name: signal.Signals[f"SIG{name}"], default=signal.SIGTERM)
     parser.add_argument("program", nargs="+")
     options = parser.parse_args()
+    if options.nice is not None:
+        os.setpriority(os.PRIO_PROCESS, 0, options.nice)
     if options.namespace:
         enter_namespace(*options.namespace)
     if options.account:

@@ -161,7 +161,8 @@ class Manager:
             environment |= self._ears(instance).open(unit, lambda: instance.process.pid if instance.process else None)
         if not os.access(line[0], os.X_OK):
             raise UnitError(f"{line[0]} is no program")  # the launcher's own error would look like the unit's
-        tie = [sys.executable, "-I", str(LAUNCH), "--tie", str(os.getpid()), "--"]
+        nice = [] if unit.nice is None else ["--nice", str(unit.nice)]
+        tie = [sys.executable, "-I", str(LAUNCH), *nice, "--tie", str(os.getpid()), "--"]
         process = subprocess.Popen(
             [*tie, *line],
             cwd=unit.folder,

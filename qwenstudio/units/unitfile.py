@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 OBEYED = {
-    "Environment", "EnvironmentFile", "ExecStart", "ExecStartPre", "KillMode", "KillSignal", "NotifyAccess", "Restart",
-    "RestartSec", "RuntimeDirectory", "RuntimeDirectoryPreserve", "RuntimeMaxSec", "TimeoutAbortSec",
-    "TimeoutStartSec", "TimeoutStopSec", "Type", "UMask", "WatchdogSec", "WorkingDirectory",
+    "Environment", "EnvironmentFile", "ExecStart", "ExecStartPre", "KillMode", "KillSignal", "Nice", "NotifyAccess",
+    "Restart", "RestartSec", "RuntimeDirectory", "RuntimeDirectoryPreserve", "RuntimeMaxSec",
+    "TimeoutAbortSec", "TimeoutStartSec", "TimeoutStopSec", "Type", "UMask", "WatchdogSec", "WorkingDirectory",
 }  # fmt: skip
 LEFT = {
     # whom it runs as, and what it may touch
@@ -68,6 +68,7 @@ class Unit:
     kill_mode: str = "control-group"
     kill_signal: str = "SIGTERM"
     umask: int = 0o022
+    nice: int | None = None
     runtime_folder: str = ""
     keeps_runtime: bool = False
     wanted_by: tuple[str, ...] = field(default=())
@@ -185,6 +186,9 @@ def make_unit(name: str, lines: Sequence[Line]) -> Unit:
     if len(commands) != 1:
         raise UnitError(f"{name}: there must be one ExecStart=, not {len(commands)}")
     stop_s = given.seconds("TimeoutStopSec", 90.0)
+    nice = given.last("Nice")
+    if nice and not (re.fullmatch(r"-?\d{1,2}", nice) and -20 <= int(nice) <= 19):
+        raise UnitError(f"{name}: Nice={nice} is no number from -20 to 19")
     try:
         umask = int(given.last("UMask", "0022"), 8)
     except ValueError:
@@ -214,6 +218,7 @@ def make_unit(name: str, lines: Sequence[Line]) -> Unit:
         kill_mode=given.choice("KillMode", "control-group", ("control-group", "mixed")),
         kill_signal=given.last("KillSignal", "SIGTERM"),
         umask=umask,
+        nice=int(nice) if nice else None,
         runtime_folder=given.last("RuntimeDirectory"),
         keeps_runtime=given.choice("RuntimeDirectoryPreserve", "no", ("no", "restart")) == "restart",
         wanted_by=tuple(word for text in given.all("WantedBy") for word in text.split()),

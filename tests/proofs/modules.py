@@ -13,12 +13,13 @@ NO_FIGURES = {"__main__", "modules", "stale"}
 
 
 def program_names(folder: Path) -> list[str]:
-    """The modules that can be run and measure something."""
-    return sorted(
+    """The modules that can be run and measure something; a folder of several is run by its `__main__.py`."""
+    single = {
         file.stem
         for file in folder.glob("*.py")
         if file.stem not in NO_FIGURES and GUARD in file.read_text(encoding="utf-8")
-    )
+    }
+    return sorted(single | {file.parent.name for file in folder.glob("*/__main__.py")})
 
 
 def run_programs(package: str, asked: list[str]) -> int:

@@ -86,6 +86,14 @@ def test_only_processes_of_the_role_that_is_missing_refuse() -> None:
     assert peer.stdout == "studio_worker\n", peer.stderr
 
 
+def test_what_answers_requests_keeps_its_connections() -> None:
+    """A worker's threads have one each; whoever answers requests would pay 20 ms for a new one each time."""
+    show = "from django.conf import settings; print('pool' in settings.DATABASES['default']['OPTIONS'])"
+    urls = {"DATABASE_URL": "postgresql://studio_web@%2Frun/studio", "SECRET_KEY": "x"}
+    for process, keeps in (("web", True), ("stream", True), ("worker", False), ("errands", False), ("ticker", False)):
+        assert run("-c", show, **urls, STUDIO_PROCESS=process).stdout == f"{keeps}\n", process
+
+
 def test_up_names_what_is_missing_before_it_starts_anything(tmp_path: Path) -> None:
     var = tmp_path / "var"
     refused = run("manage.py", "up", "--only", "web", DATABASE_URL=WITH_PASSWORD, STUDIO_VAR=str(var))

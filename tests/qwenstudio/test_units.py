@@ -230,6 +230,17 @@ def test_templates_drop_ins_and_environment_files(house: House) -> None:
     assert out.read_text() == f"{(words, 'of-the-drop-in', str(house.layout.root))!r}\n"
 
 
+def test_a_drop_in_says_who_comes_last(house: House) -> None:
+    out = house.layout.root / "out"
+    code = f"import os, time\nopen({str(out)!r}, 'w').write(str(os.getpriority(os.PRIO_PROCESS, 0)))\ntime.sleep(600)\n"
+    name = house.write("studio-a.service", code)
+    (house.layout.units / f"{name}.d").mkdir()
+    (house.layout.units / f"{name}.d" / "nice.conf").write_text("[Service]\nNice=19\n")
+    house.start()
+    wait_for(lambda: out.exists() and out.read_text())
+    assert out.read_text() == "19"
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -240,6 +251,8 @@ def test_templates_drop_ins_and_environment_files(house: House) -> None:
         "TimeoutStopSec=soon",
         "ExecStart=two",
         "KillMode=none",
+        "Nice=20",
+        "Nice=low",
     ],
 )
 def test_an_unknown_directive_is_refused(tmp_path: Path, line: str) -> None:

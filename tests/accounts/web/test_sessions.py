@@ -149,6 +149,20 @@ def test_a_session_is_noted_once_a_minute(carol: User, admin_sql: SQL) -> None:
     assert UserSession.objects.get(session_key=key).ip == "192.0.2.99"
 
 
+def test_a_page_does_not_even_lock_the_row(carol: User, admin_sql: SQL) -> None:
+    """Who locks a row or takes a number of the sequence waits for the disk."""
+    client, _ = sign_in(carol)
+
+    def traces() -> Any:
+        return admin_sql.execute(
+            "SELECT s.xmin, s.xmax, q.last_value FROM usersessions_usersession s, usersessions_usersession_id_seq q"
+        ).fetchall()
+
+    before = traces()
+    assert client.get("/account/").status_code == 200
+    assert len(before) == 1 and traces() == before
+
+
 def test_who_was_signed_in_before_this_release_is_in_the_list_too(alice: Person) -> None:
     UserSession.objects.all().delete()
     alice.client.get("/studio/")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.auth import base_user
+from django.db import connection, connections
 from django.test import Client
 
 from accounts.domain.signin import make_sign_in_link
 from accounts.models import TokenDirectory
+from accounts.web import signin
 from accounts.web.throttle import PER_PERSON
+from accounts.web.turnstile import Turnstile
 from tests.factories import Person
 
 PASSWORD = "correct horse battery staple"
@@ -26,6 +33,70 @@ def alice_with_password(alice: Person) -> Person:
 
 def post(client: Client, email: str, password: str = PASSWORD, **fields: str) -> Any:
     return client.post("/sign-in/", {"email": email, "password": password, **fields})
+
+
+def test_a_crowd_at_the_door_leaves_threads_for_pages(
+    alice_with_password: Person, admin_sql: SQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two passwords are looked at, two people wait, the fifth is asked to come back; no failure is counted."""
+    real, go, inside, door = signin.authenticate, threading.Event(), threading.Semaphore(0), Turnstile()
+
+    def slowly(*words: Any, **named: Any) -> Any:
+        inside.release()
+        assert go.wait(60)
+        return real(*words, **named)
+
+    monkeypatch.setattr(signin, "authenticate", slowly)
+    monkeypatch.setattr(signin, "turnstile", door)
+
+    def enter() -> int:
+        try:
+            return int(post(Client(), alice_with_password.user.email).status_code)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(enter) for _ in range(4)]
+        try:
+            assert inside.acquire(timeout=60) and inside.acquire(timeout=60)
+            until = time.monotonic() + 60
+            while door._inside._value:
+                assert time.monotonic() < until, "the four have not come in"
+                time.sleep(0.01)
+            fifth = post(Client(), alice_with_password.user.email, "wrong")
+            assert fifth.status_code == 503
+            assert not inside.acquire(blocking=False), "two at work"
+            assert fifth["Retry-After"] == "3" and "Many people are signing in" in fifth.text
+            assert Client().get("/sign-in/").status_code == 200
+        finally:
+            go.set()
+        assert [one.result(60) for one in asked] == [302] * 4
+    assert post(Client(), alice_with_password.user.email).status_code == 302, "the door is free again"
+    refused = "SELECT count(*) FROM accounts_auditevent WHERE action = 'sign_in' AND result = 'refused'"
+    assert admin_sql.execute(refused).fetchone() == (0,)
+
+
+def test_nobody_holds_a_connection_while_a_password_is_looked_at(
+    alice_with_password: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three sign-ins at once would otherwise hold all connections of a process for as long as hashing takes."""
+    held: list[bool] = []
+
+    def watch(name: str) -> None:
+        real = getattr(base_user, name)
+
+        def hashing(*words: Any, **named: Any) -> Any:
+            held.append(connection.connection is not None)
+            return real(*words, **named)
+
+        monkeypatch.setattr(base_user, name, hashing)
+
+    watch("check_password")
+    watch("make_password")
+    assert post(Client(), alice_with_password.user.email).status_code == 302
+    assert post(Client(), alice_with_password.user.email, "wrong").status_code == 400
+    assert post(Client(), "nobody@example.com").status_code == 400
+    assert held == [False, False, False]
 
 
 def test_password_signs_in_and_rotates_the_session(alice_with_password: Person, admin_sql: SQL) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from pytest_django.fixtures import Settings
 
-import qwenstudio.asgi
 from qwenstudio.doctor import CHECKS, database
 from qwenstudio.doctor.database import most_connections, shares_sessions
 from qwenstudio.doctor.examine import examine
@@ -44,9 +43,11 @@ def test_connections_against_what_the_server_lets_in(settings: Settings, monkeyp
 
 
 def test_the_sum_of_all_pools_is_that_of_the_code(settings: Settings) -> None:
-    assert (database.DOOR, database.STREAM_PAGES) == (CONNECTIONS, qwenstudio.asgi.PAGE_THREADS)
+    assert database.DOOR == CONNECTIONS
     settings.DB_POOL = 3
-    assert most_connections(workers=0) == 2 * (3 + 2 + 8 + 2 + 2 + 4) + 2  # somebody will start one in each lane
+    assert most_connections(workers=0) == 2 * (3 * 2 + 2 * 2 + 2 + 4) + 2  # somebody will start one in each lane
+    settings.WEB_PROCESSES = 4
+    assert most_connections(workers=0) == 2 * (3 * 5 + 2 * 2 + 2 + 4) + 2
     assert most_connections(workers=2) - most_connections(workers=1) == 2 * database.GPU_WORKER
 
 
