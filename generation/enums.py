@@ -109,3 +109,19 @@ class ReleaseMode(models.TextChoices):
 
     SIDE_BY_SIDE = "side-by-side", _("side by side")  # both hold their models at once
     HAND_OVER = "hand-over", _("hand-over")  # the old one's end before the new one's load
+
+
+class Verdict(models.TextChoices):
+    """What a comparison of two lanes' pictures says; the worst of its parts counts."""
+
+    GREEN = "green", _("the same")
+    YELLOW = "yellow", _("look at it")
+    RED = "red", _("not as before")
+
+
+class Tolerance(models.TextChoices):
+    """How much a golden picture may differ (`generation/releases/compare/limits.py` has the numbers)."""
+
+    EXACT = "exact", _("none: the same pixels")
+    CLOSE = "close", _("a little: other kernels, drivers or batch sizes")
+    LOOSE = "loose", _("much: the model is meant to have changed, and draws the same thing")
