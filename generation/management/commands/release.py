@@ -56,7 +56,7 @@ class Command(BaseCommand):
         compare.add_argument(
             "--against", default="", choices=["", *AGAINST], help="without: the other lane, if it draws"
         )
-        compare.add_argument("--cases", nargs="+", default=[], metavar="NAME", help="only these golden cases")
+        compare.add_argument("--cases", default="", metavar="NAME,NAME", help="only these golden cases")
         compare.add_argument("--json", action="store_true", help="the whole report; progress goes to stderr")
         compare.add_argument("--timeout", type=float, default=PICTURE_S, metavar="S", help="for one picture")
         promote = steps.add_parser("promote", help="lead everybody to a lane that is ready")
@@ -119,7 +119,7 @@ class Command(BaseCommand):
         found = compare_lane(
             lane,
             against=options["against"],
-            slugs=options["cases"],
+            slugs=list(filter(None, options["cases"].split(","))),
             timeout_s=options["timeout"],
             by=os.environ.get("SUDO_USER") or getpass.getuser(),
             say=self._complain if options["json"] else self.say,

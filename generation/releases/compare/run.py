@@ -54,11 +54,18 @@ class LaneSide:
     release: str
     serves: frozenset[str]
     timeout_s: float
+    hanging: set[str] = field(default_factory=set)
+    """Models of which a picture was waited for in vain: nobody waits for the next ones."""
 
     def draw(self, wanted: Wanted) -> Drawn:
         if wanted.model not in self.serves:
             return Drawn(error="not_served")
-        return draw_alone(wanted, lane=self.lane, release=self.release, timeout_s=self.timeout_s)
+        if wanted.model in self.hanging:
+            return Drawn(error="timeout")
+        drawn = draw_alone(wanted, lane=self.lane, release=self.release, timeout_s=self.timeout_s)
+        if drawn.error == "timeout":
+            self.hanging.add(wanted.model)
+        return drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,7 @@ def compare_lane(
             f"golden pictures cannot be stored: {error}. Nothing has changed; make room, then type it again"
         ) from error
     _tell(comparison, pairs, say)
+    clear_left()  # what a worker still had in its hands before
     prune()
     return comparison
 

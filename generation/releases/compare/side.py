@@ -3,7 +3,7 @@
 A golden picture takes everybody's way: a row of `generation_generation`, claimed, drawn, stored and finished by a true
 worker of the lane. So it needs a tenant. It is the studio's own: nobody is a member of it, so nobody has it in a
 gallery, its quotas are nobody's, and its rows and files are removed as soon as a picture has been taken. It has a clock
-like every tenant and draws one picture at a time, so a comparison is fair to those who wait.
+like every tenant, and one picture is asked for at a time, so a comparison is fair to those who wait.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ _LIMITS = PlanLimits(
     images_per_day=None,
     images_per_month=None,
     tokens_per_day=None,
-    concurrent_generations=1,
+    concurrent_generations=100,  # one is asked for at a time; a worker that hangs must not stop the other lane
     queue_length=100,
     max_pixels=MAX_SIDE * MAX_SIDE,
     max_steps=MAX_STEPS,

@@ -42,7 +42,7 @@ def say_reason(reason: Mapping[str, Any]) -> str:
     code = reason["code"]
     numbers = {"value": reason.get("value"), "limit": reason.get("limit")}
     if code == "ssim":
-        return _("SSIM is %(value).3f, under %(limit).2f") % numbers
+        return _("SSIM is %(value).3f, under %(limit).3f") % numbers
     if code == "bits":
         return _("%(value)d of 64 bits of the hash differ, more than %(limit)d") % numbers
     if code == "colour":

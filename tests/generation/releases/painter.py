@@ -55,6 +55,7 @@ class Painter:
         self.lane, self.release, self.draw, self.slow_s = lane, release, draw, slow_s
         self.batches: list[int] = []
         self.receipt: dict[str, Any] = {}
+        self.hangs = False
         self._worker = uuid7()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -76,6 +77,9 @@ class Painter:
                 if claim is not None:
                     self.batches.append(len(claim.rows))
                     time.sleep(self.slow_s)
+                    if self.hangs:  # its lease is still good when the test ends
+                        self._ended.wait()
+                        return
                     for row in claim.rows:
                         self._end(row, batch=len(claim.rows))
         finally:

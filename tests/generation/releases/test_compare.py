@@ -310,6 +310,19 @@ def test_a_lane_whose_worker_hangs(machine: Machine, look: Callable[..., Any]) -
     assert look("SELECT sum(queued) FROM generation_fairclock") == [(0,)]
 
 
+def test_a_worker_that_hangs_with_a_picture_stops_neither_the_other_lane_nor_the_comparison(machine: Machine) -> None:
+    start(machine)
+    with drawing() as painters:
+        painters["green"].hangs = True
+        found = compare(timeout_s=3.0)
+    assert {case.new_error for case in found.cases.all()} == {"timeout"}
+    assert {case.old_error for case in found.cases.all()} == {""}
+    assert found.verdict == "red"
+    assert painters["green"].batches == [1], "nobody waited for the other two"
+    with drawing():
+        assert compare().verdict == "green", "what hangs still does not hold up the next one"
+
+
 def test_a_row_that_the_ticker_gives_away_is_no_picture_of_this_lane(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -626,7 +639,7 @@ def test_the_command(machine: Machine) -> None:
 def test_the_command_as_json_and_its_exit_code(machine: Machine) -> None:
     start(machine)
     with drawing(green=only("a boat", wrong)):
-        out, err, code = type_compare(machine, "green", "--json", "--cases", "boat", "apple", "--against", "blue")
+        out, err, code = type_compare(machine, "green", "--json", "--cases", "boat,apple", "--against", "blue")
     assert code == 3
     assert "is red: release promote green refuses" in err
     report = json.loads(out)
