@@ -209,7 +209,9 @@ def edit(pictures: Pictures, change: Callable[[Any], Any]) -> Pictures:
 
 
 def main(arguments: list[str]) -> None:
-    options = options_of("golden", __doc__).parse_args(arguments)
+    parser = options_of("golden", __doc__)
+    parser.add_argument("--few", action="store_true", help="one change and one fault only: to see that it runs")
+    options = parser.parse_args(arguments)
     found = surroundings()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qwenstudio.settings")
     os.environ.setdefault("DATABASE_URL", "postgresql://studio_web@/nobody-asks")  # for the enums alone
@@ -220,7 +222,13 @@ def main(arguments: list[str]) -> None:
     spec = next(spec for spec in read_catalog(CATALOG) if spec.slug == "demo")
     model = load_model(spec)
     before = draw(model, make_rows(spec))
-    named = {"harmless": harmless(spec, load_model), "faults": faulty(spec, load_model, before)}
+    if options.few:
+        named = {
+            "harmless": {"the same release, loaded again": draw(load_model(spec), make_rows(spec))},
+            "faults": {"mirrored": edit(before, lambda pixels: pixels[:, ::-1])},
+        }
+    else:
+        named = {"harmless": harmless(spec, load_model), "faults": faulty(spec, load_model, before)}
     result = {
         **found,
         "dtype": model.dtype,

@@ -114,14 +114,14 @@ class ReleaseMode(models.TextChoices):
 class Verdict(models.TextChoices):
     """What a comparison of two lanes' pictures says; the worst of its parts counts."""
 
-    GREEN = "green", _("the same")
-    YELLOW = "yellow", _("look at it")
-    RED = "red", _("not as before")
+    GREEN = "green", _("green")  # as before
+    YELLOW = "yellow", _("yellow")  # somebody should look
+    RED = "red", _("red")  # not to be promoted
 
 
 class Tolerance(models.TextChoices):
     """How much a golden picture may differ (`generation/releases/compare/limits.py` has the numbers)."""
 
-    EXACT = "exact", _("none: the same pixels")
-    CLOSE = "close", _("a little: other kernels, drivers or batch sizes")
-    LOOSE = "loose", _("much: the model is meant to have changed, and draws the same thing")
+    EXACT = "exact", _("exact")
+    CLOSE = "close", _("close")
+    LOOSE = "loose", _("loose")

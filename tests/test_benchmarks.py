@@ -14,6 +14,7 @@ from tests.proofs.modules import ROOT, program_names
 SMALL = {
     "admin": ("--rows", "16000", "--tenants", "20", "--asks", "2"),
     "claim": ("--rows", "400", "--finished", "400", "--tenants", "20", "--claims", "5"),
+    "golden": ("--few",),
     "streams": ("--streams", "5", "--events", "3"),
     "submit": ("--count", "5"),
     "usage": ("--entries", "400", "--rounds", "3"),

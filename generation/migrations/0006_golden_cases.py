@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                     "verdict",
                     models.CharField(
                         blank=True,
-                        choices=[("green", "the same"), ("yellow", "look at it"), ("red", "not as before")],
+                        choices=[("green", "green"), ("yellow", "yellow"), ("red", "red")],
                         max_length=10,
                         verbose_name="verdict",
                     ),
@@ -69,19 +69,15 @@ class Migration(migrations.Migration):
                 (
                     "tolerance",
                     models.CharField(
-                        choices=[
-                            ("exact", "none: the same pixels"),
-                            ("close", "a little: other kernels, drivers or batch sizes"),
-                            ("loose", "much: the model is meant to have changed, and draws the same thing"),
-                        ],
+                        choices=[("exact", "exact"), ("close", "close"), ("loose", "loose")],
                         max_length=10,
-                        verbose_name="may differ",
+                        verbose_name="tolerance",
                     ),
                 ),
                 (
                     "verdict",
                     models.CharField(
-                        choices=[("green", "the same"), ("yellow", "look at it"), ("red", "not as before")],
+                        choices=[("green", "green"), ("yellow", "yellow"), ("red", "red")],
                         max_length=10,
                         verbose_name="verdict",
                     ),
@@ -179,14 +175,11 @@ class Migration(migrations.Migration):
                 (
                     "tolerance",
                     models.CharField(
-                        choices=[
-                            ("exact", "none: the same pixels"),
-                            ("close", "a little: other kernels, drivers or batch sizes"),
-                            ("loose", "much: the model is meant to have changed, and draws the same thing"),
-                        ],
+                        choices=[("exact", "exact"), ("close", "close"), ("loose", "loose")],
                         default="close",
+                        help_text="Exact: the same pixels. Close: what other kernels and drivers change. Loose: the model is meant to have changed, and still draws the same thing.",
                         max_length=10,
-                        verbose_name="may differ",
+                        verbose_name="tolerance",
                     ),
                 ),
                 ("enabled", models.BooleanField(default=True, verbose_name="enabled")),

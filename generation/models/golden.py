@@ -33,7 +33,16 @@ class GoldenCase(models.Model):
     true_cfg_scale = models.FloatField(
         _("true CFG scale"), null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(MAX_CFG)]
     )
-    tolerance = models.CharField(_("may differ"), max_length=10, choices=Tolerance.choices, default=Tolerance.CLOSE)
+    tolerance = models.CharField(
+        _("tolerance"),
+        max_length=10,
+        choices=Tolerance.choices,
+        default=Tolerance.CLOSE,
+        help_text=_(
+            "Exact: the same pixels. Close: what other kernels and drivers change. Loose: the model is meant to have "
+            "changed, and still draws the same thing."
+        ),
+    )
     enabled = models.BooleanField(_("enabled"), default=True)
     position = models.PositiveSmallIntegerField(
         _("position"),
@@ -99,7 +108,7 @@ class ComparedCase(models.Model):
     prompt = models.TextField(_("prompt"))
     params = models.JSONField(_("parameters"))  # all that the picture follows from, as it was resolved
     params_sha256 = models.CharField(max_length=64)  # a reference counts for the very same only
-    tolerance = models.CharField(_("may differ"), max_length=10, choices=Tolerance.choices)
+    tolerance = models.CharField(_("tolerance"), max_length=10, choices=Tolerance.choices)
     verdict = models.CharField(_("verdict"), max_length=10, choices=Verdict.choices)
     reasons = models.JSONField(default=list)  # {code, level, and the numbers}
     ssim = models.FloatField(null=True)

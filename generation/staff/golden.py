@@ -65,13 +65,14 @@ class GoldenCaseAdmin(AuditedMixin, CaseAdminBase):
     """The pictures by which lanes are compared; staff's own, so their prompts are no secret of a tenant's."""
 
     form = GoldenCaseForm
-    list_display = ("slug", "model", "words", "seed", "size", "tolerance", "enabled", "position")
+    list_display = ("slug", "words", "model", "tolerance", "enabled", "position")
     list_editable = ("enabled", "position")
     list_filter = ("enabled", "model", "tolerance")
     list_select_related = ("model",)
     search_fields = ("slug", "prompt", "note")
     ordering = ("model", "position", "slug")
     save_as = True
+    show_facets = admin.ShowFacets.NEVER
     fieldsets = (
         (None, {"fields": ("slug", "model", "enabled", "position", "tolerance", "note")}),
         (
@@ -88,10 +89,6 @@ class GoldenCaseAdmin(AuditedMixin, CaseAdminBase):
     def words(self, case: GoldenCase) -> str:
         return case.prompt if len(case.prompt) <= 60 else f"{case.prompt[:59]}…"
 
-    @admin.display(description=_("size"))
-    def size(self, case: GoldenCase) -> str:
-        return f"{case.width or '–'} × {case.height or '–'}" if case.width or case.height else "–"
-
 
 def show_verdict(verdict: str) -> str | SafeString:
     """A word in its colour."""
@@ -103,7 +100,7 @@ def show_verdict(verdict: str) -> str | SafeString:
 class ComparisonAdmin(ReadOnlyAdmin):
     """What `release compare` found, newest first; one is a page of pictures side by side."""
 
-    list_display = ("started", "lane", "release_name", "compared_with", "shown", "by", "promoted_at")
+    list_display = ("started", "shown", "lane", "release_name", "compared_with", "by", "promoted_at")
     list_filter = ("verdict", LaneFilter)
     search_fields = ("release_name", "against_release")
     ordering = ("-started_at", "-id")

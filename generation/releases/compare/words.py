@@ -12,8 +12,7 @@ from generation.enums import Verdict
 
 def say_verdict(verdict: str) -> str:
     """One word for a verdict."""
-    words = {Verdict.GREEN: _("green"), Verdict.YELLOW: _("yellow"), Verdict.RED: _("red")}
-    return words.get(verdict, "–")  # type: ignore[call-overload, no-any-return]
+    return str(Verdict(verdict).label) if verdict in Verdict.values else "–"
 
 
 def say_error(code: str) -> str:
