@@ -75,7 +75,10 @@ def promote_lane(lane: str, tools: Tools, *, force: str = "", timeout_s: float =
     try:
         pause_ms = swap_workers(source=source, target=lane, tools=tools, timeout_s=timeout_s) if by_hand_over else None
         wait_ready(lane, tools, workers=True, timeout_s=STILL_READY_S)
+        began = time.monotonic()
         _ask_verdicts(lane, tools, force=force)
+        if pause_ms is not None:  # a comparison draws while nobody else is drawn for
+            pause_ms += round((time.monotonic() - began) * 1000)
         tools.units.enable(tools.lane_units(lane))  # should the power go in this very moment
         started = time.monotonic()
         tools.proxy.apply(traffic(default=lane))

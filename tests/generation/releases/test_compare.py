@@ -606,6 +606,16 @@ def test_a_model_that_is_not_on_offer_gets_no_cases(machine: Machine) -> None:
     assert add_shipped() == []
 
 
+def test_loadmodels_writes_them(machine: Machine) -> None:
+    GoldenCase.objects.all().delete()
+    out = StringIO()
+    call_command("loadmodels", "--dry-run", stdout=out)
+    assert not GoldenCase.objects.exists()
+    call_command("loadmodels", stdout=out)
+    assert "+ golden case red-circle" in out.getvalue()
+    assert GoldenCase.objects.count() == 6
+
+
 # ---- the command
 
 
