@@ -15,6 +15,7 @@ SMALL = {
     "admin": ("--rows", "16000", "--tenants", "20", "--asks", "2"),
     "claim": ("--rows", "400", "--finished", "400", "--tenants", "20", "--claims", "5"),
     "golden": ("--few",),
+    "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "5"),
     "streams": ("--streams", "5", "--events", "3"),
     "submit": ("--count", "5"),
     "usage": ("--entries", "400", "--rounds", "3"),
