@@ -1,4 +1,4 @@
-"""The admin of models, generations, failures, GPU workers and pools. It runs across tenants, for staff only.
+"""The admin of models, generations, failures, workers, pools and golden pictures. It runs across tenants, for staff.
 
 Prompts are their tenant's: lists do not show them, a single generation does, to whoever may read them.
 """
@@ -19,8 +19,9 @@ from accounts.staff.audited import AuditedMixin
 from accounts.staff.inlines import NamedFormSet
 from generation.engine.catalog import ModelSpec
 from generation.engine.errors import CatalogError
-from generation.models import Failure, Generation, Model, ModelGrant, Pool, Worker
+from generation.models import Comparison, Failure, Generation, GoldenCase, Model, ModelGrant, Pool, Worker
 from generation.staff.generations import FailureAdmin, GenerationAdmin
+from generation.staff.golden import ComparisonAdmin, GoldenCaseAdmin
 from generation.staff.workers import PoolAdmin, WorkerAdmin
 
 if TYPE_CHECKING:
@@ -102,3 +103,5 @@ admin.site.register(Generation, GenerationAdmin)
 admin.site.register(Failure, FailureAdmin)
 admin.site.register(Worker, WorkerAdmin)
 admin.site.register(Pool, PoolAdmin)
+admin.site.register(GoldenCase, GoldenCaseAdmin)
+admin.site.register(Comparison, ComparisonAdmin)

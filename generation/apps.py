@@ -16,9 +16,15 @@ class GenerationConfig(AppConfig):
         from accounts.domain.errands import on_errand_added  # models are loaded only now
         from generation.domain import codes, erase, export, remove  # noqa: F401  (register their errands)
         from generation.queue.wake import wake_errands
-        from generation.releases import migrations  # noqa: F401  (registers what `migrate` refuses)
+        from generation.releases import (
+            migrations,  # noqa: F401  (registers what `migrate` refuses)
+            promote,
+        )
+        from generation.releases.compare.gate import ask_comparison, keep_references
 
         def wake() -> None:
             wake_errands(settings.STUDIO_LANE)
 
         on_errand_added.append(wake)
+        promote.verdicts.append(ask_comparison)
+        promote.promoted.append(keep_references)

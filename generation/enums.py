@@ -109,3 +109,19 @@ class ReleaseMode(models.TextChoices):
 
     SIDE_BY_SIDE = "side-by-side", _("side by side")  # both hold their models at once
     HAND_OVER = "hand-over", _("hand-over")  # the old one's end before the new one's load
+
+
+class Verdict(models.TextChoices):
+    """What a comparison of two lanes' pictures says; the worst of its parts counts."""
+
+    GREEN = "green", _("green")  # as before
+    YELLOW = "yellow", _("yellow")  # somebody should look
+    RED = "red", _("red")  # not to be promoted
+
+
+class Tolerance(models.TextChoices):
+    """How much a golden picture may differ (`generation/releases/compare/limits.py` has the numbers)."""
+
+    EXACT = "exact", _("exact")
+    CLOSE = "close", _("close")
+    LOOSE = "loose", _("loose")

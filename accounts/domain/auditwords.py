@@ -54,6 +54,7 @@ ACTIONS: dict[str, str | Promise] = {
     "pool.paused": _("paused a pool of workers"),
     "pool.resumed": _("let a pool of workers go on"),
     "queue.handed_over": _("gave waiting pictures to the other lane"),
+    "release.compared": _("compared the pictures of two lanes"),
     "release.step": _("took a step of a release"),
     "second_factor": _("showed a second factor"),
     "session.ended": _("ended a session"),

@@ -37,6 +37,7 @@ def open_atomic(path: str) -> Iterator[BinaryIO]:
         mode = 0o640 if settings.STUDIO_ACCEL_PREFIX else 0o600
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "w+b") as file:
+            _give_away(temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -76,7 +77,16 @@ def _make_folders(folder: Path) -> None:
     for new in reversed(missing):
         # No chmod: it would take the bit away by which what is made inside gets the folder's group.
         new.mkdir(mode=0o750 if settings.STUDIO_ACCEL_PREFIX else 0o700, exist_ok=True)
+        _give_away(new)
         _sync_folder(new.parent)
+
+
+def _give_away(path: Path) -> None:
+    """What root makes (`release compare`) belongs to the account that `STUDIO_MEDIA` belongs to, or it could not read
+    it. The group stays.
+    """
+    if os.geteuid() == 0 and (owner := os.stat(settings.STUDIO_MEDIA).st_uid) != 0:
+        os.chown(path, owner, -1)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -34,8 +34,12 @@ SELECT g.id, g.tenant_id AS tenant, t.name AS tenant_name, m.title AS model, g.w
 """
 _LANES_SQL = """
 SELECT l.name, l.state, l.detail, l.changed_at, coalesce(r.name, '') AS release, coalesce(r.mode, '') AS mode,
-       coalesce(c.queued, 0)::int AS queued, coalesce(c.running, 0)::int AS running
+       coalesce(c.queued, 0)::int AS queued, coalesce(c.running, 0)::int AS running,
+       k.id AS comparison, coalesce(k.verdict, '') AS verdict
   FROM generation_lane l LEFT JOIN generation_release r ON r.id = l.release_id
+  LEFT JOIN LATERAL (SELECT id, verdict FROM generation_comparison
+                      WHERE release_id = l.release_id AND finished_at IS NOT NULL
+                      ORDER BY started_at DESC, id DESC LIMIT 1) k ON true
   LEFT JOIN (SELECT lane, sum(queued) AS queued, sum(running) AS running FROM generation_fairclock
               WHERE queued > 0 OR running > 0 GROUP BY 1) c ON c.lane = l.name
  ORDER BY l.state <> 'serving', l.name

@@ -69,8 +69,13 @@ def submit_generation(
     idempotency_key: str | None = None,
     body_sha256: str | None = None,
     retry_of: UUID | None = None,
+    lane: str | None = None,
+    alone: bool = False,
 ) -> Submitted:
     """Store a request and reserve what it will cost, all or nothing; after the commit, try to wake a worker.
+
+    `lane`: to be drawn there, instead of in the lane that took it. `alone`: no other row shares its pass, because its
+    batch key is its own.
 
     Raises `ModelNotFound`, `WebhookNotFound`, `InvalidRequest`, `QueueFull`, `QuotaExceeded`, `StorageFull`,
     `KeyReused` (the same key, another body); then there is no row and no charge. Redis may be down or hang: then the
@@ -85,12 +90,13 @@ def submit_generation(
         spec = spec_of(find_model(request.model, caller))
         resolved = resolve(request, spec, caller.plan)
         image_ms = estimate_image_ms(resolved, spec)
+        identity = uuid7()
         generation = Generation(
-            id=uuid7(),
+            id=identity,
             tenant_id=caller.tenant,
             user=caller.user,
             key=caller.key,
-            lane=settings.STUDIO_LANE,
+            lane=lane or settings.STUDIO_LANE,
             pool=resolved.pool,
             model_id=resolved.model,
             task=resolved.task,
@@ -102,7 +108,7 @@ def submit_generation(
             seed=resolved.seed,
             n=resolved.n,
             params=resolved.params,
-            batch_key=resolved.batch_key,
+            batch_key=identity.hex if alone else resolved.batch_key,
             retry_of=retry_of,
             request_id=log_fields().get("request_id", "")[:40],
             estimate_ms=image_ms * resolved.n,

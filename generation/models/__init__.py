@@ -1,16 +1,20 @@
 """What: models on offer, generations, images, workers. `docs/data.md` describes every table."""
 
 from generation.models.generation import Failure, Generation, Idempotency
+from generation.models.golden import ComparedCase, Comparison, GoldenCase
 from generation.models.image import Image, Receipt
 from generation.models.model import Model, ModelGrant
 from generation.models.queue import Cost, FairClock, Pool, Worker
 from generation.models.release import Lane, Release
 
 __all__ = [
+    "ComparedCase",
+    "Comparison",
     "Cost",
     "Failure",
     "FairClock",
     "Generation",
+    "GoldenCase",
     "Idempotency",
     "Image",
     "Lane",

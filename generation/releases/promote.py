@@ -37,7 +37,7 @@ WEB_BACK_S = 60.0  # servers of a lane that stands by, should somebody have stop
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a comparison of the lanes found. Red is refused unless somebody says why it may be."""
+    """What a comparison of the lanes found. Red is refused unless somebody says why it may be; other words are said."""
 
     red: bool
     words: str
@@ -45,6 +45,8 @@ class Verdict:
 
 # Asked in turn for a lane that is about to be promoted and whose workers have loaded.
 verdicts: list[Callable[[str], Verdict | None]] = []
+# Told in the transaction in which a lane becomes the default.
+promoted: list[Callable[[str], None]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,10 @@ def promote_lane(lane: str, tools: Tools, *, force: str = "", timeout_s: float =
     try:
         pause_ms = swap_workers(source=source, target=lane, tools=tools, timeout_s=timeout_s) if by_hand_over else None
         wait_ready(lane, tools, workers=True, timeout_s=STILL_READY_S)
-        _ask_verdicts(lane, force=force)
+        began = time.monotonic()
+        _ask_verdicts(lane, tools, force=force)
+        if pause_ms is not None:  # a comparison draws while nobody else is drawn for
+            pause_ms += round((time.monotonic() - began) * 1000)
         tools.units.enable(tools.lane_units(lane))  # should the power go in this very moment
         started = time.monotonic()
         tools.proxy.apply(traffic(default=lane))
@@ -169,9 +174,11 @@ def _check_still_ready(lane: str, tools: Tools, *, workers: bool) -> None:
         ) from error
 
 
-def _ask_verdicts(lane: str, *, force: str) -> None:
+def _ask_verdicts(lane: str, tools: Tools, *, force: str) -> None:
     for ask in verdicts:
         verdict = ask(lane)
+        if verdict is not None and not verdict.red:
+            tools.say(verdict.words)
         if verdict is not None and verdict.red:
             if not force:
                 raise ReleaseRefused(
@@ -184,6 +191,8 @@ def _become_default(lane: str, source: str, *, pause_ms: int | None) -> None:
     with transaction.atomic():
         change_default(lane, before=ReleaseState.PREVIOUS, left=LaneState.STANDBY)
         copy_pauses(source=source, target=lane)
+        for keep in promoted:
+            keep(lane)
         if pause_ms is not None:
             Release.objects.filter(state=ReleaseState.CURRENT, lane=lane).update(pause_ms=pause_ms)
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from generation.enums import LaneState, ReleaseMode, ReleaseState
 from generation.models import Lane
+from generation.releases.compare.gate import last_comparison, say_comparison
 from generation.releases.handover import count_left
 from generation.releases.lanes import adopt_default, default_lane, read_lanes, release_name, runs
 from generation.releases.ready import Missing, look
@@ -48,7 +49,7 @@ def say_next(other: Lane, *, serving: str, unwell: bool = False) -> str:
     return {
         LaneState.STOPPED: f"nothing is under way. For a new release: release start {name}",
         LaneState.STARTING: f"if no other command is at work on it: release start {name}, which goes on",
-        LaneState.READY: f"release promote {name}; or release finish, which stops it",
+        LaneState.READY: _say_promote(other),
         LaneState.PROMOTING: f"if no other command is at work on it: release promote {name}, which goes on; "
         f"or release rollback, which keeps {serving}",
         LaneState.STANDBY: f"release rollback, if {serving} is not well; else release drain {name}",
@@ -60,6 +61,13 @@ def say_next(other: Lane, *, serving: str, unwell: bool = False) -> str:
         LaneState.FAILED: f"release start {name}, when it is mended; or release finish",
         LaneState.SERVING: "",
     }[LaneState(other.state)]
+
+
+def _say_promote(lane: Lane) -> str:
+    """A lane by hand-over draws nothing before its promotion, which compares."""
+    by_hand_over = lane.release is not None and lane.release.mode == ReleaseMode.HAND_OVER
+    first = "" if by_hand_over or last_comparison(lane.release) else f"release compare {lane.name}, then "
+    return f"{first}release promote {lane.name}; or release finish, which stops it"
 
 
 def _look(lane: Lane, tools: Tools) -> list[Missing] | None:
@@ -78,6 +86,8 @@ def _say_lane(lane: Lane, missing: list[Missing] | None) -> Iterator[str]:
     left = count_left(lane.name)
     if runs(lane) or not left.is_nothing:
         yield f"  {left.queued} waiting, {left.running} being drawn"
+    if runs(lane) and (compared := last_comparison(lane.release)) is not None:
+        yield f"  compared on {compared.started_at:%Y-%m-%d %H:%M} UTC: {say_comparison(compared)}"
     if missing is not None:
         yield f"  {'; '.join(one.text for one in missing) or 'pages, streams and workers answer'}"
 

@@ -25,6 +25,7 @@ from generation.staff.words import describe_now
 
 SEE = "generation.view_generation"
 LANES = "generation.view_lane"
+COMPARISONS = "generation.view_comparison"
 WORKERS, POOLS, ERRANDS = "generation.change_worker", "generation.change_pool", "accounts.change_errand"
 
 
@@ -41,6 +42,7 @@ def now(request: HttpRequest) -> HttpResponse:
             "pools": request.user.has_perm(POOLS),
             "errands": request.user.has_perm(ERRANDS),
             "lanes": request.user.has_perm(LANES),
+            "comparisons": request.user.has_perm(COMPARISONS),
         },
     }
     if "part" in request.GET:

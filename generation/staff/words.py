@@ -16,6 +16,7 @@ from accounts.enums import ErrandKind
 from generation.domain.now import Now, PoolNow
 from generation.domain.waits import Wait, Why
 from generation.enums import LaneState, Status, WorkerState
+from generation.releases.compare.words import say_verdict
 from generation.staff.workers import say_memory
 
 STATES = dict(WorkerState.choices)
@@ -151,6 +152,10 @@ def _lane(row: Mapping[str, Any], at: datetime) -> dict[str, Any]:
         "state": str(states.get(row["state"], row["state"])),
         "bad": row["state"] == LaneState.FAILED,
         "age": say_age(row["changed_at"], at),
+        "compared": say_verdict(row["verdict"]) if row["comparison"] else "",
+        "compared_url": reverse("admin:generation_comparison_change", args=[row["comparison"]])
+        if row["comparison"]
+        else "",
         "here": row["name"] == settings.STUDIO_LANE,
         "may_switch": row["state"] != LaneState.FAILED,
     }

@@ -18,26 +18,45 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from accounts.domain.media import write_atomic
 from accounts.models import Errand, Invitation, User
 from accounts.tenancy import across_tenants, in_tenant
 from generation.domain.request import GenerationRequest
 from generation.domain.submit import submit_generation
-from generation.models import Failure, Generation, ModelGrant, Pool, Worker
+from generation.models import (
+    ComparedCase,
+    Comparison,
+    Failure,
+    Generation,
+    GoldenCase,
+    ModelGrant,
+    Pool,
+    Worker,
+)
+from generation.releases.compare.paths import picture_path
 from qwenstudio.support import SUPPORT, keep_support_group
 from tests.chaos.rig import offer_sleeping_model
 from tests.factories import Person, make_user
 
 SQL = psycopg.Connection[tuple[Any, ...]]
+PICTURE = "a" * 64  # a hash
 PROMPT, NEGATIVE, METADATA = "a secret lighthouse", "no secret boats", "secret-campaign-7"
 # What looking leaves behind: the session, and that a list was exported. Signing in again writes the last time of it.
 LEFT = ("django_session", "accounts_auditevent")
 
 
 @pytest.fixture
-def world(alice: Person, bob: Person, mallory: Person) -> Person:
+def world(alice: Person, bob: Person, mallory: Person, media: object) -> Person:
     """A row of everything that the admin shows."""
     offer_sleeping_model()
     Pool.objects.get_or_create(lane="blue", name="demo")
+    GoldenCase.objects.create(slug="circle", model_id="demo", prompt="a red circle")
+    compared = Comparison.objects.create(lane="green", release_name="1.1", against="blue", verdict="green")
+    ComparedCase.objects.create(
+        comparison=compared, slug="circle", model="demo", prompt="a red circle", params={}, params_sha256="",
+        tolerance="close", verdict="green", new_sha256=PICTURE,
+    )  # fmt: skip
+    write_atomic(picture_path(PICTURE), b"a picture")
     Worker.objects.create(name="gpu-1", pid=1, lane="blue", pool="demo", state="idle", serves=["demo"])
     with in_tenant(alice.tenant.pk):
         request = GenerationRequest(
@@ -95,6 +114,7 @@ def addresses(world: Person) -> list[str]:
         rows = {label(model): model._base_manager.order_by("pk").first() for model in shown_models()}
     assert all(rows.values()), f"make a row of each: {rows}"
     worker, errand = rows["generation/worker"], rows["accounts/errand"]
+    comparison = rows["generation/comparison"]
     found = []
     for route in routes():
         # Django's own two with regular expressions: an app's page, and whatever is none of the others.
@@ -105,7 +125,8 @@ def addresses(world: Person) -> list[str]:
             "<uuid:tenant>": str(world.tenant.pk), "<uuid:key>": str(world.key.pk), "<slug:lane>": "blue",
             "<path:pool>": "demo", "<uuid:worker>": str(worker.pk if worker else ""),
             "<uuid:errand>": str(errand.pk if errand else ""), "<path:content_type_id>": "1",
-            "<path:object_id>": str(world.tenant.pk),
+            "<path:object_id>": str(world.tenant.pk), "<uuid:comparison>": str(comparison.pk if comparison else ""),
+            "<str:sha256>": PICTURE,
         }  # fmt: skip
         if model in rows:
             row = rows[model]

@@ -10,12 +10,13 @@ from django.core.management.base import BaseCommand, CommandError
 
 from generation.domain.catalog import CatalogDiff, load_models
 from generation.engine.errors import CatalogError
+from generation.releases.compare.shipped import add_shipped
 
 
 class Command(BaseCommand):
     help = (
         "Write the models file (STUDIO_MODELS) into the database and show what changed. "
-        "Models that the file does not name stay as they are."
+        "Models that the file does not name stay as they are. A model without golden cases gets those that are shipped."
     )
     requires_system_checks = ()
 
@@ -32,6 +33,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         for line in describe(diff):
             self.stdout.write(line)
+        if not dry_run:
+            for slug in add_shipped():
+                self.stdout.write(f"+ golden case {slug}")
         if dry_run and not diff.is_empty:
             self.stdout.write("Nothing was written (--dry-run).")
         elif not dry_run and diff.changed:

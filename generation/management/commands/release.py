@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -12,18 +14,25 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.urls import reverse
 
 from accounts.errors import StudioError
 from generation.enums import ReleaseMode
+from generation.releases.compare.report import as_json
+from generation.releases.compare.run import AGAINST, compare_lane, is_red
+from generation.releases.compare.side import PICTURE_S
 from generation.releases.drain import EMPTY_S, drain_lane
 from generation.releases.finish import finish_release
-from generation.releases.lanes import default_lane, one_at_a_time, read_lanes
+from generation.releases.lanes import adopt_default, default_lane, one_at_a_time, read_lanes
 from generation.releases.migrations import read_unapplied
 from generation.releases.promote import Moved, promote_lane, roll_back
 from generation.releases.ready import READY_S
 from generation.releases.start import plan_start, start_lane
 from generation.releases.status import say_next, say_status
 from generation.releases.tools import LANES, Tools, other_lane
+
+RED = 3
+"""The exit code of a comparison that says no; 1 is one that could not be made."""
 
 
 class Command(BaseCommand):
@@ -42,6 +51,14 @@ class Command(BaseCommand):
         start.add_argument("--release", default="", help="its name; without: the newest that is installed")
         modes = [mode.value for mode in ReleaseMode]
         start.add_argument("--mode", default="", choices=["", *modes], help="instead of measuring")
+        compare = steps.add_parser("compare", help="draw the golden pictures in a lane, and say how far they are off")
+        compare.add_argument("lane", nargs="?", default="", choices=["", *LANES], help="without: the one not serving")
+        compare.add_argument(
+            "--against", default="", choices=["", *AGAINST], help="without: the other lane, if it draws"
+        )
+        compare.add_argument("--cases", default="", metavar="NAME,NAME", help="only these golden cases")
+        compare.add_argument("--json", action="store_true", help="the whole report; progress goes to stderr")
+        compare.add_argument("--timeout", type=float, default=PICTURE_S, metavar="S", help="for one picture")
         promote = steps.add_parser("promote", help="lead everybody to a lane that is ready")
         promote.add_argument("lane", choices=LANES)
         promote.add_argument("--force", default="", metavar="REASON", help="although the comparison says no")
@@ -67,6 +84,8 @@ class Command(BaseCommand):
                 return
             with one_at_a_time():
                 self._steps()[step](found, options)
+            if step == "compare":
+                return
             self.say(f"next: {say_next(read_lanes()[other_lane(default_lane())], serving=default_lane())}")
         except StudioError as error:
             raise CommandError(f"{error.message}.") from error
@@ -79,6 +98,7 @@ class Command(BaseCommand):
     def _steps(self) -> dict[str, Callable[[Tools, dict[str, Any]], None]]:
         return {
             "start": self._start,
+            "compare": self._compare,
             "promote": self._promote,
             "rollback": self._rollback,
             "drain": self._drain,
@@ -92,6 +112,30 @@ class Command(BaseCommand):
         self._confirm(options, "Start it?")
         start_lane(chosen, tools, timeout_s=options["timeout"])
         self.say(f"{chosen.lane} is ready with {chosen.release}; {default_lane()} serves as before")
+
+    def _compare(self, tools: Tools, options: dict[str, Any]) -> None:
+        adopt_default(tools)
+        lane = options["lane"] or other_lane(default_lane())
+        found = compare_lane(
+            lane,
+            against=options["against"],
+            slugs=list(filter(None, options["cases"].split(","))),
+            timeout_s=options["timeout"],
+            by=os.environ.get("SUDO_USER") or getpass.getuser(),
+            say=self._complain if options["json"] else self.say,
+        )
+        page = settings.STUDIO_URL + reverse("admin:generation_comparison_change", args=[found.pk])
+        if options["json"]:
+            self.say(json.dumps(as_json(found) | {"page": page}, indent=1))
+        else:
+            self.say(f"{lane} with {found.release_name} against {found.against}: {found.verdict.upper()}")
+            self.say(f"report: {page}")
+        if is_red(found):
+            words = f"The comparison is red: release promote {lane} refuses, unless --force says why."
+            raise CommandError(words, returncode=RED)
+
+    def _complain(self, text: str) -> None:
+        self.stderr.write(text, self.style.NOTICE)
 
     def _promote(self, tools: Tools, options: dict[str, Any]) -> None:
         lane = options["lane"]

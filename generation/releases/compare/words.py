@@ -1,0 +1,91 @@
+"""What a comparison found, in sentences: for the command and for the page, in the reader's language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from generation.enums import Verdict
+
+
+def say_verdict(verdict: str) -> str:
+    """One word for a verdict."""
+    return str(Verdict(verdict).label) if verdict in Verdict.values else "–"
+
+
+def say_error(code: str) -> str:
+    """Why there is no picture."""
+    return {
+        "bad_frame": _("NaN or a black frame"),
+        "out_of_memory": _("out of memory"),
+        "engine_error": _("the model failed while drawing"),
+        "lost": _("every worker that took it was lost"),
+        "refused": _("the model's entry does not allow it"),
+        "timeout": _("not drawn in time"),
+        "moved": _("its worker went away meanwhile"),
+        "not_served": _("no worker serves the model"),
+        "elsewhere": _("another lane or release has drawn it"),
+        "not_alone": _("it was drawn together with others"),
+        "no_file": _("its file is gone"),
+        "other_file": _("its file is not what was stored"),
+        "unreadable": _("its file is no picture"),
+        "no_reference": _("nothing is stored of it"),
+        "canceled": _("somebody has cancelled it"),
+    }.get(code, code)
+
+
+def say_reason(reason: Mapping[str, Any]) -> str:
+    """One thing that is wrong."""
+    code = reason["code"]
+    numbers = {"value": reason.get("value"), "limit": reason.get("limit")}
+    if code == "ssim":
+        return _("SSIM is %(value).3f, under %(limit).3f") % numbers
+    if code == "bits":
+        return _("%(value)d of 64 bits of the hash differ, more than %(limit)d") % numbers
+    if code == "colour":
+        return _("the colours are %(value).1f apart, more than %(limit).1f") % numbers
+    if code == "slower":
+        return _("%(value).1f times as slow, more than %(limit).1f") % numbers
+    if code == "size":
+        sizes = {name: " × ".join(map(str, reason[name])) for name in ("new", "old")}
+        return _("%(new)s pixels instead of %(old)s") % sizes
+    error = say_error(str(reason.get("error", "")))
+    return {
+        "failed": _("it failed: %(error)s") % {"error": error},
+        "both_failed": _("it failed on both sides: %(error)s") % {"error": error},
+        "old_failed": _("there is no picture of before: %(error)s") % {"error": error},
+        "no_reference": _("nothing is stored to compare it with"),
+        "black": _("the picture is black"),
+        "blank": _("the picture is one colour all over"),
+        "unreadable": _("its file is no picture"),
+    }.get(code, str(code))
+
+
+def say_reasons(reasons: list[Mapping[str, Any]]) -> str:
+    """All of them."""
+    return "; ".join(say_reason(reason) for reason in reasons)
+
+
+def say_distance(ssim: float | None, bits: int | None, colour: float | None) -> str:
+    """How far apart two pictures are."""
+    if ssim is None or bits is None or colour is None:
+        return ""
+    numbers = {"ssim": ssim, "bits": bits, "colour": colour}
+    return _("SSIM %(ssim).3f, hash %(bits)d of 64, colour %(colour).1f") % numbers
+
+
+def say_ms(ms: float | None) -> str:
+    """A latency."""
+    if ms is None:
+        return "–"
+    return _("%(n)d ms") % {"n": round(ms)} if ms < 10_000 else _("%(n).1f s") % {"n": ms / 1000}
+
+
+def say_times(row: Mapping[str, Any]) -> str:
+    """A model's median drawing times, new against old."""
+    new, old = row["new_ms"], row["old_ms"]
+    if new is None or old is None:
+        return _("drawing times cannot be compared")
+    return _("%(new)s a picture against %(old)s") % {"new": say_ms(new), "old": say_ms(old)}

@@ -1,0 +1,113 @@
+"""A comparison in words, for its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from accounts.staff.deeds import say_time
+from generation.enums import Tolerance
+from generation.models import ComparedCase, Comparison
+from generation.releases.compare.words import (
+    say_distance,
+    say_error,
+    say_ms,
+    say_reason,
+    say_times,
+    say_verdict,
+)
+
+REFERENCES = "references"
+
+
+def say_against(row: Comparison) -> str:
+    """A lane, or the references, with their release."""
+    name = _("the references") if row.against == REFERENCES else row.against
+    return f"{name} ({row.against_release})" if row.against_release else name
+
+
+def describe_comparison(row: Comparison) -> dict[str, Any]:
+    """Everything that the page shows: two queries, whatever there is."""
+    cases = list(row.cases.all())
+    return {
+        "title": _("%(release)s in %(lane)s against %(other)s")
+        % {"release": row.release_name or "–", "lane": row.lane, "other": say_against(row)},
+        "verdict": row.verdict,
+        "word": say_verdict(row.verdict),
+        "ended": row.finished_at is not None,
+        "whole": row.whole,
+        "by": row.by or "–",
+        "started": say_time(row.started_at),
+        "promoted": say_time(row.promoted_at) if row.promoted_at else "",
+        "skipped": ", ".join(row.skipped),
+        "models": [_model(one) for one in row.by_model],
+        "cases": [_case(row, case) for case in cases],
+        "new": row.lane,
+        "old": say_against(row),
+    }
+
+
+def _model(row: Mapping[str, Any]) -> dict[str, Any]:
+    reasons = row["reasons"]
+    return {
+        "name": row["model"],
+        "cases": row["cases"],
+        "times": say_times(row),
+        "waits": f"{say_ms(row['new_wait_ms'])} / {say_ms(row['old_wait_ms'])}",
+        "new_errors": _errors(row["new_errors"]),
+        "old_errors": _errors(row["old_errors"]),
+        "reasons": [{"level": one["level"], "words": say_reason(one)} for one in reasons],
+    }
+
+
+def _errors(errors: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} × {say_error(code)}" for code, n in sorted(errors.items())) or "–"
+
+
+def _case(row: Comparison, case: ComparedCase) -> dict[str, Any]:
+    params = case.params
+    size = f"{params.get('width') or '–'} × {params.get('height') or '–'}"
+    return {
+        "slug": case.slug,
+        "model": case.model,
+        "prompt": case.prompt,
+        "verdict": case.verdict,
+        "word": say_verdict(case.verdict),
+        "reasons": [{"level": one["level"], "words": say_reason(one)} for one in case.reasons],
+        "distance": say_distance(case.ssim, case.bits, case.colour),
+        "tolerance": Tolerance(case.tolerance).label if case.tolerance in Tolerance.values else case.tolerance,
+        "params": _("%(size)s, %(steps)s steps, seed %(seed)s")
+        % {"size": size, "steps": params.get("steps") or "–", "seed": params.get("seed")},
+        "width": params.get("width") or 256,
+        "height": params.get("height") or 256,
+        "sides": [_new_side(row, case), _old_side(row, case)],
+        "same": bool(case.new_sha256) and case.new_sha256 == case.old_sha256,
+    }  # fmt: skip
+
+
+def _new_side(row: Comparison, case: ComparedCase) -> dict[str, Any]:
+    title = _("new: %(name)s") % {"name": row.lane}
+    return _side(row, title, case.new_sha256, case.new_error, case.new_run_ms, case.new_wait_ms)
+
+
+def _old_side(row: Comparison, case: ComparedCase) -> dict[str, Any]:
+    title = _("before: %(name)s") % {"name": say_against(row)}
+    return _side(row, title, case.old_sha256, case.old_error, case.old_run_ms, case.old_wait_ms)
+
+
+def _side(
+    row: Comparison, title: str, sha256: str, error: str, run_ms: int | None, wait_ms: int | None
+) -> dict[str, Any]:
+    times = ""
+    if run_ms is not None:
+        words = _("drawn in %(run)s") if wait_ms is None else _("drawn in %(run)s, waited %(wait)s")
+        times = words % {"run": say_ms(run_ms), "wait": say_ms(wait_ms)}
+    return {
+        "of": title,
+        "url": reverse("admin:generation_comparison_picture", args=[row.pk, sha256]) if sha256 else "",
+        "error": say_error(error) if error else "",
+        "times": times,
+    }
