@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -54,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code 0: as it should be; 1: could not go on."""
     options = parse(arguments)
     os.umask(0o022)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # through a pipe too: each step is seen while it lasts
     layout = Layout(options.root.absolute() if options.root else Path("/"))
     try:
         if layout.is_machine and not options.dry_run and os.geteuid() != 0:

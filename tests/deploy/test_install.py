@@ -153,6 +153,33 @@ def test_half_an_installation_is_finished(tmp_path: Path) -> None:
     assert "Nothing changes" in install(root)
 
 
+def test_through_a_pipe_each_step_is_seen_before_what_went_wrong(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.units.parent.mkdir(parents=True)
+    layout.units.write_text("in the way")
+    line = [sys.executable, "-I", str(ROOT / "deploy/install"), "--domain", DOMAIN, "--root", str(tmp_path)]
+    done = subprocess.run(
+        [*line, "--no-start", "--venv", sys.prefix], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.stdout.strip().endswith("it goes on here."), done.stdout
+
+
+def test_a_checkout_without_git_is_told_so(tmp_path: Path) -> None:
+    line = [
+        sys.executable,
+        "-I",
+        str(ROOT / "deploy/install"),
+        "--domain",
+        DOMAIN,
+        "--dry-run",
+        "--root",
+        str(tmp_path),
+    ]
+    environment = {"PATH": str(tmp_path)}
+    done = subprocess.run([*line, "--no-start"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and "apt-get install git" in done.stderr
+
+
 def test_settings_of_hand_stay_and_lanes_are_not_moved(tmp_path: Path) -> None:
     root = tmp_path / "root"
     layout = Layout(root)
