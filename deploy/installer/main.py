@@ -11,7 +11,7 @@ from pathlib import Path
 
 from installer import firewall, release, removal, services, settings, units
 from installer.machine import count_cores, count_gpus, operator_address, read_distribution
-from installer.plan import InstallError, Step, carry_out, show
+from installer.plan import AGAIN, InstallError, Step, carry_out, show
 from installer.site import Site
 from qwenstudio.units.layout import LANES, Layout
 
@@ -66,7 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
         return install(make_site(layout, options), options)
     except InstallError as error:
         print(error, file=sys.stderr)
-        return 1
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print(f"\nStopped. {AGAIN}", file=sys.stderr)
+    return 1
 
 
 def make_site(layout: Layout, options: argparse.Namespace) -> Site:

@@ -39,8 +39,10 @@ def package_steps(site: Site) -> list[Step]:
 
     def do() -> None:
         missing = [name for name in wanted if not is_installed(name)]
-        call(["apt-get", "update"], environment=apt)
-        call(["apt-get", "install", "--yes", "--no-install-recommends", *missing], environment=apt)
+        wait = ["-o", "DPkg::Lock::Timeout=300"]  # a fresh machine brings itself up to date first
+        call(["dpkg", "--configure", "-a"], environment=apt)  # what an installation that was cut off has left
+        call(["apt-get", *wait, "update"], environment=apt)
+        call(["apt-get", *wait, "install", "--yes", "--no-install-recommends", *missing], environment=apt)
         service = site.distribution.redis if site.distribution else ""
         if service in missing:  # it came with a server without a password, which nobody asked for
             call(["systemctl", "disable", "--now", service])
