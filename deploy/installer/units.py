@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from installer import files
@@ -34,7 +35,8 @@ def steps(site: Site) -> list[Step]:
     if site.layout.is_machine:
         found += debian_steps()
     if site.start:
-        found.append(Step("nginx reads all that", lambda: has_read(site), lambda: reload_nginx(site)))
+        read = (Path("/etc/nginx/nginx.conf"), at.site_link.parent, at.site)
+        found.append(Step("nginx reads all that", lambda: has_read(read), lambda: reload_nginx(read)))
         found.append(start_step(site, [TARGET, *enabled(site), *filter(is_timer, names)]))
     return [*found, files.file(site, site.mark, f"{site.release}\n", keep=True)]
 
@@ -117,19 +119,18 @@ def debian_steps() -> list[Step]:
     ]
 
 
-def has_read(site: Site) -> bool:
-    """Whether nginx runs, and its newest process is younger than the files."""
-    files = (Path("/etc/nginx/nginx.conf"), Path("/etc/nginx/sites-enabled"), site.layout.site)
+def has_read(paths: Sequence[Path]) -> bool:
+    """Whether nginx runs, and its newest process is younger than these files and folders."""
     ages = call(["ps", "-o", "etimes=", "-C", "nginx"]).split()
-    return time.time() - min(map(int, ages)) >= max(path.stat().st_mtime for path in files)
+    return time.time() - min(map(int, ages)) >= max(path.stat().st_mtime for path in paths)
 
 
-def reload_nginx(site: Site) -> None:
+def reload_nginx(paths: Sequence[Path]) -> None:
     """After a test of the whole configuration; a reload is over when new workers run."""
     call(["nginx", "-t", "-q"])
     call(["systemctl", "reload-or-restart", "nginx"])
     until = time.monotonic() + 10
-    while not has_read(site) and time.monotonic() < until:
+    while not has_read(paths) and time.monotonic() < until:
         time.sleep(0.2)
 
 

@@ -276,6 +276,7 @@ def test_uninstall_keeps_the_data(tmp_path: Path) -> None:
     assert layout.secret("secret-key").is_file()
     assert not layout.opt.exists() and not layout.command.exists() and not os.path.lexists(layout.site_link)
     assert not list(layout.units.rglob("studio*"))
+    assert not [path for path in (root / "etc/nginx").rglob("*") if not path.is_dir()], "nginx has nothing of ours"
     key = layout.secret("secret-key").read_text()
     assert "Nothing is installed here" in run_install("--uninstall", "--root", str(root), "--no-start")
     install(root)
