@@ -159,13 +159,18 @@ def start_step(site: Site, names: list[str]) -> Step:
     """Reload what systemd knows, start what does not run."""
 
     def is_done() -> bool:
-        return all(show(name, "NeedDaemonReload") == "no" and show(name, "ActiveState") in ALIVE for name in names)
+        return all(show(name, "NeedDaemonReload") == "no" and is_coming(name) for name in names)
 
     def do() -> None:
         call(["systemctl", "daemon-reload"])
         call(["systemctl", "start", "--no-block", *names])
 
     return Step(f"start {', '.join(names)}", is_done, do)
+
+
+def is_coming(name: str) -> bool:
+    """Whether it runs or is about to: a target waits in systemd's queue until the last of its units is ready."""
+    return show(name, "ActiveState") in ALIVE or show(name, "Job") not in ("", "0")
 
 
 def show(name: str, what: str) -> str:
