@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from qwenstudio.units.catalog import TARGET, TICKER, lane_units
 
 TEMPLATES = CHECKOUT / "deploy/systemd"
 REDIS = "studio-redis.service"
+STOP_S = 120
+"""A GPU worker finishes its pass first."""
 ALIVE = ("active", "activating", "reloading")
 ANY_MODEL = "from generation.models import Model; raise SystemExit(not Model.objects.exists())"
 
@@ -38,6 +41,7 @@ def steps(site: Site) -> list[Step]:
         read = (Path("/etc/nginx/nginx.conf"), at.site_link.parent, at.site)
         found.append(Step("nginx reads all that", lambda: has_read(read), lambda: reload_nginx(read)))
         found.append(start_step(site, [TARGET, *enabled(site), *filter(is_timer, names)]))
+        found.append(restart_step(site, [name for name in enabled(site) if name != REDIS]))
     return [*found, files.file(site, site.mark, f"{site.release}\n", keep=True)]
 
 
@@ -166,6 +170,28 @@ def start_step(site: Site, names: list[str]) -> Step:
         call(["systemctl", "start", "--no-block", *names])
 
     return Step(f"start {', '.join(names)}", is_done, do)
+
+
+def restart_step(site: Site, names: list[str]) -> Step:
+    """What runs has read its settings when it began: with another `--domain` it would refuse whoever asks for it."""
+
+    def is_done() -> bool:
+        changed = int(site.layout.settings.stat().st_mtime)
+        return all(began(name) >= changed for name in names)
+
+    def do() -> None:
+        call(["systemctl", "restart", "--no-block", *names])
+        until = time.monotonic() + STOP_S
+        while not is_done() and time.monotonic() < until:
+            time.sleep(0.5)
+
+    return Step(f"the units' settings are those of {site.layout.settings}", is_done, do)
+
+
+def began(name: str) -> int:
+    """When a unit's process was started; one that has none yet will read what is there."""
+    words = call(["systemctl", "show", "--timestamp=unix", "--property", "ExecMainStartTimestamp", "--value", name])
+    return int(words.strip().removeprefix("@") or sys.maxsize)
 
 
 def is_coming(name: str) -> bool:

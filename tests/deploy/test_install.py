@@ -140,7 +140,7 @@ def test_half_an_installation_is_finished(tmp_path: Path) -> None:
     layout.units.parent.mkdir(parents=True)
     layout.units.write_text("in the way")
     said = run_install("--domain", DOMAIN, "--root", str(root), "--no-start", "--venv", sys.prefix, code=1)
-    assert "run the same line again" in said and "studio-" in said
+    assert "Run the same line again" in said and "studio-" in said
     key = layout.secret("secret-key").read_text()
     (layout.opt / "releases" / ".broken.new").mkdir()
     layout.settings.write_text("# mine\nSTUDIO_URL=https://old.test\nSTUDIO_SIGNUP=open\n")
