@@ -9,6 +9,7 @@ What is behind `WATCHDOG=1` is the whole point, so each kind of process asks wha
     web, stream     a thread of each server process asks its own port for /healthz (`watch_server`)
     ticker, errands their loop is within the time that its turn may take
     GPU worker      no phase of its clock is overdue (`generation/worker/clock.py`)
+    Redis           the process that starts it asks it (`units/redisguard.py`)
 
 A process that is stopped (SIGSTOP) says nothing by itself. Standard library only: the workers import this too.
 """

@@ -17,9 +17,9 @@ def release_name(root: Path) -> str:
     if not (root / ".git").exists():
         return "unknown"
     try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5
-        )
+        # root installs from a checkout that is somebody else's
+        line = ["git", "-c", f"safe.directory={root}", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+        found = subprocess.run(line, capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return found.stdout.strip() or "unknown"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from installer import firewall, release, removal, services, settings, units
 from installer.machine import count_cores, count_gpus, operator_address, read_distribution
-from installer.plan import InstallError, Step, carry_out, show
+from installer.plan import AGAIN, InstallError, Step, carry_out, show
 from installer.settings import admin_networks
 from installer.site import Site
 from qwenstudio.units.layout import LANES, Layout
@@ -55,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code 0: as it should be; 1: could not go on."""
     options = parse(arguments)
     os.umask(0o022)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # through a pipe too: each step is seen while it lasts
     layout = Layout(options.root.absolute() if options.root else Path("/"))
     try:
         if layout.is_machine and not options.dry_run and os.geteuid() != 0:
@@ -64,7 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
         return install(make_site(layout, options), options)
     except InstallError as error:
         print(error, file=sys.stderr)
-        return 1
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print(f"\nStopped. {AGAIN}", file=sys.stderr)
+    return 1
 
 
 def make_site(layout: Layout, options: argparse.Namespace) -> Site:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-AGAIN = "Mend that and run the same line again: it goes on here."
+AGAIN = "Run the same line again: it goes on here."
 
 
 class InstallError(Exception):
@@ -50,7 +50,7 @@ def carry_out(steps: Sequence[Step], *, say: Callable[[str], None]) -> int:
         try:
             step.do()
         except (OSError, subprocess.SubprocessError, InstallError) as error:
-            raise InstallError(f"{step.describe}: {error}\n{AGAIN}") from error
+            raise InstallError(f"{step.describe}: {error}\nMend that. {AGAIN}") from error
         if not looks_done(step):
             raise InstallError(f"{step.describe}: this was done without an error, and yet it is not so")
         changed += 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from installer.machine import call
 from installer.plan import Step
+from installer.units import has_read, reload_nginx, show
 from qwenstudio.units.layout import Layout
 
 
@@ -19,8 +20,28 @@ def steps(layout: Layout) -> list[Step]:
         found.append(Step("stop studio.target and all its units", lambda: not running(), stop))
     units = [path for path in sorted(layout.units.glob("studio*")) if layout.units.is_dir()]
     units += sorted(layout.units.glob("*.wants/studio*"))
-    found += [gone(path) for path in [*units, layout.site_link, layout.site, layout.command, layout.opt]]
-    return found
+    found += [gone(path) for path in [*units, layout.site_link, layout.site, layout.main_lines]]
+    if layout.is_machine:
+        folders = (layout.site_link.parent, layout.main_lines.parent)
+        found.append(Step("systemd and nginx forget them", lambda: forgotten(folders), lambda: forget(folders)))
+    return [*found, gone(layout.command), gone(layout.opt)]
+
+
+def forgotten(folders: Sequence[Path]) -> bool:
+    """Whether neither of them knows more than is there."""
+    return not running() and (not is_active("nginx") or has_read([path for path in folders if path.exists()]))
+
+
+def forget(folders: Sequence[Path]) -> None:
+    """Let both read again; an nginx that does not run stays so."""
+    call(["systemctl", "daemon-reload"])
+    if is_active("nginx"):
+        reload_nginx([path for path in folders if path.exists()])
+
+
+def is_active(unit: str) -> bool:
+    """Whether a unit runs."""
+    return show(unit, "ActiveState") == "active"
 
 
 def gone(path: Path) -> Step:
@@ -55,5 +76,7 @@ def say_what_stays(layout: Layout, *, say: Callable[[str], None]) -> None:
             say(f"  {path}")
     if layout.is_machine:
         say("  PostgreSQL's database qwenstudio; the account qwenstudio, to whom the files belong")
+        if (layout.etc / "nftables.conf").exists():
+            say("  the firewall: take its line out of /etc/nftables.conf, then nft delete table inet qwenstudio")
         say("Installed again, the studio goes on with them. To be rid of them: rm -r those folders,")
         say("  runuser -u postgres -- dropdb qwenstudio; userdel qwenstudio")

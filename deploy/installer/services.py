@@ -39,8 +39,10 @@ def package_steps(site: Site) -> list[Step]:
 
     def do() -> None:
         missing = [name for name in wanted if not is_installed(name)]
-        call(["apt-get", "update"], environment=apt)
-        call(["apt-get", "install", "--yes", "--no-install-recommends", *missing], environment=apt)
+        wait = ["-o", "DPkg::Lock::Timeout=300"]  # a fresh machine brings itself up to date first
+        call(["dpkg", "--configure", "-a"], environment=apt)  # what an installation that was cut off has left
+        call(["apt-get", *wait, "update"], environment=apt)
+        call(["apt-get", *wait, "install", "--yes", "--no-install-recommends", *missing], environment=apt)
         service = site.distribution.redis if site.distribution else ""
         if service in missing:  # it came with a server without a password, which nobody asked for
             call(["systemctl", "disable", "--now", service])
@@ -98,7 +100,27 @@ def database_steps(site: Site) -> list[Step]:
                 raise InstallError(f"the password in {name}-url has a quote or backslash in it")
             as_postgres(f"ALTER ROLE {role} PASSWORD '{password}';", database=DATABASE)
 
-    return [Step(f"PostgreSQL: database {DATABASE}, roles {', '.join(ROLES.values())}", is_done, do)]
+    def runs() -> bool:
+        as_postgres("SELECT 1;")
+        return call(["systemctl", "is-enabled", "postgresql"]).strip() == "enabled"
+
+    return [
+        Step("PostgreSQL runs, now and at every start", runs, start_postgresql),
+        Step(f"PostgreSQL: database {DATABASE}, roles {', '.join(ROLES.values())}", is_done, do),
+    ]
+
+
+def start_postgresql() -> None:
+    """Clusters that are down too: some machines start nothing that apt installs, and `postgresql` hides a dead one."""
+    call(["systemctl", "enable", "--now", "postgresql"])
+    clusters = [line.split() for line in call(["pg_lsclusters", "--no-header"]).splitlines()]
+    units = [f"postgresql@{words[0]}-{words[1]}" for words in clusters if words[3].startswith("down")]
+    for unit in units:
+        call(["systemctl", "start", unit])
+    try:
+        as_postgres("SELECT 1;")
+    except InstallError as error:
+        raise InstallError(f"{error}\nWhy: journalctl -u {' -u '.join(units)}; ls /var/log/postgresql") from error
 
 
 def dump_steps(site: Site) -> list[Step]:

@@ -6,6 +6,7 @@ import grp
 import json
 import os
 import pwd
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,8 @@ class Site:
     def __post_init__(self) -> None:
         self.release = self.release or release_name(CHECKOUT)
         if self.release == "unknown":
+            if (CHECKOUT / ".git").exists() and not shutil.which("git"):
+                raise InstallError(f"{CHECKOUT} is a checkout, and git is not installed: apt-get install git")
             raise InstallError(f"{CHECKOUT} is no checkout and has no file RELEASE: name it with STUDIO_RELEASE=name")
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from installer import files
@@ -15,6 +17,8 @@ from qwenstudio.units.catalog import TARGET, TICKER, lane_units
 
 TEMPLATES = CHECKOUT / "deploy/systemd"
 REDIS = "studio-redis.service"
+STOP_S = 120
+"""A GPU worker finishes its pass first."""
 ALIVE = ("active", "activating", "reloading")
 ANY_MODEL = "from generation.models import Model; raise SystemExit(not Model.objects.exists())"
 
@@ -34,8 +38,10 @@ def steps(site: Site) -> list[Step]:
     if site.layout.is_machine:
         found += debian_steps()
     if site.start:
-        found.append(Step("nginx reads all that", lambda: has_read(site), lambda: reload_nginx(site)))
+        read = (Path("/etc/nginx/nginx.conf"), at.site_link.parent, at.site)
+        found.append(Step("nginx reads all that", lambda: has_read(read), lambda: reload_nginx(read)))
         found.append(start_step(site, [TARGET, *enabled(site), *filter(is_timer, names)]))
+        found.append(restart_step(site, [name for name in enabled(site) if name != REDIS]))
     return [*found, files.file(site, site.mark, f"{site.release}\n", keep=True)]
 
 
@@ -117,19 +123,18 @@ def debian_steps() -> list[Step]:
     ]
 
 
-def has_read(site: Site) -> bool:
-    """Whether nginx runs, and its newest process is younger than the files."""
-    files = (Path("/etc/nginx/nginx.conf"), Path("/etc/nginx/sites-enabled"), site.layout.site)
+def has_read(paths: Sequence[Path]) -> bool:
+    """Whether nginx runs, and its newest process is younger than these files and folders."""
     ages = call(["ps", "-o", "etimes=", "-C", "nginx"]).split()
-    return time.time() - min(map(int, ages)) >= max(path.stat().st_mtime for path in files)
+    return time.time() - min(map(int, ages)) >= max(path.stat().st_mtime for path in paths)
 
 
-def reload_nginx(site: Site) -> None:
+def reload_nginx(paths: Sequence[Path]) -> None:
     """After a test of the whole configuration; a reload is over when new workers run."""
     call(["nginx", "-t", "-q"])
     call(["systemctl", "reload-or-restart", "nginx"])
     until = time.monotonic() + 10
-    while not has_read(site) and time.monotonic() < until:
+    while not has_read(paths) and time.monotonic() < until:
         time.sleep(0.2)
 
 
@@ -168,13 +173,40 @@ def start_step(site: Site, names: list[str]) -> Step:
     """Reload what systemd knows, start what does not run."""
 
     def is_done() -> bool:
-        return all(show(name, "NeedDaemonReload") == "no" and show(name, "ActiveState") in ALIVE for name in names)
+        return all(show(name, "NeedDaemonReload") == "no" and is_coming(name) for name in names)
 
     def do() -> None:
         call(["systemctl", "daemon-reload"])
         call(["systemctl", "start", "--no-block", *names])
 
     return Step(f"start {', '.join(names)}", is_done, do)
+
+
+def restart_step(site: Site, names: list[str]) -> Step:
+    """What runs has read its settings when it began: with another `--domain` it would refuse whoever asks for it."""
+
+    def is_done() -> bool:
+        changed = int(site.layout.settings.stat().st_mtime)
+        return all(began(name) >= changed for name in names)
+
+    def do() -> None:
+        call(["systemctl", "restart", "--no-block", *names])
+        until = time.monotonic() + STOP_S
+        while not is_done() and time.monotonic() < until:
+            time.sleep(0.5)
+
+    return Step(f"the units' settings are those of {site.layout.settings}", is_done, do)
+
+
+def began(name: str) -> int:
+    """When a unit's process was started; one that has none yet will read what is there."""
+    words = call(["systemctl", "show", "--timestamp=unix", "--property", "ExecMainStartTimestamp", "--value", name])
+    return int(words.strip().removeprefix("@") or sys.maxsize)
+
+
+def is_coming(name: str) -> bool:
+    """Whether it runs or is about to: a target waits in systemd's queue until the last of its units is ready."""
+    return show(name, "ActiveState") in ALIVE or show(name, "Job") not in ("", "0")
 
 
 def show(name: str, what: str) -> str:

@@ -177,6 +177,11 @@ class Layout:
         """What enables it."""
         return self.root / "etc/nginx/sites-enabled/qwenstudio.conf"
 
+    @property
+    def main_lines(self) -> Path:
+        """What nginx's main context is given."""
+        return self.root / "etc/nginx/modules-enabled/90-qwenstudio.conf"
+
     def put_in_front(self, text: str) -> str:
         """A unit file's text for this root: every path of `PREFIXES` in it begins with the root."""
         if self.is_machine:

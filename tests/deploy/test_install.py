@@ -140,7 +140,7 @@ def test_half_an_installation_is_finished(tmp_path: Path) -> None:
     layout.units.parent.mkdir(parents=True)
     layout.units.write_text("in the way")
     said = run_install("--domain", DOMAIN, "--root", str(root), "--no-start", "--venv", sys.prefix, code=1)
-    assert "run the same line again" in said and "studio-" in said
+    assert "Run the same line again" in said and "studio-" in said
     key = layout.secret("secret-key").read_text()
     (layout.opt / "releases" / ".broken.new").mkdir()
     layout.settings.write_text("# mine\nSTUDIO_URL=https://old.test\nSTUDIO_SIGNUP=open\n")
@@ -151,6 +151,33 @@ def test_half_an_installation_is_finished(tmp_path: Path) -> None:
     assert found["STUDIO_URL"] == f"https://{DOMAIN}" and found["STUDIO_SIGNUP"] == "open" and found["REDIS_URL_FILE"]
     assert layout.settings.read_text().startswith("# mine\n")
     assert "Nothing changes" in install(root)
+
+
+def test_through_a_pipe_each_step_is_seen_before_what_went_wrong(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.units.parent.mkdir(parents=True)
+    layout.units.write_text("in the way")
+    line = [sys.executable, "-I", str(ROOT / "deploy/install"), "--domain", DOMAIN, "--root", str(tmp_path)]
+    done = subprocess.run(
+        [*line, "--no-start", "--venv", sys.prefix], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.stdout.strip().endswith("it goes on here."), done.stdout
+
+
+def test_a_checkout_without_git_is_told_so(tmp_path: Path) -> None:
+    line = [
+        sys.executable,
+        "-I",
+        str(ROOT / "deploy/install"),
+        "--domain",
+        DOMAIN,
+        "--dry-run",
+        "--root",
+        str(tmp_path),
+    ]
+    environment = {"PATH": str(tmp_path)}
+    done = subprocess.run([*line, "--no-start"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and "apt-get install git" in done.stderr
 
 
 def test_settings_of_hand_stay_and_lanes_are_not_moved(tmp_path: Path) -> None:
@@ -249,6 +276,7 @@ def test_uninstall_keeps_the_data(tmp_path: Path) -> None:
     assert layout.secret("secret-key").is_file()
     assert not layout.opt.exists() and not layout.command.exists() and not os.path.lexists(layout.site_link)
     assert not list(layout.units.rglob("studio*"))
+    assert not [path for path in (root / "etc/nginx").rglob("*") if not path.is_dir()], "nginx has nothing of ours"
     key = layout.secret("secret-key").read_text()
     assert "Nothing is installed here" in run_install("--uninstall", "--root", str(root), "--no-start")
     install(root)
