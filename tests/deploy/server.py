@@ -22,6 +22,7 @@ from qwenstudio.embedded import Services
 from qwenstudio.embedded.ports import free_port
 from qwenstudio.proxy.places import Places
 from qwenstudio.proxy.site import LanePorts, Site
+from qwenstudio.releasing import point
 from qwenstudio.units.catalog import lane_units
 from qwenstudio.units.layout import LANES, Layout
 from qwenstudio.units.unitfile import read_environment
@@ -112,7 +113,7 @@ class Server:
         return int(found["STUDIO_PORT"]), int(found["STUDIO_STREAM_PORT"])
 
     def add_release(self, name: str, **changes: str) -> Path:
-        """One more release: a copy of the installed one; `changes` are files' new ends, `/` in a path as `__`."""
+        """One more release: a copy of the installed one; `changes` are files' new ends."""
         return add_release(self.layout, name, changes)
 
 
@@ -202,9 +203,14 @@ def has_answered(nginx: RunningNginx) -> bool:
 
 
 @contextmanager
-def running_server(root: Path, services: Services, *, engine: str = "sleeping", **gpu: str) -> Iterator[Server]:
-    """Install, start, and wait until blue serves."""
+def running_server(
+    root: Path, services: Services, *, engine: str = "sleeping", planted: dict[str, str] | None = None, **gpu: str
+) -> Iterator[Server]:
+    """Install, start, and wait until blue serves; `planted` are changes of the release that blue is."""
     layout = prepare(root, services, engine=engine, **gpu)
+    if planted:
+        add_release(layout, "planted", planted)
+        point(layout.lane("blue"), to=layout.release("planted"))
     with proxied(layout) as nginx, managed(layout) as installed:
         server = Server(layout, services, nginx, installed)
         server.wait_serving()
