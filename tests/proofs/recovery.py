@@ -125,10 +125,10 @@ class Case:
         began = time.monotonic()
         wait_for(lambda: self.server.installed.main("gpu") not in (old, None), seconds=120, what="another worker")
         ended = time.monotonic() - began
+        self.ask("POST", f"/api/v1/images/{hung}/cancel")  # or its successor would draw it, when the lease has run out
         wait_for(lambda: self.server.installed.serves("gpu"), seconds=120, what="the worker again")
         again = time.monotonic() - began
         self.note("gpu", "hung pass", again - DEADLINE_S, hung_s=round(ended, 1), deadline_s=DEADLINE_S)
-        self.ask("POST", f"/api/v1/images/{hung}/cancel")
 
     def beside(self, what: str, how: str, act: Callable[[], None], *, after: Callable[[], None] = lambda: None) -> None:
         """Something that the studio needs is gone: until a page comes and a picture is drawn."""
