@@ -69,10 +69,11 @@ class Crowd:
         clients: int,
         streams: int,
         pause_s: float = 0.0,
+        every_s: float = 0.0,
         submits: float = 0.05,
     ) -> None:
         self._nginx, self.visitors, self._trust = nginx, visitors, nginx.trust()
-        self._pause_s, self._submits = pause_s, submits
+        self._pause_s, self._every_s, self._submits = pause_s, every_s, submits
         self.counts, self.log = Counts(), log
         self.accepted: dict[str, list[str]] = {visitor.secret: [] for visitor in visitors}
         self._pictures: dict[str, list[str]] = {visitor.secret: [] for visitor in visitors}
@@ -178,7 +179,11 @@ class Crowd:
             self._client(NEVER, {}) as browser,
         ):
             browser.cookies.set("studio_session", visitor.session)
+            began = time.monotonic() + chance.uniform(0, self._every_s)
             while self._take_turn():
+                # Not faster than `every_s`; whoever is late begins at once and makes up for nothing.
+                self.enough.wait(max(0.0, began - time.monotonic()))
+                began = max(began, time.monotonic()) + self._every_s
                 kind = self._choose(chance, visitor)
                 if kind == "submit":
                     self._submit(writer, visitor, chance)

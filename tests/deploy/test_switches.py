@@ -23,7 +23,7 @@ def test_a_crowd_does_not_notice_a_release(tmp_path: Path, services: Services, d
     visitors = make_visitors(2)
     with running_server(tmp_path / "server", services) as server:
         counts = switch_lanes(
-            server, visitors, folder=tmp_path, requests=300, clients=4, streams=4, rounds=(3,), reloads=4
+            server, visitors, folder=tmp_path, requests=300, clients=4, streams=4, every_s=0.1, rounds=(3,), reloads=4
         )
     print(counts)
     assert is_lossless(counts), counts

@@ -45,7 +45,7 @@ def application(environ, start_response):
         return _real(environ, start_response)
     {what}
 '''
-DIES = '''
+DIES = """
 
 import threading as _threading, time as _time, signal as _signal
 from django.conf import settings as _settings
@@ -63,15 +63,15 @@ def _die():
 
 
 _threading.Thread(target=_die, daemon=True).start()
-'''
-NO_MODEL = '''
+"""
+NO_MODEL = """
 
 def _broken(self, spec):
     raise CheckpointError(file="planted", reason="is broken on purpose", remedy="plant nothing")
 
 
 Sleeping.load = _broken
-'''
+"""
 MIGRATION = '''"""Planted."""
 
 from django.db import migrations

@@ -8,6 +8,7 @@ pass, and the slack: ending one process, starting another and moving nginx.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import tempfile
 import time
@@ -130,9 +131,7 @@ def read_places(server: Any) -> list[dict[str, Any]]:
 def longest_gap(server: Any, since: datetime) -> float:
     """Between two pictures, from the last one before `since` on."""
     times = [row[0] for row in ask(server, PICTURES_SQL)]
-    late = [
-        (after - before).total_seconds() for before, after in zip(times, times[1:], strict=False) if after > since
-    ]
+    late = [(after - before).total_seconds() for before, after in itertools.pairwise(times) if after > since]
     return round(max(late, default=0.0), 2)
 
 

@@ -96,8 +96,10 @@ class Case:
         wait_for(lambda: installed.serving(kind) not in (old, None), seconds=120, what=f"another {kind}")
         gone = time.monotonic() - began
         wait_for(lambda: installed.serves(kind), seconds=120, what=f"{kind} again")
+        seconds = time.monotonic() - began
         name = kind if which == "serving" else f"{kind}'s parent"
-        self.note(name, number.name, time.monotonic() - began, noticed_after_s=round(gone, 1))
+        cost = {"start_cpu_s": used_s(installed.serving(kind))} if kind == "gpu" else {}
+        self.note(name, number.name, seconds, noticed_after_s=round(gone, 1), **cost)
 
     def hang(self, kind: str, requests: int) -> None:
         """Requests that never end: on every thread there is."""
@@ -203,6 +205,16 @@ class Case:
         for file in self.server.layout.run.rglob("starts"):
             file.unlink(missing_ok=True)
         time.sleep(1.5)
+
+
+def used_s(pid: int | None) -> float | None:
+    """Seconds of a core that a process has used: what its start costs, however busy the machine is."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        times = psutil.Process(pid).cpu_times()
+        return round(times.user + times.system, 1)
+    return None
 
 
 def ask_and_wait(port: int) -> None:

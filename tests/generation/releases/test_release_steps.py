@@ -245,9 +245,10 @@ def test_a_broken_release_never_gets_a_visitor(
 ) -> None:
     machine.faults["two"] = fault
     machine.migrations = [Migration("generation.0009_more")]
-    with monkeypatch.context() as patched, pytest.raises(ReleaseFailed, match=words) as refused:
+    with monkeypatch.context() as patched:
         patched.setattr(ready, "SLOW_S", 0.15 if fault == "late" else 60)
-        start(machine, timeout_s=0.3)
+        with pytest.raises(ReleaseFailed, match=words) as refused:
+            start(machine, timeout_s=0.3)
     assert "blue serves as before" in str(refused.value)
     assert states() == {"blue": "serving", "green": "failed"}
     assert machine.serves() == "blue one"
