@@ -26,9 +26,10 @@ def begin_migrations() -> subprocess.Popen[str]:
     one that follows it (`tests/proofs/schema.py`).
     """
     environment = {**os.environ, "STUDIO_PROCESS": "owner"}
+    folder = os.environ.get("SCHEMA_FROM", ROOT)
     return subprocess.Popen(
         [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
-        cwd=os.environ.get("SCHEMA_FROM", ROOT), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 

@@ -41,8 +41,11 @@ class Missing:
     final: bool = False
 
 
-def look(lane_name: str, tools: Tools, *, workers: bool) -> list[Missing]:
-    """What a lane still lacks; empty: it is ready. Without `workers` its GPU workers are not asked for."""
+def look(lane_name: str, tools: Tools, *, workers: bool, visits: bool = True) -> list[Missing]:
+    """What a lane still lacks; empty: it is ready. Without `workers` its GPU workers are not asked for.
+
+    Without `visits` its servers are asked only whether they could serve: who has served before may be in a hurry.
+    """
     lane = read_lane(lane_name)
     units = tools.lane_units(lane_name) if workers else tools.web_units(lane_name)
     states = tools.units.states(units)
@@ -51,17 +54,25 @@ def look(lane_name: str, tools: Tools, *, workers: bool) -> list[Missing]:
         for name, state in states.items()
         if state != "active"
     ]
-    found += _look_at_servers(lane, tools)
+    found += _look_at_servers(lane, tools, visits=visits)
     return found + (_look_at_workers(lane) if workers else [])
 
 
-def wait_ready(lane: str, tools: Tools, *, workers: bool, timeout_s: float = READY_S, patient: bool = False) -> None:
+def wait_ready(
+    lane: str,
+    tools: Tools,
+    *,
+    workers: bool,
+    visits: bool = True,
+    timeout_s: float = READY_S,
+    patient: bool = False,
+) -> None:
     """Return as soon as a lane is ready; raises `ReleaseFailed` with what it lacks.
 
     `patient` waits even for what has failed: a unit that is started again by itself.
     """
     until, said = time.monotonic() + timeout_s, ""
-    while missing := look(lane, tools, workers=workers):
+    while missing := look(lane, tools, workers=workers, visits=visits):
         reasons = "; ".join(one.text for one in missing)
         if any(one.final for one in missing) and not patient:
             raise ReleaseFailed(f"{lane} cannot become ready: {reasons}")
@@ -73,12 +84,13 @@ def wait_ready(lane: str, tools: Tools, *, workers: bool, timeout_s: float = REA
         time.sleep(LOOK_EVERY_S)
 
 
-def _look_at_servers(lane: Lane, tools: Tools) -> list[Missing]:
+def _look_at_servers(lane: Lane, tools: Tools, *, visits: bool) -> list[Missing]:
     address = tools.address(lane.name)
     found = _look_at_pages(lane, port=address.web, host=tools.host)
-    found = found or _visit("pages", address.web, PAGES, host=tools.host)
+    if visits:
+        found = found or _visit("pages", address.web, PAGES, host=tools.host)
     if address.stream is not None:
-        found += _visit("streams", address.stream, STREAMS, host=tools.host)
+        found += _visit("streams", address.stream, STREAMS if visits else STREAMS[:1], host=tools.host)
     return found
 
 

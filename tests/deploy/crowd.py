@@ -26,7 +26,7 @@ from tests.deploy.clients import Listener
 from tests.deploy.nginxes import DOMAIN, Pinned, RunningNginx
 
 PAGES = ("/studio/", "/gallery/", "/keys/")
-LISTS = ("/api/v1/images?limit=20", "/api/v1/models", "/api/v1/usage")
+LISTS = ("/api/v1/images?limit=10", "/api/v1/models", "/api/v1/me")
 CONNECTED = "connection.connect_tcp.started"
 NEVER = httpx.Limits(keepalive_expiry=None)
 OWN = httpx.Limits(max_keepalive_connections=0)
@@ -216,9 +216,9 @@ class Crowd:
         value = chance.random()
         if value < self._submits or not self.accepted[visitor.secret]:
             return "submit"
-        if value < 0.35:
+        if value < self._submits + 0.15:
             return "page"
-        return "picture" if value < 0.65 and self._pictures[visitor.secret] else "list"
+        return "picture" if value < self._submits + 0.6 and self._pictures[visitor.secret] else "list"
 
     def _submit(self, http: httpx.Client, visitor: Visitor, chance: random.Random) -> None:
         began, key = time.perf_counter(), f"{chance.getrandbits(96):x}"
