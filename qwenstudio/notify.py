@@ -11,7 +11,8 @@ What is behind `WATCHDOG=1` is the whole point, so each kind of process asks wha
     GPU worker      no phase of its clock is overdue (`generation/worker/clock.py`)
     Redis           the process that starts it asks it (`units/redisguard.py`)
 
-A process that is stopped (SIGSTOP) says nothing by itself. Standard library only: the workers import this too.
+A process that is stopped (SIGSTOP) says nothing by itself; a GPU worker, whose start takes longest, has somebody beside
+it who sees that at once (`watch_stopped`). Standard library only: the workers import this too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import http.client
 import logging
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -110,6 +113,14 @@ def ask(alive: Callable[[], bool]) -> bool:
     except Exception:
         logger.exception("the question whether this process moves has failed")
         return False
+
+
+def watch_stopped() -> subprocess.Popen[bytes] | None:
+    """Start the process that ends this one where somebody has stopped it; None where nobody would start us again."""
+    if watchdog_s() is None:
+        return None
+    words = [sys.executable, "-I", "-S", str(Path(__file__).parent / "units" / "stopped.py"), str(os.getpid())]
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, env={})
 
 
 # ---- servers

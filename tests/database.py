@@ -20,11 +20,16 @@ PRISTINE = "pristine"
 
 
 def begin_migrations() -> subprocess.Popen[str]:
-    """Start `manage.py migrate` as the owner, in a process of its own."""
+    """Start `manage.py migrate` as the owner, in a process of its own.
+
+    `SCHEMA_FROM` names another checkout whose migrations are applied instead: a release's tests on the schema of the
+    one that follows it (`tests/proofs/schema.py`).
+    """
     environment = {**os.environ, "STUDIO_PROCESS": "owner"}
+    folder = os.environ.get("SCHEMA_FROM", ROOT)
     return subprocess.Popen(
         [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 

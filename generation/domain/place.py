@@ -25,7 +25,10 @@ REASONS: dict[ReasonCode, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePlace:
-    """`position` 1 is next. `eta_ms` is about when the picture is there; None with a `reason` when nobody can say."""
+    """`position` 1 is next. `eta_ms` is about when the picture is there; None with a `reason` when nobody can say.
+
+    While the worker loads it is known where the pool's models were loaded before.
+    """
 
     position: int
     eta_ms: int | None
@@ -36,8 +39,9 @@ class QueuePlace:
 
 
 # What a pool is like for somebody who waits in it. Uses: lane, pool, model, vtime (the waiting row's start on its
-# tenant's clock) and tenant of the relation `w`. A worker counts that serves the model; while it loads nobody knows
-# (in a hand-over that of the lane which takes over).
+# tenant's clock) and tenant of the relation `w`. A worker counts that serves the model. One that loads (in a hand-over
+# that of the lane which takes over) is expected to take as long as the pool's last one that has loaded; before it
+# begins, while the other lane's ends, the hand-over's beginning counts.
 #   Rows of another tenant begin before that start at its own clock's pace; they are taken as equally long. Tenants at
 #   their own limit are not left out: they come as their pictures end, and the place would jump.
 _POOL_COLUMNS = f"""
@@ -47,11 +51,19 @@ _POOL_COLUMNS = f"""
          WHERE k.lane = w.lane AND k.pool = w.pool AND k.state IN ('idle', 'busy') AND k.serves ? w.model
            AND k.drain_requested_at IS NULL
            AND k.seen_at > now() - interval '{WORKER_SILENT_S} seconds')::int AS workers,
-       EXISTS (SELECT FROM generation_worker k
-                WHERE k.pool = w.pool AND k.state = 'loading'
-                  AND (k.lane = w.lane OR EXISTS (SELECT FROM generation_lane l
-                                                   WHERE l.name = k.lane AND l.state = 'promoting'))
-                  AND k.seen_at > now() - interval '15 minutes') AS loading,
+       (SELECT extract(epoch FROM now() - max(b.since)) * 1000
+          FROM (SELECT k.started_at FROM generation_worker k
+                 WHERE k.pool = w.pool AND k.state = 'loading'
+                   AND (k.lane = w.lane OR EXISTS (SELECT FROM generation_lane l
+                                                    WHERE l.name = k.lane AND l.state IN ('promoting', 'serving')))
+                   AND k.seen_at > now() - interval '15 minutes'
+                UNION ALL
+                SELECT l.changed_at FROM generation_lane l JOIN generation_release r ON r.id = l.release_id
+                 WHERE r.mode = 'hand-over' AND l.changed_at > now() - interval '15 minutes'
+                   AND (l.state = 'promoting' OR (l.state = 'ready' AND r.state = 'withdrawn'))) b (since)
+       )::float8 AS loading_for_ms,
+       (SELECT k.load_ms FROM generation_worker k WHERE k.pool = w.pool AND k.load_ms IS NOT NULL
+         ORDER BY k.started_at DESC LIMIT 1) AS load_ms,
        EXISTS (SELECT FROM generation_model o WHERE o.slug = w.model AND NOT o.enabled) AS model_off,
        p.paused_at IS NOT NULL AS paused, coalesce(p.paused_reason, '') AS paused_reason,
        (SELECT coalesce(sum(r.running), 0) FROM generation_fairclock r WHERE r.tenant = w.tenant)::int AS running,
@@ -113,9 +125,11 @@ def read_place(row: Mapping[str, Any]) -> QueuePlace:
     own, others = int(row["own"]), int(row["others"])
     reason, detail = _find_reason(row)
     eta_ms: int | None = None
-    if reason in (None, "own_limit"):
+    loads = reason == "loading" and row["load_ms"] is not None
+    if reason in (None, "own_limit") or loads:
         before_ms = float(row["own_ms"]) + float(row["others_ms"]) + float(row["running_ms"]) / 2
-        eta_ms = round(before_ms / max(1, row["workers"]) + float(row["own_row_ms"]))
+        pause_ms = max(0.0, row["load_ms"] - row["loading_for_ms"]) if loads else 0.0
+        eta_ms = round(pause_ms + before_ms / max(1, row["workers"]) + float(row["own_row_ms"]))
     return QueuePlace(position=own + others + 1, eta_ms=eta_ms, own=own, others=others, reason=reason, detail=detail)
 
 
@@ -124,7 +138,7 @@ def _find_reason(row: Mapping[str, Any]) -> tuple[ReasonCode | None, str]:
     if row["paused"]:
         code = "paused"
     elif not row["workers"]:
-        code = "model_off" if row["model_off"] else "loading" if row["loading"] else "no_worker"
+        code = "model_off" if row["model_off"] else "loading" if row["loading_for_ms"] is not None else "no_worker"
     elif row["slots"] is not None and row["running"] >= row["slots"]:
         code = "own_limit"
     if code is None:

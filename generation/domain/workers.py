@@ -20,12 +20,16 @@ _WANTED_SQL = "SELECT drain_requested_at IS NOT NULL AS wanted FROM generation_w
 
 
 def drain_worker(worker_id: UUID) -> Worker:
-    """Ask a worker to finish what it draws and to claim no more. Asking twice changes nothing. Raises `NotFound`."""
+    """Ask a worker to finish what it draws and to claim no more. Asking twice changes nothing. Raises `NotFound`.
+
+    One that has nothing to draw is woken, or it would look only when its wait for a wake-up is over.
+    """
     with transaction.atomic():
         worker = _lock_worker(worker_id)
         if worker.drain_requested_at is None:
             _set_wanted(worker, wanted=True)
             record("worker.drained", target=f"worker:{worker.pk}", detail=_describe(worker))
+            transaction.on_commit(lambda: wake_pool(lane=worker.lane, pool=worker.pool), robust=True)
     return worker
 
 

@@ -109,7 +109,7 @@ def roll_back(tools: Tools, *, timeout_s: float = READY_S) -> Moved:
     target = other.name
     note_step(f"rollback to {target}", release=release_name(other))
     tools.units.start(tools.web_units(target))  # they run, unless somebody has stopped them
-    wait_ready(target, tools, workers=False, timeout_s=WEB_BACK_S, patient=True)
+    wait_ready(target, tools, workers=False, visits=False, timeout_s=WEB_BACK_S, patient=True)
     move_lane(target, LaneState.RETURNING)
     started = time.monotonic()
     tools.proxy.apply(traffic(default=target))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,11 @@ from generation.releases.lanes import read_lane
 from generation.releases.tools import Tools
 
 ASK_S = 10.0  # for one answer; a server's first takes longest
+SLOW_S = 5.0  # what takes longer for nobody would take longer for a crowd
+# What visitors ask for, and how somebody without an account is answered: /readyz says what a process could do, and a
+# release may be well and still answer every page with an error.
+PAGES = (("/sign-in/", 200), ("/api/v1/models", 401))
+STREAMS = (("/healthz", 200), ("/api/v1/events", 401))
 LOOK_EVERY_S = 0.5
 READY_S = 900.0  # how long a lane may take: loading 58 GB from a slow disk takes minutes
 
@@ -36,8 +41,11 @@ class Missing:
     final: bool = False
 
 
-def look(lane_name: str, tools: Tools, *, workers: bool) -> list[Missing]:
-    """What a lane still lacks; empty: it is ready. Without `workers` its GPU workers are not asked for."""
+def look(lane_name: str, tools: Tools, *, workers: bool, visits: bool = True) -> list[Missing]:
+    """What a lane still lacks; empty: it is ready. Without `workers` its GPU workers are not asked for.
+
+    Without `visits` its servers are asked only whether they could serve: who has served before may be in a hurry.
+    """
     lane = read_lane(lane_name)
     units = tools.lane_units(lane_name) if workers else tools.web_units(lane_name)
     states = tools.units.states(units)
@@ -46,17 +54,25 @@ def look(lane_name: str, tools: Tools, *, workers: bool) -> list[Missing]:
         for name, state in states.items()
         if state != "active"
     ]
-    found += _look_at_servers(lane, tools)
+    found += _look_at_servers(lane, tools, visits=visits)
     return found + (_look_at_workers(lane) if workers else [])
 
 
-def wait_ready(lane: str, tools: Tools, *, workers: bool, timeout_s: float = READY_S, patient: bool = False) -> None:
+def wait_ready(
+    lane: str,
+    tools: Tools,
+    *,
+    workers: bool,
+    visits: bool = True,
+    timeout_s: float = READY_S,
+    patient: bool = False,
+) -> None:
     """Return as soon as a lane is ready; raises `ReleaseFailed` with what it lacks.
 
     `patient` waits even for what has failed: a unit that is started again by itself.
     """
     until, said = time.monotonic() + timeout_s, ""
-    while missing := look(lane, tools, workers=workers):
+    while missing := look(lane, tools, workers=workers, visits=visits):
         reasons = "; ".join(one.text for one in missing)
         if any(one.final for one in missing) and not patient:
             raise ReleaseFailed(f"{lane} cannot become ready: {reasons}")
@@ -68,14 +84,29 @@ def wait_ready(lane: str, tools: Tools, *, workers: bool, timeout_s: float = REA
         time.sleep(LOOK_EVERY_S)
 
 
-def _look_at_servers(lane: Lane, tools: Tools) -> list[Missing]:
+def _look_at_servers(lane: Lane, tools: Tools, *, visits: bool) -> list[Missing]:
     address = tools.address(lane.name)
     found = _look_at_pages(lane, port=address.web, host=tools.host)
+    if visits:
+        found = found or _visit("pages", address.web, PAGES, host=tools.host)
     if address.stream is not None:
-        status, _ = ask(address.stream, "/healthz", host=tools.host)
-        if status is None or status >= 500:
-            found.append(Missing(f"streams on port {address.stream}: {status or 'no answer'}"))
+        found += _visit("streams", address.stream, STREAMS if visits else STREAMS[:1], host=tools.host)
     return found
+
+
+def _visit(what: str, port: int, wanted: Sequence[tuple[str, int]], *, host: str) -> list[Missing]:
+    """Ask as a visitor does; the first answer that is wrong or late."""
+    for path, right in wanted:
+        began = time.monotonic()
+        status, _ = ask(port, path, host=host)
+        took = time.monotonic() - began
+        if status is None:
+            return [Missing(f"{what} on port {port}: no answer")]
+        if status != right:
+            return [Missing(f"{what} on port {port}: {path} says {status} instead of {right}")]
+        if took > SLOW_S:
+            return [Missing(f"{what} on port {port}: {path} took {took:.1f} s, at most {SLOW_S:.0f} s")]
+    return []
 
 
 def _look_at_pages(lane: Lane, *, port: int, host: str) -> list[Missing]:

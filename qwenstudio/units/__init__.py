@@ -9,4 +9,5 @@ supervised.py  … `manage.py up --from-units`: a small service manager, which `
 doorway.py     its socket
 instance.py    one of its units, and what that unit's processes say
 backoff.py     the pause before a start that follows too many others; runs alone
+stopped.py     ends a GPU worker that somebody has stopped; runs alone beside it
 """

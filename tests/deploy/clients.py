@@ -76,6 +76,8 @@ class Listener:
     events: list[tuple[str, str]] = field(default_factory=list)
     last_id: str = ""
     openings: int = 0
+    resumed: int = 0
+    """Openings that named the last event."""
     failures: list[str] = field(default_factory=list)
 
     def run(self, until: threading.Event) -> None:
@@ -88,6 +90,7 @@ class Listener:
                     if answer.status_code != 200:
                         self.failures.append(str(answer.status_code))
                     self.openings += 1
+                    self.resumed += bool(again)
                     self._read(answer.iter_lines(), until)
             except (httpx.RemoteProtocolError, httpx.ReadError):
                 continue  # an old worker has ended

@@ -21,7 +21,7 @@ from qwenstudio.embedded import Services
 from qwenstudio.embedded.ports import free_port
 from qwenstudio.units.catalog import TICKER
 from qwenstudio.units.control import Supervised, UnitsError
-from qwenstudio.units.layout import Layout
+from qwenstudio.units.layout import LANES, Layout
 from qwenstudio.units.unitfile import read_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,22 +139,47 @@ class Installed:
 @contextmanager
 def running(root: Path, services: Services) -> Iterator[Installed]:
     """Install, put the tests' secrets and free ports in, start; ends everything in the end."""
+    layout = set_up(root, services)
+    studio(layout, "loadmodels")
+    with managed(layout) as found:
+        yield found
+
+
+def set_up(root: Path, services: Services) -> Layout:
+    """Install, with the tests' secrets and free ports for both lanes; nothing runs yet."""
     layout = Layout(root)
     install(root, *database_words(services))
     # What the tests sign in their own process must be good there.
     ours = services.environment()
-    layout.secret("secret-key").write_text(os.environ["SECRET_KEY"] + "\n")
+    layout.secret("secret-key").write_text(ours["SECRET_KEY"] + "\n")
     layout.secret("encryption-keys").write_text(ours["STUDIO_ENCRYPTION_KEYS"] + "\n")
-    layout.lane_env("blue").write_text(
-        f"STUDIO_LANE=blue\nSTUDIO_PORT={free_port()}\nSTUDIO_STREAM_PORT={free_port()}\n"
-    )
-    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    done = subprocess.run([str(layout.command), "loadmodels"], capture_output=True, text=True, timeout=120, env=clean)
+    for lane in LANES:
+        layout.lane_env(lane).write_text(
+            f"STUDIO_LANE={lane}\nSTUDIO_PORT={free_port()}\nSTUDIO_STREAM_PORT={free_port()}\n"
+        )
+    return layout
+
+
+def clean_environment() -> dict[str, str]:
+    """Nothing of the tests' own studio."""
+    return {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+
+
+def studio(layout: Layout, *words: str, seconds: float = 120) -> str:
+    """The installed `studio` command; what it printed."""
+    line = [str(layout.command), *words]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=seconds, env=clean_environment())
     assert done.returncode == 0, done.stdout + done.stderr
-    log = root / "up.log"
+    return done.stdout
+
+
+@contextmanager
+def managed(layout: Layout) -> Iterator[Installed]:
+    """`manage.py up --from-units` for this installation, until the block ends."""
+    log = layout.root / "up.log"
     with log.open("wb") as output:
-        line = [sys.executable, str(ROOT / "manage.py"), "up", "--from-units", "--root", str(root)]
-        process = subprocess.Popen(line, cwd=ROOT, env=clean, stdout=output, stderr=subprocess.STDOUT)
+        line = [sys.executable, str(ROOT / "manage.py"), "up", "--from-units", "--root", str(layout.root)]
+        process = subprocess.Popen(line, cwd=ROOT, env=clean_environment(), stdout=output, stderr=subprocess.STDOUT)
     try:
         yield Installed(layout, process, log)
     finally:

@@ -14,6 +14,7 @@ from generation.worker.engine import TorchEngine, find_engine
 from generation.worker.leases import LEASE_S
 from generation.worker.serve import GpuWorker, Plan
 from generation.worker.stop import StopFlag
+from qwenstudio import notify
 
 
 class Command(BaseCommand):
@@ -32,6 +33,7 @@ class Command(BaseCommand):
     def handle(self, *, pool: str, models: str, lease: int, engine: str, **options: Any) -> None:
         stop = StopFlag()
         stop.install()
+        notify.watch_stopped()
         try:
             chosen = find_engine(engine) if engine else TorchEngine()
         except ValueError as error:

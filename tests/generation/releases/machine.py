@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,15 +34,19 @@ class PowerCut(BaseException):
 
 
 class Server(ThreadingHTTPServer):
-    """A lane's pages: `/readyz` and `/healthz`."""
+    """A lane's servers: well or not, pages for everybody, an API for those whom it knows."""
 
     daemon_threads = True
 
-    def __init__(self, port: int, *, status: int, body: dict[str, Any]) -> None:
+    def __init__(self, port: int, *, status: int, body: dict[str, Any], fault: str = "") -> None:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 text = json.dumps(body).encode()
-                self.send_response(status)
+                known = self.path in ("/readyz", "/healthz")
+                if not known and fault == "late":
+                    time.sleep(0.2)
+                right = 401 if self.path.startswith("/api/") else 200
+                self.send_response(status if known else 500 if fault == "500" else right)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text)
@@ -180,7 +185,8 @@ class Machine:
             status = 503 if fault == "503" and kind == "studio-web" else 200
             failed = {"failed": {"storage": "not writable"}} if status == 503 else {}
             port = self.ports[lane][kind == "studio-stream"]
-            self.servers[name] = Server(port, status=status, body={"lane": lane, "release": release, **failed})
+            body = {"lane": lane, "release": release, **failed}
+            self.servers[name] = Server(port, status=status, body=body, fault=fault)
         if kind == "studio-gpu":
             state, detail = ("failed", "sleeping: is broken on purpose") if fault == "model" else ("idle", "")
             state = "loading" if fault == "slow" else state

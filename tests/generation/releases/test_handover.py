@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from accounts.domain.sql import fetch_all
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
-from generation.domain.place import PLACE_SQL, read_place
+from generation.domain.place import PLACE_SQL, QueuePlace, read_place
 from generation.domain.sweep import sweep
-from generation.models import FairClock, Generation, Lane, Model, Pool, Worker
+from generation.models import FairClock, Generation, Lane, Model, Pool, Release, Worker
 from generation.releases.handover import count_left, hand_over_queue, say_rest
 from tests.chaos.rig import make_entry, offer_sleeping_model
 from tests.factories import Person, make_person, make_plan, make_tenant
@@ -279,3 +281,32 @@ def test_during_a_hand_over_people_read_that_the_model_loads(alice: Person) -> N
         Lane.objects.filter(name="green").update(state="promoting")
         (row,) = fetch_all(PLACE_SQL, ids=[waiting])
         assert read_place(row).reason == "loading"
+
+
+def test_during_a_hand_over_people_read_how_long_it_takes(alice: Person) -> None:
+    """As long as the last loading; before green's worker is there, since the hand-over began."""
+    waiting = submit(alice.caller)
+    blue = add_worker("blue", load_ms=600_000)
+    release = Release.objects.create(name="two", lane="green", mode="hand-over")
+
+    def place() -> QueuePlace:
+        with in_tenant(alice.tenant.pk):
+            return read_place(fetch_all(PLACE_SQL, ids=[waiting])[0])
+
+    drawn_in = place().eta_ms or 0
+    Worker.objects.filter(pk=blue.pk).update(drain_requested_at=Now())
+    assert (place().reason, place().eta_ms) == ("no_worker", None), "green is only being tried"
+    Lane.objects.filter(name="green").update(state="promoting", release=release, changed_at=Now())
+    assert place().reason == "loading"
+    assert 500_000 < (place().eta_ms or 0) <= 600_000 + drawn_in
+    add_worker("green", state="loading", started_at=timezone.now() - timedelta(minutes=9))
+    assert (place().eta_ms or 0) > 500_000, "the hand-over began later than that one"
+    Lane.objects.filter(name="green").update(changed_at=timezone.now() - timedelta(minutes=9))
+    assert 0 < (place().eta_ms or 0) <= 60_000 + drawn_in
+    # After a rollback of the pages blue loads again, for whoever waits in either lane.
+    Worker.objects.filter(state="loading").delete()
+    Release.objects.update(state="withdrawn")
+    Lane.objects.filter(name="green").update(state="ready", changed_at=Now())
+    assert place().reason == "loading"
+    Lane.objects.filter(name="green").update(changed_at=timezone.now() - timedelta(minutes=16))
+    assert place().reason == "no_worker", "by then nobody knows"

@@ -13,6 +13,7 @@ from generation.enums import ReleaseMode
 from generation.errors import ReleaseFailed, ReleaseRefused
 from generation.models import Lane, Pool, Release, Worker
 from generation.releases import promote as promotion
+from generation.releases import ready
 from generation.releases.drain import drain_lane
 from generation.releases.finish import finish_release
 from generation.releases.promote import Verdict, promote_lane, roll_back
@@ -231,17 +232,23 @@ def test_finish_gives_an_unpromoted_release_up(machine: Machine) -> None:
     [
         ("crash", r"studio-web@green.service is failed \(log of studio-web@green.service\)"),
         ("503", "did not become ready within .* /readyz says 503 storage: not writable"),
+        ("500", "pages on port .*: /sign-in/ says 500 instead of 200; streams on port .*: /api/v1/events says 500"),
+        ("late", r"pages on port .*: /sign-in/ took \d+\.\d s, at most 0 s"),
         ("model", "demo is not served yet .* is failed: sleeping: is broken on purpose"),
         ("slow", "did not become ready within .* is loading"),
         ("migration", "relation exists"),
         ("static", "No space left on device"),
     ],
 )
-def test_a_broken_release_never_gets_a_visitor(machine: Machine, fault: str, words: str) -> None:
+def test_a_broken_release_never_gets_a_visitor(
+    machine: Machine, fault: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine.faults["two"] = fault
     machine.migrations = [Migration("generation.0009_more")]
-    with pytest.raises(ReleaseFailed, match=words) as refused:
-        start(machine, timeout_s=0.3)
+    with monkeypatch.context() as patched:
+        patched.setattr(ready, "SLOW_S", 0.15 if fault == "late" else 60)
+        with pytest.raises(ReleaseFailed, match=words) as refused:
+            start(machine, timeout_s=0.3)
     assert "blue serves as before" in str(refused.value)
     assert states() == {"blue": "serving", "green": "failed"}
     assert machine.serves() == "blue one"

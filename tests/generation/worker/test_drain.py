@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from redis import Redis
+
 from accounts.tenancy import across_tenants
 from generation.domain.workers import drain_worker, undo_drain
 from generation.models import Worker
@@ -66,3 +68,13 @@ def test_drained_worker_leaves_work_and_wake_ups_to_others_and_ends_when_asked(
         (0,)
     ]
     assert rig.end("worker") == 0
+
+
+def test_who_waits_for_a_wake_up_is_told_at_once(alice: Person, redis: Redis) -> None:
+    """A worker that has nothing to draw would look for its drain only after its wait."""
+    with across_tenants():
+        worker = Worker.objects.create(name="idle", pid=1, lane="green", pool="demo", state="idle")
+        drain_worker(worker.pk)
+        assert redis.llen("rq:queue:gpu-green-demo") == 1
+        drain_worker(worker.pk)
+        assert redis.llen("rq:queue:gpu-green-demo") == 1, "asking twice changes nothing"
