@@ -28,6 +28,7 @@ WORKER_COMMANDS = {
     "rebuild": "ticker",
     "reencrypt": "ticker",
     "release": "worker",
+    "rotate": "worker",
     "metrics": "worker",
 }
 
