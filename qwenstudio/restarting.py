@@ -10,7 +10,7 @@ from django.conf import settings
 
 from generation.releases.ready import READY_S, ask
 from qwenstudio.units.catalog import TICKER, lane_units
-from qwenstudio.units.control import Units, UnitsError
+from qwenstudio.units.control import Units
 from qwenstudio.units.layout import LANES, Layout
 from qwenstudio.units.unitfile import read_environment
 
@@ -61,26 +61,25 @@ def wait_until_served(
     """Until each unit has a new process and says that it is ready, and each server answers."""
     until, said = time.monotonic() + timeout_s, ""
     while missing := _find_missing(units, layout, names, before):
-        text = ", ".join(missing)
         if time.monotonic() > until:
-            raise NotServing(f"not serving after {timeout_s:.0f} s: {text}. Look: journalctl -u {names[0]}")
+            text = ", ".join(f"{name} ({why})" for name, why in missing.items())
+            raise NotServing(f"not serving after {timeout_s:.0f} s: {text}. Look: journalctl -u {next(iter(missing))}")
+        text = ", ".join(name.removeprefix("studio-").removesuffix(".service") for name in missing)
         if text != said:
             say(f"  waiting for {text}")
             said = text
         time.sleep(LOOK_EVERY_S)
 
 
-def _find_missing(units: Units, layout: Layout, names: Sequence[str], before: dict[str, int | None]) -> list[str]:
-    try:
-        states = units.states(names) if names else {}
-        found = [
-            f"{name} ({states[name]})"
-            for name in names
-            if states[name] != "active" or units.main_pid(name) in (before.get(name), None)
-        ]
-    except UnitsError as error:
-        return [str(error)]
-    return found or [line for name in names if (line := _ask_server(layout, name))]
+def _find_missing(units: Units, layout: Layout, names: Sequence[str], before: dict[str, int | None]) -> dict[str, str]:
+    """What does not serve yet, and why."""
+    states = units.states(names) if names else {}
+    found = {
+        name: "not ended yet" if states[name] == "active" else states[name]
+        for name in names
+        if states[name] != "active" or units.main_pid(name) in (before.get(name), None)
+    }
+    return found or {name: why for name in names if (why := _ask_server(layout, name))}
 
 
 def _ask_server(layout: Layout, name: str) -> str:
@@ -92,4 +91,4 @@ def _ask_server(layout: Layout, name: str) -> str:
         return ""
     port = int(read_environment(layout.lane_env(lanes_of([name])[0]))[variable])
     status, body = ask(port, path, host=urlsplit(settings.STUDIO_URL).hostname or "localhost")
-    return "" if status == 200 else f"{name} ({path} on port {port}: {body.get('failed') or status or 'no answer'})"
+    return "" if status == 200 else f"{path} on port {port}: {body.get('failed') or status or 'no answer'}"

@@ -37,9 +37,9 @@ class Secrets:
         rewrite(path, text + "\n", like=path if path.exists() else self.layout.secret(like or name))
 
     def propose(self, name: str, text: str) -> str:
-        """What is to come, for root alone: `text`, unless an earlier try has left its own."""
+        """What is to come, for root alone: `text`, unless an earlier try has left its own and did not get it in."""
         coming = f"{name}.new"
-        if not self.has(coming):
+        if not self.has(coming) or self.read(coming) == self.read(name):
             replace_file(self.layout.secret(coming), text + "\n", mode=0o600)
         return self.read(coming)
 

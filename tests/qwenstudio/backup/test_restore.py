@@ -365,3 +365,29 @@ def test_into_an_own_postgresql_that_is_made_for_it(
         assert all_rows(again.superuser_url) == manifest.rows
     finally:
         again.stop()
+
+
+@pytest.mark.timeout(300)
+def test_a_rehearsal_says_whether_a_backup_is_good_and_leaves_nothing(
+    house: Path, tmp_path: Path, services: Services, alice: Person
+) -> None:
+    """Beside the working studio, which it does not touch."""
+    keys = Keys(settings.SECRET_KEY, (), tuple(settings.STUDIO_ENCRYPTION_KEYS))
+    root, place = tmp_path / "b", tmp_path / "place"
+    place.mkdir()
+    manifest = backup(root, services, house, keys=keys)
+    before = contents(house)
+    env = dict(os.environ)
+    done = manage("rehearse", str(root), "--place", str(place), env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "went well" in done.stdout and f"Restored {manifest.name}" in done.stdout
+    assert not list(place.iterdir()) and contents(house) == before
+    assert all_rows(services.superuser_url) == manifest.rows
+
+    done = manage("rehearse", str(root), "--place", str(place), env=env | {"SECRET_KEY": "another" * 8})
+    assert done.returncode == 1 and "does not have the backup's keys" in done.stderr
+    (path,) = root.glob("snapshots/*/database.dump")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    done = manage("rehearse", str(root), "--place", str(place), env=env)
+    assert done.returncode == 1 and "the rehearsal failed" in done.stderr
+    assert not list(place.iterdir())
