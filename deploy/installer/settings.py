@@ -132,7 +132,7 @@ def admin_networks(operator: str) -> str:
 
 HEAD = (
     "# Settings of all processes; docs/operations.md has the list. Secrets are named by file.\n"
-    "# After a change: systemctl restart 'studio-*'"
+    "# After a change: studio restart"
 )
 
 
