@@ -252,6 +252,18 @@ def test_a_further_gpu_is_found_by_the_same_line(tmp_path: Path, monkeypatch: py
     assert "Nothing changes" in install(root)
 
 
+def test_the_address_follows_the_domain_and_a_port_stays(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    install(root)
+    settings = Layout(root).settings
+    settings.write_text(settings.read_text().replace(f"https://{DOMAIN}", f"https://{DOMAIN}:8443"))
+    install(root)
+    assert read_environment(settings)["STUDIO_URL"] == f"https://{DOMAIN}:8443"
+    words = ["--root", str(root), "--no-start", "--venv", sys.prefix]
+    run_install("--domain", "other.test", *words)
+    assert read_environment(settings)["STUDIO_URL"] == "https://other.test"
+
+
 def test_uninstall_keeps_the_data(tmp_path: Path) -> None:
     root = tmp_path / "root"
     layout = Layout(root)
