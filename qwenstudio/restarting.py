@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from generation.releases.ready import READY_S, ask
-from qwenstudio.units.catalog import TICKER, lane_units
+from qwenstudio.units.catalog import TICKER, lane_of, lane_units
 from qwenstudio.units.control import Units
 from qwenstudio.units.layout import LANES, Layout
 from qwenstudio.units.unitfile import read_environment
 
 LOOK_EVERY_S = 0.25
-KINDS = ("web", "stream", "worker", "gpu", "ticker")
+KINDS = ("web", "stream", "worker", "gpu", "ticker", "metrics")
 Say = Callable[[str], None]
 
 
@@ -25,7 +25,8 @@ class NotServing(Exception):
 
 def running_units(units: Units, layout: Layout, *, kinds: Sequence[str] = KINDS) -> list[str]:
     """The units that run or should, of both lanes, in the order of `KINDS`."""
-    names = [*lane_units("blue", layout=layout), *lane_units("green", layout=layout), TICKER]
+    names = [name for lane in LANES for name in [*lane_units(lane, layout=layout), f"studio-metrics@{lane}.service"]]
+    names.append(TICKER)
     states = units.states(names)
     return [name for kind in kinds for name in names if kind_of(name) == kind and states[name] != "inactive"]
 
@@ -37,7 +38,7 @@ def kind_of(name: str) -> str:
 
 def lanes_of(names: Sequence[str]) -> list[str]:
     """The lanes that these units belong to."""
-    return [lane for lane in LANES if any(f"@{lane}" in name for name in names)]
+    return [lane for lane in LANES if any(lane_of(name) == lane for name in names)]
 
 
 def restart_units(units: Units, layout: Layout, names: Sequence[str], *, say: Say, timeout_s: float = READY_S) -> None:

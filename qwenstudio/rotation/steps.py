@@ -106,7 +106,7 @@ class Rotation:
         old = {name: self.secrets.read(name) for name in names}
         for name in names:
             self.secrets.propose(name, database.with_password(old[name], database.make_password()))
-        workers = running_units(self.units, self.layout, kinds=("gpu", "worker", "ticker"))
+        workers = running_units(self.units, self.layout, kinds=("gpu", "worker", "ticker", "metrics"))
         if workers:
             self.say("  workers finish what they hold ...")
             self.units.stop(workers)
