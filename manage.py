@@ -17,6 +17,7 @@ OWNER_COMMANDS = {
     "dbshell",
     "backup",
     "restore",
+    "rehearse",
 }
 SERVERS = {"gpuworker", "errandworker", "ticker"}  # they run until they are stopped, and serve other people
 REFUSED = 3  # somebody must mend something first: supervisors try again less often
@@ -28,6 +29,7 @@ WORKER_COMMANDS = {
     "rebuild": "ticker",
     "reencrypt": "ticker",
     "release": "worker",
+    "rotate": "worker",
     "metrics": "worker",
 }
 

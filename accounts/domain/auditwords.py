@@ -57,6 +57,7 @@ ACTIONS: dict[str, str | Promise] = {
     "release.compared": _("compared the pictures of two lanes"),
     "release.step": _("took a step of a release"),
     "second_factor": _("showed a second factor"),
+    "secret.rotated": _("put a new secret of the studio in place of the old one"),
     "session.ended": _("ended a session"),
     "sign_in": _("signed in"),
     "sign_out": _("signed out"),

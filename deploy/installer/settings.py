@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from urllib.parse import urlsplit
 
 from installer import files
 from installer.machine import count_cores
@@ -98,17 +99,22 @@ def settings_step(site: Site) -> Step:
             found["STUDIO_ADMIN_NETWORKS"] = networks
         return found
 
+    def is_ours(address: str) -> bool:
+        """A port that somebody has put there stays."""
+        parts = urlsplit(address)
+        return (parts.scheme, parts.hostname) == ("https", site.domain)
+
     def is_done() -> bool:
         present = read_environment(path)
         right = all(name in present for name in wanted())
-        right = right and (site.is_beside or present["STUDIO_URL"] == wanted()["STUDIO_URL"])
+        right = right and (site.is_beside or is_ours(present["STUDIO_URL"]))
         return right and files.file(site, path, "", mode=0o640, group=ACCOUNT, keep=True).is_done()
 
     def do() -> None:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else [HEAD]
         present = read_environment(path) if path.is_file() else {}
         address = f"STUDIO_URL={quote(wanted()['STUDIO_URL'])}"
-        if not site.is_beside:
+        if not site.is_beside and not is_ours(present.get("STUDIO_URL", "")):
             lines = [address if line.strip().startswith("STUDIO_URL=") else line for line in lines]
         lines += [f"{name}={quote(value)}" for name, value in wanted().items() if name not in present]
         files.write(site, path, "\n".join(lines) + "\n", mode=0o640, group=ACCOUNT)
@@ -132,7 +138,7 @@ def admin_networks(operator: str) -> str:
 
 HEAD = (
     "# Settings of all processes; docs/operations.md has the list. Secrets are named by file.\n"
-    "# After a change: systemctl restart 'studio-*'"
+    "# After a change: studio restart"
 )
 
 

@@ -79,7 +79,7 @@ def unit_files(site: Site) -> list[str]:
 def enabled(site: Site) -> list[str]:
     """What starts with the machine: the default lane's units. The other lane is the affair of `studio release`."""
     lane = site.lane
-    numbers = site.layout.gpus or [str(number) for number in range(max(1, site.gpus))]
+    numbers = sorted({*site.layout.gpus, *map(str, range(max(1, site.gpus)))}, key=int)
     redis = [REDIS] if REDIS in unit_files(site) else []
     gpus = [f"studio-gpu@{lane}-{number}.service" for number in numbers]
     others = [name for name in lane_units(lane, layout=site.layout) if not name.startswith("studio-gpu@")]

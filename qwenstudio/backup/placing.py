@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +30,14 @@ class Placed:
 
 
 class Owner:
-    """Whose the files shall be: root gives them to the account that owns the place, others keep them."""
+    """Whose the files shall be: root gives them to the account that owns the place, others keep them. Where the place
+    lets its group read (nginx's), so do they."""
 
     def __init__(self, place: Path) -> None:
         while not place.exists():
             place = place.parent
         found = place.stat()
+        self.group_reads = found.st_mode & 0o050 == 0o050
         self._ids = (found.st_uid, found.st_gid) if os.geteuid() == 0 and found.st_uid else None
 
     def give(self, path: Path) -> None:
@@ -42,7 +45,12 @@ class Owner:
         if self._ids:
             os.chown(path, *self._ids)
 
-    def make_folder(self, folder: Path, *, mode: int = 0o700) -> None:
+    def share(self, path: Path) -> None:
+        """Let the group read it too, where it may; a folder's bit by which its group is handed on stays."""
+        if self.group_reads:
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | (0o050 if path.is_dir() else 0o040))
+
+    def make_folder(self, folder: Path, *, mode: int = 0o700, shared: bool = False) -> None:
         """Make what is missing of it."""
         missing = []
         while not folder.exists():
@@ -51,6 +59,8 @@ class Owner:
         for new in reversed(missing):
             new.mkdir(mode=mode, exist_ok=True)
             self.give(new)
+            if shared:
+                self.share(new)
             sync_folder(new.parent)
 
 
@@ -71,7 +81,9 @@ def place_media(media: Path, listed: Path, store: Store, *, progress: Progress, 
     Those that are there stay; one that differs stops it. Run again after a cut it goes on.
     """
     owner, placed, touched = Owner(media), Placed(), set[Path]()
-    owner.make_folder(media)
+    if not media.exists():
+        owner.make_folder(media)
+        owner.group_reads = False  # of the folder above it; whoever wants a group in makes the folder first
     needed = sum(entry.bytes for entry in read_list(listed) if stat_file(media / entry.path, entry.path) is None)
     check_room(media, needed=needed, what="the pictures of this backup")
     for number, entry in enumerate(_safe(listed), start=1):
@@ -82,8 +94,8 @@ def place_media(media: Path, listed: Path, store: Store, *, progress: Progress, 
                 raise BackupError(f"{target} is there and is not what the backup has: nothing is written over it")
             placed.there += 1
             continue
-        owner.make_folder(target.parent)
-        if write_from_store(store, entry, target, owner):
+        owner.make_folder(target.parent, shared=True)
+        if write_from_store(store, entry, target, owner, shared=True):
             placed.written += 1
             touched.add(target.parent)
         else:
@@ -93,13 +105,17 @@ def place_media(media: Path, listed: Path, store: Store, *, progress: Progress, 
     return placed
 
 
-def write_from_store(store: Store, entry: Entry, target: Path, owner: Owner, *, mode: int = 0o600) -> bool:
+def write_from_store(
+    store: Store, entry: Entry, target: Path, owner: Owner, *, mode: int = 0o600, shared: bool = False
+) -> bool:
     """Copy one file, with its time; whether what came out is what its hash says. If not, nothing is there."""
     try:
         with open_new(target.parent, mode=mode) as (out, temporary):
             if copy_hashing(store.path(entry.sha256), out)[0] != entry.sha256:
                 raise _Damaged
         owner.give(temporary)
+        if shared:
+            owner.share(temporary)
         if entry.mtime_ns:
             os.utime(temporary, ns=(entry.mtime_ns, entry.mtime_ns))
         temporary.rename(target)

@@ -6,6 +6,8 @@ then nothing is there that a page could show. Nothing is written over. What was 
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -178,7 +180,12 @@ class _Restore:
             )
         if foreign:
             aside = self.target.media.with_name(f"{self.target.media.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+            before = self.target.media.stat()
             self.target.media.rename(aside)
+            self.target.media.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                os.chown(self.target.media, before.st_uid, before.st_gid)
+            self.target.media.chmod(stat.S_IMODE(before.st_mode))  # nginx's group gets in as before
             self.result.notes.append(f"the pictures that were here lie in {aside}")
         self.progress.step("writing pictures")
         placed = place_media(

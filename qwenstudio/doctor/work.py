@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from generation.domain.place import WORKER_SILENT_S
@@ -68,7 +69,13 @@ def _check_service(slug: str, pool: str, *, enabled: bool, waiting: int, oldest_
         remedy = "cancel what waits, or switch it on again and start a worker (admin)"
         return Finding("fail", name, f"{text}; the model is switched off and nobody serves it", remedy)
     start = f"manage.py gpuworker --pool {pool}" + ("" if pool != "demo" else ", or start all: make run")
-    return Finding("fail" if waiting else "warn", name, f"{text}; no worker serves it", start)
+    unit = f"systemctl start studio.target; one of /etc/qwenstudio/gpu must say STUDIO_POOL={pool}"
+    return Finding("fail" if waiting else "warn", name, f"{text}; no worker serves it", say_start(start, unit=unit))
+
+
+def say_start(line: str, *, unit: str = "systemctl start studio.target") -> str:
+    """How something is started: by its unit in an installation, else by hand."""
+    return unit if os.environ.get("STUDIO_ROOT") else line
 
 
 def check_errands() -> Iterator[Finding]:
@@ -80,12 +87,12 @@ def check_errands() -> Iterator[Finding]:
     if swept:
         yield Finding("ok", "ticker", "sweeps")
     else:
-        remedy = "start it: manage.py ticker. Without it nobody takes over what a lost worker held"
+        remedy = f"{say_start('start it: manage.py ticker')}. Without it nobody takes over what a lost worker held"
         yield Finding("warn", "ticker", "nobody sweeps", remedy)
     if failed:
         yield Finding("warn", "errands failed", f"{failed} have failed for good", "admin → Now → errands: try again")
     if oldest_s > ERRAND_OLD_S:
         text = f"{due} are due, the first for {oldest_s:,.0f} s: e-mails are not sent"
-        yield Finding("fail", "errands", text, "start it: manage.py errandworker")
+        yield Finding("fail", "errands", text, say_start("start it: manage.py errandworker"))
     else:
         yield Finding("ok", "errands", f"{due} are due")

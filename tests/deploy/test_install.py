@@ -263,6 +263,34 @@ def test_installed_again_it_is_the_lane_that_served(tmp_path: Path) -> None:
     assert "studio-web@green.service" in enabled_units(layout)
 
 
+def test_a_further_gpu_is_found_by_the_same_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run is enough: its settings, and its worker among what starts."""
+    root, tool = tmp_path / "root", tmp_path / "bin/nvidia-smi"
+    install(root, release="1.0")
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 'GPU 0: one'\necho 'GPU 1: two'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    install(root, release="1.0")
+    layout = Layout(root)
+    assert layout.gpus == ["0", "1"] and "CUDA_VISIBLE_DEVICES=1\n" in layout.gpu_env(1).read_text()
+    wants = {path.name for path in (layout.units / "studio.target.wants").iterdir()}
+    assert {"studio-gpu@blue-0.service", "studio-gpu@blue-1.service"} <= wants
+    assert "Nothing changes" in install(root, release="1.0")
+
+
+def test_the_address_follows_the_domain_and_a_port_stays(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    install(root, release="1.0")
+    settings = Layout(root).settings
+    settings.write_text(settings.read_text().replace(f"https://{DOMAIN}", f"https://{DOMAIN}:8443"))
+    install(root, release="1.0")
+    assert read_environment(settings)["STUDIO_URL"] == f"https://{DOMAIN}:8443"
+    words = ["--root", str(root), "--no-start", "--venv", sys.prefix]
+    run_install("--domain", "other.test", *words, release="1.0")
+    assert read_environment(settings)["STUDIO_URL"] == "https://other.test"
+
+
 def test_uninstall_keeps_the_data(tmp_path: Path) -> None:
     root = tmp_path / "root"
     layout = Layout(root)

@@ -138,9 +138,13 @@ def test_device_is_looked_at_in_another_process(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.django_db
-def test_work_without_a_worker_fails_and_a_worker_is_shown(alice: Person) -> None:
+def test_work_without_a_worker_fails_and_a_worker_is_shown(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     offer_sleeping_model()
     assert only("warn", run("workers")).text == "nothing waits; no worker serves it"
+    assert "manage.py gpuworker --pool" in only("warn", run("workers")).remedy
+    monkeypatch.setenv("STUDIO_ROOT", "/")
+    assert "systemctl start studio.target" in only("warn", run("workers")).remedy, "an operator has units"
+    monkeypatch.delenv("STUDIO_ROOT")
     submitted(alice)
     found = only("fail", run("workers"))
     assert found.name == "queue of demo" and found.text.startswith("1 waiting, the first for")

@@ -13,9 +13,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
+from django.db import connection, transaction
 from django.db.migrations.loader import MigrationLoader
+from django.utils import timezone
 
+from generation.enums import LaneState
+from generation.models import Lane
 from qwenstudio.backup import BackupError
 from qwenstudio.backup.folder import Folder
 from qwenstudio.backup.keys import Keys, read_keys
@@ -27,6 +30,7 @@ from qwenstudio.embedded.secrets import FILE, make_secrets
 from qwenstudio.management.commands.backup import these_keys
 from qwenstudio.processes import ROOT, manage
 from qwenstudio.settings import database_urls
+from qwenstudio.units.layout import Layout
 
 SWITCHES = ("set_aside", "without_keys", "without_damaged", "with_models")
 
@@ -138,8 +142,19 @@ def migrate() -> None:
     connection.close()
 
 
+def settle_lanes() -> None:
+    """Which lane serves, and with which release, is this machine's affair: the backup may be another one's."""
+    current = Layout.here().current
+    lane = os.readlink(current).rpartition("/")[2] if current.is_symlink() else settings.STUDIO_LANE
+    with transaction.atomic():
+        Lane.objects.update(state=LaneState.STOPPED, release=None, serves=[], detail="", changed_at=timezone.now())
+        Lane.objects.filter(name=lane).update(state=LaneState.SERVING)
+    connection.close()
+
+
 def rebuild() -> None:
-    """Counters and storage anew, under the worker's role, which sees all rows."""
+    """Lanes as they are here; counters and storage anew, under the worker's role, which sees all rows."""
+    settle_lanes()
     done = subprocess.run(
         manage("rebuild"), cwd=ROOT, env=os.environ | {"STUDIO_PROCESS": "ticker"}, capture_output=True, text=True
     )

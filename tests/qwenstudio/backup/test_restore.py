@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -148,6 +149,51 @@ def test_a_freshly_migrated_server_counts_as_empty(house: Path, tmp_path: Path, 
     found = into(tmp_path / "b", target_of(services, empty, tmp_path / "m"))
     assert all_rows(url_in(services.superuser_url, empty)) == found.manifest.rows
     assert not found.differing and len(found.rows) > 30
+
+
+def test_nginx_reads_what_was_restored_where_it_reads_the_folder(
+    house: Path, tmp_path: Path, services: Services, empty: str
+) -> None:
+    """As the installer makes it: the folder hands its group on."""
+    backup(tmp_path / "b", services, house)
+    media = tmp_path / "new media"
+    media.mkdir()
+    if os.geteuid() == 0:
+        os.chown(media, 1234, 2345)
+    media.chmod(0o2750)
+    into(tmp_path / "b", target_of(services, empty, media))
+    below = [path.stat() for path in media.rglob("*")]
+    assert {(stat.S_ISDIR(found.st_mode), stat.S_IMODE(found.st_mode)) for found in below} == {
+        (True, 0o2750),
+        (False, 0o640),
+    }
+    if os.geteuid() == 0:
+        assert {(found.st_uid, found.st_gid) for found in below} == {(1234, 2345)}
+    (media / "foreign").write_text("mine")
+    again = into(tmp_path / "b", target_of(services, empty, media), set_aside=True)
+    assert again.placed.written and stat.S_IMODE(media.stat().st_mode) == 0o2750
+    assert {stat.S_IMODE(path.stat().st_mode) for path in media.rglob("*") if path.is_file()} == {0o640}
+
+
+def test_lanes_are_this_machine_s_after_a_restore(
+    house: Path, tmp_path: Path, services: Services, empty: str, owner_sql: Any
+) -> None:
+    """The backup's green served there; here everybody is led to blue, whose release the next release command notes."""
+    owner_sql.execute("UPDATE generation_lane SET state = 'stopped'")
+    owner_sql.execute("UPDATE generation_lane SET state = 'serving' WHERE name = 'green'")
+    keys = Keys(settings.SECRET_KEY, (), tuple(settings.STUDIO_ENCRYPTION_KEYS))
+    root = tmp_path / "b"
+    try:
+        backup(root, services, house, keys=keys)
+    finally:
+        owner_sql.execute("UPDATE generation_lane SET state = 'stopped'")
+        owner_sql.execute("UPDATE generation_lane SET state = 'serving' WHERE name = 'blue'")
+    there = environment(services, empty, media=tmp_path / "media", var=tmp_path / "var", keys=keys)
+    done = manage("restore", str(root), env=there)
+    assert done.returncode == 0, done.stderr
+    with psycopg.connect(url_in(services.superuser_url, empty)) as admin:
+        rows = admin.execute("SELECT name, state, release_id FROM generation_lane ORDER BY name").fetchall()
+    assert rows == [("blue", "serving", None), ("green", "stopped", None)]
 
 
 def test_what_is_there_is_kept_aside(house: Path, tmp_path: Path, services: Services, empty: str) -> None:
@@ -365,3 +411,29 @@ def test_into_an_own_postgresql_that_is_made_for_it(
         assert all_rows(again.superuser_url) == manifest.rows
     finally:
         again.stop()
+
+
+@pytest.mark.timeout(300)
+def test_a_rehearsal_says_whether_a_backup_is_good_and_leaves_nothing(
+    house: Path, tmp_path: Path, services: Services, alice: Person
+) -> None:
+    """Beside the working studio, which it does not touch."""
+    keys = Keys(settings.SECRET_KEY, (), tuple(settings.STUDIO_ENCRYPTION_KEYS))
+    root, place = tmp_path / "b", tmp_path / "place"
+    place.mkdir()
+    manifest = backup(root, services, house, keys=keys)
+    before = contents(house)
+    env = dict(os.environ)
+    done = manage("rehearse", str(root), "--place", str(place), env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "went well" in done.stdout and f"Restored {manifest.name}" in done.stdout
+    assert not list(place.iterdir()) and contents(house) == before
+    assert all_rows(services.superuser_url) == manifest.rows
+
+    done = manage("rehearse", str(root), "--place", str(place), env=env | {"SECRET_KEY": "another" * 8})
+    assert done.returncode == 1 and "does not have the backup's keys" in done.stderr
+    (path,) = root.glob("snapshots/*/database.dump")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    done = manage("rehearse", str(root), "--place", str(place), env=env)
+    assert done.returncode == 1 and "the rehearsal failed" in done.stderr
+    assert not list(place.iterdir())
