@@ -34,7 +34,8 @@ def lane_step(site: Site) -> Step:
 
     def do() -> None:
         if site.layout.is_machine and site.layout.lane(lane).is_symlink():
-            call(["systemctl", "stop", f"studio-*@{lane}*", "studio-ticker.service"])  # it looks imports up through it
+            # It looks imports up through it. Patterns, because before the units are there none of them has a name.
+            call(["systemctl", "stop", f"studio-*@{lane}*", "studio-ticker*"])
         made.do()
 
     return Step(made.describe, made.is_done, do)
