@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,8 +124,15 @@ def debian_steps() -> list[Step]:
 
 def has_read(paths: Sequence[Path]) -> bool:
     """Whether nginx runs, and its newest process is younger than these files and folders."""
-    ages = call(["ps", "-o", "etimes=", "-C", "nginx"]).split()
-    return time.time() - min(map(int, ages)) >= max(path.stat().st_mtime for path in paths)
+    newest = max(begun(int(word)) for word in call(["ps", "-o", "pid=", "-C", "nginx"]).split())
+    return newest >= max(path.stat().st_mtime for path in paths)
+
+
+def begun(process: int) -> float:
+    """When a process was started, to the hundredth of a second: `ps` tells whole ones."""
+    words = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    ago = time.clock_gettime(time.CLOCK_BOOTTIME) - int(words[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - ago
 
 
 def reload_nginx(paths: Sequence[Path]) -> None:
@@ -186,7 +192,7 @@ def restart_step(site: Site, names: list[str]) -> Step:
     """What runs has read its settings when it began: with another `--domain` it would refuse whoever asks for it."""
 
     def is_done() -> bool:
-        changed = int(site.layout.settings.stat().st_mtime)
+        changed = site.layout.settings.stat().st_mtime
         return all(began(name) >= changed for name in names)
 
     def do() -> None:
@@ -198,10 +204,10 @@ def restart_step(site: Site, names: list[str]) -> Step:
     return Step(f"the units' settings are those of {site.layout.settings}", is_done, do)
 
 
-def began(name: str) -> int:
+def began(name: str) -> float:
     """When a unit's process was started; one that has none yet will read what is there."""
-    words = call(["systemctl", "show", "--timestamp=unix", "--property", "ExecMainStartTimestamp", "--value", name])
-    return int(words.strip().removeprefix("@") or sys.maxsize)
+    at = int(show(name, "ExecMainStartTimestampMonotonic") or 0) / 1_000_000
+    return time.time() - (time.monotonic() - at) if at else float("inf")
 
 
 def is_coming(name: str) -> bool:
