@@ -16,6 +16,19 @@ from installer.site import CHECKOUT, Site
 LEFT_OUT = {".git", ".venv", "var", "__pycache__", ".hypothesis", ".ruff_cache", ".mypy_cache"}
 
 
+# The only Python 3.11 of Ubuntu 22.04 is 3.11.0rc1, which came before the limit to the digits of a number. torch names
+# the functions of that limit when it is imported; 0 is what they say where there is none.
+WITHOUT_LIMIT = (
+    'import sys; hasattr(sys, "get_int_max_str_digits") or (setattr(sys, "get_int_max_str_digits", lambda: 0), '
+    'setattr(sys, "set_int_max_str_digits", lambda maxdigits: None))\n'
+)
+COMPLETE = f"""
+import pathlib, sys, sysconfig
+if not hasattr(sys, "get_int_max_str_digits"):
+    pathlib.Path(sysconfig.get_path("purelib"), "qwenstudio-python.pth").write_text({WITHOUT_LIMIT!r})
+"""
+
+
 def steps(site: Site) -> list[Step]:
     """In order."""
     found = [files.folder(site, path) for path in (site.layout.opt, site.layout.releases, site.layout.lanes)]
@@ -97,6 +110,7 @@ def venv_step(site: Site) -> Step:
         call([python, "-m", "venv", "--clear", str(venv)])
         pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         call([*pip, "-r", str(site.folder / "requirements.txt")])
+        call([str(venv / "bin/python"), "-c", COMPLETE])
         mark.write_text(digest(), encoding="utf-8")
 
     return Step(f"virtual environment {venv} (some minutes)", is_done, do)

@@ -344,3 +344,26 @@ def test_distributions(tmp_path: Path, release: str) -> None:
         re.fullmatch(r"python3\.1[1-9]-venv", word) for word in words
     )
     assert ("redis-server" in words or "valkey-server" in words) == (release != "ubuntu 22.04")
+
+
+def test_a_python_before_its_release_is_completed(tmp_path: Path) -> None:
+    """Ubuntu 22.04's 3.11.0rc1: torch's import names two functions that it does not have."""
+    purelib = tmp_path / "site-packages"
+    purelib.mkdir()
+    code = (
+        f"import sys; sys.path[:0] = [{str(ROOT / 'deploy')!r}, {str(ROOT)!r}]\n"
+        "import sysconfig\nfrom installer.release import COMPLETE\n"
+        f"sysconfig.get_path = lambda name: {str(purelib)!r}\n"
+        "exec(COMPLETE)\n"
+        "del sys.get_int_max_str_digits, sys.set_int_max_str_digits\n"
+        "exec(COMPLETE)\n"
+        "import site; site.addsitedir(sysconfig.get_path('purelib'))\n"
+        "print(sys.get_int_max_str_digits())\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    assert done.stdout == "0\n", done.stderr
+    complete = code.replace("del sys.get_int_max_str_digits, sys.set_int_max_str_digits\n", "")
+    for path in purelib.iterdir():
+        path.unlink()
+    subprocess.run([sys.executable, "-I", "-c", complete], check=True, capture_output=True)
+    assert not list(purelib.iterdir()), "a whole one is left alone"
