@@ -92,7 +92,7 @@ def test_the_installer_says_what_the_guard_refuses() -> None:
         "except InstallError as error:\n"
         "    print(error)\n"
     )
-    assert "check --deploy: studio.E104" in said and "run the same line again" in said
+    assert "check --deploy: studio.E104" in said and "Run the same line again" in said
 
 
 @pytest.mark.parametrize(
