@@ -176,10 +176,12 @@ def models_step(site: Site) -> Step:
 
 
 def start_step(site: Site, names: list[str]) -> Step:
-    """Reload what systemd knows, start what does not run."""
+    """Reload what systemd knows, also of what timers start; start what does not run."""
+    started = [name.replace(".timer", ".service") for name in filter(is_timer, names)]
 
     def is_done() -> bool:
-        return all(show(name, "NeedDaemonReload") == "no" and is_coming(name) for name in names)
+        known = all(show(name, "NeedDaemonReload") == "no" for name in [*names, *started])
+        return known and all(map(is_coming, names))
 
     def do() -> None:
         call(["systemctl", "daemon-reload"])
