@@ -49,10 +49,15 @@ _var = pytest.StashKey[Path]()
 
 def needs_services(config: pytest.Config) -> bool:
     """Whether anything beyond the engine's own tests was asked for."""
-    if config.option.collectonly or config.option.help or config.option.version:
+    if config.option.collectonly or config.option.help or config.option.version or only_hands_out(config):
         return False
     asked = [(config.invocation_params.dir / word.split("::")[0]).resolve() for word in config.args]
     return any(not any(path.is_relative_to(pure) for pure in WITHOUT_SERVICES) for path in asked)
+
+
+def only_hands_out(config: pytest.Config) -> bool:
+    """Whether this process runs no test itself: with `-n 2` it hands files to two others, each with its own servers."""
+    return bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -92,7 +92,6 @@ def test_by_path_and_lane(town: Town, method: str, path: str, headers: dict[str,
         (LanesState(default="green", live=BOTH, sticky=True), "blue", "blue"),
     ],
     indirect=["town"],
-    ids=str,
 )
 def test_a_cookie_counts_while_sticky_and_for_live_lanes(town: Town, cookie: str, lane: str) -> None:
     with town.nginx.client() as client:
@@ -110,7 +109,6 @@ def test_a_cookie_counts_while_sticky_and_for_live_lanes(town: Town, cookie: str
         (LanesState(live=BOTH, sticky=False), "/page", False),
     ],
     indirect=["town"],
-    ids=str,
 )
 def test_a_cookie_is_given_to_pages_while_sticky(town: Town, path: str, given: bool) -> None:
     with town.nginx.client() as client:

@@ -79,6 +79,7 @@ def test_bad_key_is_not_saved_by_a_good_cookie(bob: Person) -> None:
     "cookie",
     ["", "nonsense", signing.dumps({"user": str(uuid7()), "tenant": str(uuid7())}, salt="another.salt"),
      signing.dumps(["no", "object"], salt=PASS_SALT)],
+    ids=["empty", "nonsense", "another salt", "no object"],
 )  # fmt: skip
 def test_forged_pass_is_refused(db: None, cookie: str) -> None:
     assert isinstance(find({"Cookie": f"{PASS_COOKIE}={cookie}"}), NotSignedIn)

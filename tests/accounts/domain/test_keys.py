@@ -50,7 +50,7 @@ def test_one_changed_character_breaks_the_checksum() -> None:
         "qs_live_" + "a" * 36,
         "sk-123",
         "qs_live_" + "ä" * 40,
-        new_secret() + "\n",
+        pytest.param(new_secret() + "\n", id="a line's end"),
         "qs_live_" + "0" * 500,
     ],
 )
