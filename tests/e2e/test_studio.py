@@ -62,6 +62,7 @@ def test_a_picture_from_a_prompt(rig: Rig, visitor: Visitor, alice_with_password
     # 4. The gallery has it, star and image page work
     page.click("nav a[href='/gallery/']")
     expect(page.locator(".shot img")).to_be_visible()
+    page.wait_for_load_state()  # a click before the page's module has run is nobody's
     page.locator(".shot").first.hover()
     page.locator("[data-star]").first.click()
     expect(page.locator("[data-star]").first).to_have_attribute("aria-pressed", "true")

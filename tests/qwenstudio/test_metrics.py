@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from redis import Redis
 
 from accounts.domain.codes import CATALOGUE
 from accounts.meters import METHODS
+from accounts.meters import share as sharing
 from generation.domain.finish import fail_row, finish_slice
 from generation.domain.sweep import sweep
 from generation.models import Model, Worker
@@ -44,8 +45,15 @@ Series = dict[str, str]
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Look anew each time, and at this process alone: servers of other tests may still run and count."""
     monkeypatch.setattr(show, "FRESH_S", -1.0)
+    monkeypatch.setattr(sharing, "folder", lambda: tmp_path / "metrics")
+    own = sharing.Share("web")
+    own.start()
+    monkeypatch.setattr(sharing, "_share", own)
+    yield
+    own.stop()
 
 
 class Page:
