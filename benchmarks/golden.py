@@ -13,7 +13,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,22 +25,6 @@ from benchmarks.results import ROOT, keep, options_of, surroundings
 
 CATALOG = ROOT / "deploy" / "models.toml"
 Pictures = dict[str, bytes]
-
-
-class Silent:
-    """Nobody listens."""
-
-    def phase(self, name: Any, detail: Mapping[str, Any]) -> None:
-        return None
-
-    def step(self, step: int, steps: int, previews: Mapping[str, bytes]) -> None:
-        return None
-
-    def cancelled(self) -> set[str]:
-        return set()
-
-    def stop(self) -> bool:
-        return False
 
 
 def make_rows(spec: Any, *, seed: int = 0, steps: int | None = None) -> list[Any]:
@@ -61,6 +45,7 @@ def draw(model: Any, rows: Sequence[Any], *, together: bool = False) -> Pictures
     """Every row's picture as a PNG file, each alone in its pass unless `together`. A row that fails has none."""
     from generation.engine.run import run_pass
     from generation.engine.tail import Tail
+    from generation.worker.load import NoHooks
 
     found: Pictures = {}
     tail = Tail(model)
@@ -70,7 +55,7 @@ def draw(model: Any, rows: Sequence[Any], *, together: bool = False) -> Pictures
             found[result.key] = result.picture.file.data
 
     for group in [rows] if together else [[row] for row in rows]:
-        outcome = run_pass(model, group, Silent())
+        outcome = run_pass(model, group, NoHooks())
         for row in group:
             if (latents := outcome.row(row.key).latents) is not None:
                 tail.submit(latents, take)

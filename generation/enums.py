@@ -111,6 +111,10 @@ class ReleaseMode(models.TextChoices):
     HAND_OVER = "hand-over", _("hand-over")  # the old one's end before the new one's load
 
 
+REFERENCES = "references"
+"""What a lane is compared with where the other one does not draw: stored pictures (`Comparison.against`)."""
+
+
 class Verdict(models.TextChoices):
     """What a comparison of two lanes' pictures says; the worst of its parts counts."""
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ import psycopg
 from qwenstudio.embedded import Services
 from qwenstudio.embedded.ports import free_port
 from qwenstudio.units.layout import Layout
-from tests.deploy.installed import DOMAIN, ROOT, UNITS, Installed, database_words, install, wait_for
+from tests.deploy.installed import DOMAIN, UNITS, Installed, database_words, install, managed, studio, wait_for
 from tests.needs import find_nginx
 
 HOST = "localhost"
@@ -78,39 +76,19 @@ def write_settings(layout: Layout, services: Services, *, url: str, plain: int, 
     (folder / "nice.conf").write_text(f"[Service]\nNice={nice}\n", encoding="utf-8")
 
 
-def studio(layout: Layout, *words: str) -> str:
-    """The installed command; what it printed. Raises SystemExit."""
-    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    done = subprocess.run([str(layout.command), *words], capture_output=True, text=True, env=clean)
-    if done.returncode:
-        raise SystemExit(f"studio {' '.join(words)}: {done.stdout}{done.stderr}")
-    return done.stdout
-
-
 @contextmanager
 def running_units(layout: Layout) -> Iterator[Installed]:
     """`manage.py up --from-units`, until every unit serves."""
-    log = layout.root / "up.log"
-    line = [sys.executable, str(ROOT / "manage.py"), "up", "--from-units", "--root", str(layout.root)]
-    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(line, cwd=ROOT, env=clean, stdout=output, stderr=subprocess.STDOUT)
-    installed = Installed(layout, process, log)
-    try:
+    with managed(layout) as installed:
         for kind in UNITS:
             wait_for(
-                lambda kind=kind: process.poll() is not None or serves(installed, kind), seconds=READY_S, what=kind
+                lambda kind=kind: installed.process.poll() is not None or serves(installed, kind),
+                seconds=READY_S,
+                what=kind,
             )
-            if process.poll() is not None:
+            if installed.process.poll() is not None:
                 raise SystemExit(installed.said()[-3000:])
         yield installed
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(100)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def serves(installed: Installed, kind: str) -> bool:

@@ -86,8 +86,8 @@ def promote_lane(lane: str, tools: Tools, *, force: str = "", timeout_s: float =
         raise _take_back(lane, source, tools, error=error, timeout_s=timeout_s) from error
     move_ms = round((time.monotonic() - started) * 1000)
     _become_default(lane, source, pause_ms=pause_ms)
+    moved = hand_over_queue(source=source, target=lane, idle_only=True)  # first: by hand-over they wait for it
     _follow(lane, tools)
-    moved = hand_over_queue(source=source, target=lane, idle_only=True)
     return Moved(move_ms=move_ms, pause_ms=pause_ms, handed_over=moved)
 
 

@@ -22,7 +22,7 @@ SLOW_S = 5.0  # what takes longer for nobody would take longer for a crowd
 # release may be well and still answer every page with an error.
 PAGES = (("/sign-in/", 200), ("/api/v1/models", 401))
 STREAMS = (("/healthz", 200), ("/api/v1/events", 401))
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.25
 READY_S = 900.0  # how long a lane may take: loading 58 GB from a slow disk takes minutes
 
 _WORKERS_SQL = """

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts.staff.deeds import say_time
-from generation.enums import Tolerance
+from generation.enums import REFERENCES, Tolerance
 from generation.models import ComparedCase, Comparison
 from generation.releases.compare.words import (
     say_distance,
@@ -19,8 +19,6 @@ from generation.releases.compare.words import (
     say_times,
     say_verdict,
 )
-
-REFERENCES = "references"
 
 
 def say_against(row: Comparison) -> str:

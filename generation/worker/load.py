@@ -70,7 +70,7 @@ def warm_up(served: Served, engine: Engine) -> None:
         num_inference_steps=spec.default_steps,
         seed=0,
     )
-    outcome = engine.run(served.model, [row], _NoHooks()).row("warm-up")
+    outcome = engine.run(served.model, [row], NoHooks()).row("warm-up")
     errors: list[Exception] = [] if outcome.error is None else [outcome.error]
     if outcome.latents is not None:
         served.tail.submit(outcome.latents, lambda result: errors.extend([result.error] if result.error else []))
@@ -80,8 +80,8 @@ def warm_up(served: Served, engine: Engine) -> None:
         raise CheckpointError(file=spec.path, reason=reason, remedy="check the model's weights and its entry")
 
 
-class _NoHooks:
-    """Nobody listens to a warm-up."""
+class NoHooks:
+    """Nobody listens, as to a warm-up."""
 
     def phase(self, name: Any, detail: Mapping[str, Any]) -> None:
         return None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from generation.releases.compare.shipped import add_shipped
 from qwenstudio.embedded import Services
 from tests.chaos.rig import offer_sleeping_model
 from tests.deploy.crowd import make_visitors
@@ -31,14 +32,16 @@ def test_a_crowd_does_not_notice_a_release(tmp_path: Path, services: Services, d
 
 
 def test_a_broken_release_gets_no_user(tmp_path: Path, services: Services, db: object) -> None:
-    """Two of the proof's ten: one is found while it starts, one when it is promoted."""
+    """Three of the proof's: one is found while it starts, two when it is promoted."""
     offer_sleeping_model()
+    add_shipped()
     visitors = make_visitors(1)
-    chosen = [fault for fault in FAULTS if fault.name in ("its model is broken", "dies when it was ready")]
+    names = ("its model is broken", "draws wrong pictures", "dies when it was ready")
+    chosen = [fault for fault in FAULTS if fault.name in names]
     with running_server(tmp_path / "server", services) as server:
         counts = try_all(server, visitors, folder=tmp_path, faults=chosen, timeout_s=300)
     print(counts)
-    assert faults_are_good(counts, faults=2), counts
+    assert faults_are_good(counts, faults=3), counts
     assert {one["by"] for one in counts["tried"]} == {"start", "promote"}
 
 

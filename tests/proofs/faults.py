@@ -72,6 +72,14 @@ def _broken(self, spec):
 
 Sleeping.load = _broken
 """
+WRONG_PICTURES = """
+
+_right = draw
+
+
+def draw(latents, fmt="png"):
+    return _right(Latents(latents.key, latents.prompt, latents.seed + 1, latents.width, latents.height), fmt)
+"""
 MIGRATION = '''"""Planted."""
 
 from django.db import migrations
@@ -155,6 +163,7 @@ FAULTS = (
         migration={"expands": True, "operation": 'migrations.RunSQL("SELECT 1/0")'},
     ),
     Fault("its model is broken", r"is broken on purpose", {"tests/chaos/sleeping.py": NO_MODEL}),
+    Fault("draws wrong pictures", r"the comparison says no: .* is red", {"tests/chaos/sleeping.py": WRONG_PICTURES}),
     Fault("is another release than it says", r"this is release somebody of green", {"RELEASE": ""}),
 )  # fmt: skip
 
@@ -237,11 +246,13 @@ def main() -> int:
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="qwenstudio-faults-"))
     with own_database(folder) as services:
+        from generation.releases.compare.shipped import add_shipped
         from tests.chaos.rig import offer_sleeping_model
         from tests.deploy.crowd import make_visitors
         from tests.deploy.server import running_server
 
         offer_sleeping_model()
+        add_shipped()
         visitors = make_visitors(2)
         with running_server(folder / "server", services) as server:
             counts = try_all(server, visitors, folder=folder)

@@ -1,7 +1,7 @@
 """What a comparison has to say in a promotion: red stops it, none is a warning. Light: web processes load this.
 
-Where the workers were loaded before (side by side) the last verdict of this very stay of the release counts. In a
-hand-over nobody could draw before, so the first case of each model is drawn now, while nobody has been led there.
+The last verdict of this very stay of the release counts. Where there is none, because nobody asked or in a hand-over
+nobody could draw before, the first case of each model is drawn now, while nobody has been led there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.db.models import Q
 
 from accounts.errors import StudioError
-from generation.enums import ReleaseMode
+from generation.enums import REFERENCES, ReleaseMode
 from generation.enums import Verdict as Colour
 from generation.models import Comparison, GoldenCase, Lane, Model, Release
 from generation.releases.compare.words import say_reasons
@@ -33,10 +33,8 @@ def ask_comparison(lane: str) -> Verdict | None:
     if here.release is None or not GoldenCase.objects.filter(enabled=True, model__enabled=True).exists():
         return None
     found = last_comparison(here.release)
-    if found is None and here.release.mode == ReleaseMode.HAND_OVER:
-        return _compare_now(here)
     if found is None:
-        return Verdict(red=False, words=_say_missing(here))
+        return _compare_now(here)
     return Verdict(red=found.verdict == Colour.RED, words=say_comparison(found))
 
 
@@ -49,21 +47,18 @@ def say_comparison(found: Comparison) -> str:
     return f"{found.release_name} against {against} is {found.verdict}{f': {why}' if why else ''}"
 
 
-def _say_missing(lane: Lane) -> str:
-    """Nothing, or something of an earlier stay, which says nothing about this one."""
-    before = Comparison.objects.filter(lane=lane.name, finished_at__isnull=False).order_by("-started_at", "-id").first()
-    earlier = f"; the last comparison of {lane.name} was of {before.release_name}, and earlier" if before else ""
-    return f"{release_name(lane)} was not compared{earlier}: release compare {lane.name}"
-
-
 def _compare_now(lane: Lane) -> Verdict:
-    from generation.releases.compare.run import REFERENCES, compare_lane  # numpy and Pillow, which web needs not
+    """Side by side with the lane that serves; in a hand-over with the references, for nobody else draws."""
+    from generation.releases.compare.run import compare_lane  # numpy and Pillow, which web needs not
 
+    by_hand_over = lane.release is not None and lane.release.mode == ReleaseMode.HAND_OVER
     models = Model.objects.filter(enabled=True, slug__in=lane.serves).values_list("slug", flat=True)
-    if not Comparison.objects.filter(promoted_at__isnull=False, cases__model__in=list(models)).exists():
+    references = Comparison.objects.filter(promoted_at__isnull=False, cases__model__in=list(models))
+    if by_hand_over and not references.exists():  # everybody waits meanwhile
         return Verdict(red=False, words=f"{release_name(lane)} was not compared: no references are stored yet")
+    against = REFERENCES if by_hand_over else ""
     try:
-        found = compare_lane(lane.name, against=REFERENCES, firsts=True, timeout_s=IN_PROMOTION_S, by="promote")
+        found = compare_lane(lane.name, against=against, firsts=True, timeout_s=IN_PROMOTION_S, by="promote")
     except StudioError as error:
         return Verdict(red=False, words=f"{release_name(lane)} could not be compared: {error.message}")
     return Verdict(red=found.verdict == Colour.RED, words=say_comparison(found))

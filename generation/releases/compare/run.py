@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.domain.audit import record
 from accounts.domain.sql import fetch_all
-from generation.enums import LaneState, ReleaseMode, Verdict
+from generation.enums import REFERENCES, LaneState, ReleaseMode, Verdict
 from generation.errors import ReleaseFailed, ReleaseRefused
 from generation.models import ComparedCase, Comparison, GoldenCase, Lane
 from generation.releases.compare.judge import Judged, judge_case, judge_model, worst
@@ -27,7 +27,6 @@ from generation.releases.compare.words import say_distance, say_reasons, say_tim
 from generation.releases.lanes import default_lane, read_lane, read_lanes, release_name
 from generation.releases.tools import LANES, other_lane
 
-REFERENCES = "references"
 AGAINST = (*LANES, REFERENCES)
 
 _SERVES_SQL = """

@@ -416,18 +416,36 @@ def test_some_cases_only(machine: Machine) -> None:
         found = compare(slugs=["cloud", "apple"])
     assert [case.slug for case in found.cases.all()] == ["apple", "cloud"]
     assert not found.whole
-    promote(machine)
-    assert any("two was not compared" in line for line in machine.said), "a part of the cases is no verdict"
+    with drawing(green=wrong), pytest.raises(ReleaseRefused, match="the comparison says no"):
+        promote(machine)  # a part of the cases is no verdict: it compares
 
 
 # ---- promotions
 
 
-def test_a_promotion_without_a_comparison_is_warned_of(machine: Machine) -> None:
+def test_a_promotion_that_nobody_has_compared_compares(machine: Machine) -> None:
     start(machine)
+    refusal = pytest.raises(ReleaseRefused, match=r"the comparison says no: two against blue \(one\) is red: apple")
+    with drawing(green=wrong), refusal:
+        promote(machine)
+    assert Comparison.objects.get().cases.count() == 1, "the first case of the model, and no more"
+    assert machine.serves() == "blue one"
+    # What was red stays so until this stay of the release has a better verdict.
+    with drawing(), pytest.raises(ReleaseRefused, match="is red: apple"):
+        promote(machine)
+    with drawing():
+        compare()
+        promote(machine)
+    assert machine.serves() == "green two"
+
+
+def test_a_promotion_where_nobody_can_draw_is_warned_of(machine: Machine) -> None:
+    start(machine)
+    Pool.objects.update_or_create(lane="green", name="demo")
+    pause_pool(lane="green", name="demo", reason="maintenance", by=None)
     promote(machine)
     assert machine.serves() == "green two"
-    assert "two was not compared: release compare green" in machine.said
+    assert any("two could not be compared: no worker of green draws now" in one for one in machine.said)
 
 
 def test_a_verdict_of_an_earlier_stay_says_nothing(machine: Machine) -> None:
@@ -436,10 +454,9 @@ def test_a_verdict_of_an_earlier_stay_says_nothing(machine: Machine) -> None:
         assert compare().verdict == "red"
     finish(machine)
     start(machine)
-    promote(machine)
-    assert any(
-        "two was not compared; the last comparison of green was of two, and earlier" in one for one in machine.said
-    )
+    with drawing():
+        promote(machine)
+    assert "two against blue (one) is green" in machine.said
 
 
 def test_a_green_verdict_is_said(machine: Machine) -> None:
