@@ -96,7 +96,8 @@ class ReleaseState(models.TextChoices):
 
 RELEASE_MOVES: dict[str, frozenset[str]] = {
     ReleaseState.TRYING: frozenset({ReleaseState.CURRENT, ReleaseState.FAILED, ReleaseState.ENDED}),
-    ReleaseState.CURRENT: frozenset({ReleaseState.PREVIOUS, ReleaseState.WITHDRAWN}),
+    # Ended without a successor in the other lane: an installation has put another one in its place.
+    ReleaseState.CURRENT: frozenset({ReleaseState.PREVIOUS, ReleaseState.WITHDRAWN, ReleaseState.ENDED}),
     ReleaseState.PREVIOUS: frozenset({ReleaseState.CURRENT, ReleaseState.ENDED}),
     ReleaseState.WITHDRAWN: frozenset({ReleaseState.CURRENT, ReleaseState.FAILED, ReleaseState.ENDED}),
     ReleaseState.FAILED: frozenset({ReleaseState.ENDED}),

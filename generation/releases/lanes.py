@@ -27,6 +27,7 @@ REACHABLE = (
     LaneState.DRAINING,
     LaneState.DRAINED,
 )
+NAME_CHARS = 40  # of a release, in its column and in what workers say
 _DETAIL_CHARS = 500
 
 
@@ -111,19 +112,22 @@ def change_default(to: str, *, before: ReleaseState, left: LaneState) -> None:
 
 
 def adopt_default(tools: Tools) -> None:
-    """Note which release the default lane is, where no release command has put it there."""
+    """Note which release the default lane is, where no release command has put it there: the first one, or another
+    one after an uninstall that kept the data.
+    """
     lane = read_lane(default_lane())
-    if lane.release is not None or not (name := tools.code.release_of(lane.name)):
+    name = tools.code.release_of(lane.name)[:NAME_CHARS]
+    if not name or release_name(lane) == name:
         return
-    lane.release = Release.objects.create(
-        name=name[:40],
-        lane=lane.name,
-        state=ReleaseState.CURRENT,
-        started_at=lane.changed_at,
-        promoted_at=lane.changed_at,
-    )
-    lane.serves = required_models(beside=lane.name)
-    lane.save(update_fields=["release", "serves"])
+    since = timezone.now() if lane.release else lane.changed_at
+    with transaction.atomic():
+        if lane.release is not None:
+            move_release(lane.release, ReleaseState.ENDED, detail=f"{name} was installed in its place")
+        lane.release = Release.objects.create(
+            name=name, lane=lane.name, state=ReleaseState.CURRENT, started_at=since, promoted_at=since
+        )
+        lane.serves = required_models(beside=lane.name)
+        lane.save(update_fields=["release", "serves"])
 
 
 def note_step(step: str, **detail: str) -> None:

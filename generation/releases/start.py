@@ -11,6 +11,7 @@ from generation.errors import ReleaseFailed, ReleaseRefused
 from generation.models import Lane, Release
 from generation.releases import plan
 from generation.releases.lanes import (
+    NAME_CHARS,
     adopt_default,
     default_lane,
     move_lane,
@@ -24,7 +25,6 @@ from generation.releases.ready import READY_S, wait_ready
 from generation.releases.tools import Migration, Tools
 
 STARTABLE = (LaneState.STOPPED, LaneState.FAILED, LaneState.STARTING, LaneState.READY)
-_NAME_CHARS = 40  # of the column, and of what workers say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +137,8 @@ def _newest(tools: Tools, *, beside: str) -> str:
 def _check_name(name: str, tools: Tools) -> None:
     if name not in tools.code.installed():
         raise ReleaseRefused(f"release {name[:60]!r} is not installed; installed: {', '.join(tools.code.installed())}")
-    if len(name) > _NAME_CHARS:
-        raise ReleaseRefused(f"release {name!r} has a name of more than {_NAME_CHARS} characters")
+    if len(name) > NAME_CHARS:
+        raise ReleaseRefused(f"release {name!r} has a name of more than {NAME_CHARS} characters")
 
 
 def _refuse_contracting(name: str, unapplied: list[Migration], *, beside: str) -> None:

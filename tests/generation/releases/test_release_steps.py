@@ -145,6 +145,21 @@ def test_rollback_of_a_drained_lane_lets_its_workers_draw_again(machine: Machine
     assert machine.draws() == {"blue", "green"}
 
 
+def test_another_release_was_installed_in_the_place_of_the_one_that_served(machine: Machine) -> None:
+    assert "blue serves, with one" in status(machine)
+    machine.links["blue"], machine.releases = "three", ["two", "three"]  # an uninstall, and an installation anew
+    machine.stop(machine.lane_units("blue"))
+    machine.start(machine.lane_units("blue"))
+    assert "blue serves, with three" in status(machine)
+    for step in (start, promote, back):
+        step(machine)
+    assert machine.serves() == "blue three"
+    found = Release.objects.order_by("started_at").values_list("name", "state", "detail")
+    assert list(found) == [
+        ("one", "ended", "three was installed in its place"), ("three", "current", ""), ("two", "withdrawn", ""),
+    ]  # fmt: skip
+
+
 def test_every_step_is_in_the_audit_log(machine: Machine) -> None:
     for step in (start, promote, back, promote, drain, finish):
         step(machine)
