@@ -39,17 +39,18 @@ class QueuePlace:
 
 
 # What a pool is like for somebody who waits in it. Uses: lane, pool, model, vtime (the waiting row's start on its
-# tenant's clock) and tenant of the relation `w`. A worker counts that serves the model. One that loads (in a hand-over
-# that of the lane which takes over) is expected to take as long as the pool's last one that has loaded; before it
-# begins, while the other lane's ends, the hand-over's beginning counts.
+# tenant's clock) and tenant of the relation `w`. A worker counts that serves the model: of the row's own lane, or,
+# where nobody draws in it, of the lane that serves, to which the sweep hands the row over. One that loads (in a
+# hand-over that of the lane which takes over) is expected to take as long as the pool's last one that has loaded;
+# before it begins, while the other lane's ends, the hand-over's beginning counts.
 #   Rows of another tenant begin before that start at its own clock's pace; they are taken as equally long. Tenants at
 #   their own limit are not left out: they come as their pictures end, and the place would jump.
 _POOL_COLUMNS = f"""
        coalesce(o.rows, 0)::int AS others, coalesce(o.ms, 0)::float8 AS others_ms,
        coalesce(o.running_ms, 0)::float8 AS running_ms,
-       (SELECT count(*) FROM generation_worker k
-         WHERE k.lane = w.lane AND k.pool = w.pool AND k.state IN ('idle', 'busy') AND k.serves ? w.model
-           AND k.drain_requested_at IS NULL
+       (SELECT coalesce(nullif(count(*) FILTER (WHERE k.lane = w.lane), 0), count(*)) FROM generation_worker k
+         WHERE (k.lane = w.lane OR k.lane = (SELECT l.name FROM generation_lane l WHERE l.state = 'serving'))
+           AND k.pool = w.pool AND k.state IN ('idle', 'busy') AND k.serves ? w.model AND k.drain_requested_at IS NULL
            AND k.seen_at > now() - interval '{WORKER_SILENT_S} seconds')::int AS workers,
        (SELECT extract(epoch FROM now() - max(b.since)) * 1000
           FROM (SELECT k.started_at FROM generation_worker k

@@ -88,6 +88,7 @@ def promote_lane(lane: str, tools: Tools, *, force: str = "", timeout_s: float =
     _become_default(lane, source, pause_ms=pause_ms)
     moved = hand_over_queue(source=source, target=lane, idle_only=True)  # first: by hand-over they wait for it
     _follow(lane, tools)
+    moved += hand_over_queue(source=source, target=lane, idle_only=True)  # what has come into the old lane meanwhile
     return Moved(move_ms=move_ms, pause_ms=pause_ms, handed_over=moved)
 
 

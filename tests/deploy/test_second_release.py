@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from generation.models import Lane, Release
+from generation.models import Comparison, Lane, Release
 from qwenstudio.embedded import Services
 from qwenstudio.embedded.ports import free_port
 from qwenstudio.proxy.site import LanePorts
@@ -79,6 +79,7 @@ def server(tmp_path: Path, services: Services, alice: Person) -> Iterator[Server
 def _lanes_as_before(db: None) -> Iterator[None]:
     yield
     Lane.objects.update(release=None, serves=[], detail="")
+    Comparison.objects.all().delete()
     Release.objects.all().delete()
     Lane.objects.filter(name="green").update(state="stopped")
     Lane.objects.filter(name="blue").update(state="serving")

@@ -272,6 +272,28 @@ def test_the_sweep_takes_nothing_from_the_lane_that_serves(promoted: None, alice
     assert lanes_of(look) == {"green": 1}
 
 
+def test_who_waits_where_nobody_draws_reads_of_the_lane_that_serves(promoted: None, alice: Person) -> None:
+    """The sweep hands it over within seconds."""
+    waiting = submit(alice.caller)
+    Generation._base_manager.update(lane="blue")
+    FairClock.objects.update(lane="blue")
+
+    def place() -> QueuePlace:
+        with in_tenant(alice.tenant.pk):
+            return read_place(fetch_all(PLACE_SQL, ids=[waiting])[0])
+
+    assert place().reason == "no_worker"
+    add_worker("green")
+    assert place().reason is None
+    one = place().eta_ms
+    add_worker("green")
+    add_worker("blue")
+    assert place().eta_ms == one, "its own lane's worker draws it, alone"
+    Lane.objects.filter(name="green").update(state="standby")
+    Worker.objects.filter(lane="blue").delete()
+    assert place().reason == "no_worker", "nobody hands over to a lane that does not serve"
+
+
 def test_during_a_hand_over_people_read_that_the_model_loads(alice: Person) -> None:
     waiting = submit(alice.caller)
     add_worker("green", state="loading")
