@@ -14,9 +14,18 @@ from pathlib import Path
 
 from qwenstudio.embedded import Services, find_services
 from qwenstudio.embedded.ports import free_port
+from qwenstudio.embedded.postgres import OWN_PROGRAMS
+from qwenstudio.embedded.valkey import OWN_PROGRAM
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 150.0
+
+
+def users_environment() -> dict[str, str]:
+    """Ours, without what names another studio, or what a test run set for itself; the servers' programs stay ours."""
+    foreign = ("DATABASE_", "REDIS_", "STUDIO_", "SECRET_KEY", "DJANGO_", "EMAIL_", "ALLOWED_HOSTS")
+    ours = (OWN_PROGRAMS, OWN_PROGRAM)
+    return {name: value for name, value in os.environ.items() if name in ours or not name.startswith(foreign)}
 
 
 class Up:
@@ -30,10 +39,8 @@ class Up:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The user's, without what names another studio, or what a test run set for itself."""
-        foreign = ("DATABASE_", "REDIS_", "STUDIO_", "SECRET_KEY", "DJANGO_", "EMAIL_", "ALLOWED_HOSTS")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        return clean | {"STUDIO_VAR": str(self.var), "STUDIO_PORT": str(self.port)} | self.settings
+        """The user's, for this folder."""
+        return users_environment() | {"STUDIO_VAR": str(self.var), "STUDIO_PORT": str(self.port)} | self.settings
 
     @property
     def line(self) -> list[str]:

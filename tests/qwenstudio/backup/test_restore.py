@@ -39,6 +39,7 @@ from tests.qwenstudio.backup.house import (
     source_of,
     url_in,
 )
+from tests.qwenstudio.up import users_environment
 
 ROOT = Path(__file__).resolve().parents[3]
 PASSWORD = "correct horse battery"
@@ -394,9 +395,7 @@ def test_into_an_own_postgresql_that_is_made_for_it(
     keys = Keys(settings.SECRET_KEY, (), tuple(settings.STUDIO_ENCRYPTION_KEYS))
     root = tmp_path / "b"
     manifest = backup(root, services, house, keys=keys)
-    foreign = ("DATABASE_", "REDIS_", "STUDIO_", "SECRET_KEY", "DJANGO_")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    env |= {"STUDIO_VAR": str(tmp_path / "var")}
+    env = users_environment() | {"STUDIO_VAR": str(tmp_path / "var")}
     done = manage("restore", str(root), env=env)
     assert done.returncode == 1 and "has no keys" in done.stderr and not (tmp_path / "var" / "postgres").exists()
     stick = tmp_path / "stick"
