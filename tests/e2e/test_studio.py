@@ -64,7 +64,8 @@ def test_a_picture_from_a_prompt(rig: Rig, visitor: Visitor, alice_with_password
     expect(page.locator(".shot img")).to_be_visible()
     page.wait_for_load_state()  # a click before the page's module has run is nobody's
     page.locator(".shot").first.hover()
-    page.locator("[data-star]").first.click()
+    with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
+        page.locator("[data-star]").first.click()
     expect(page.locator("[data-star]").first).to_have_attribute("aria-pressed", "true")
     page.reload()
     expect(page.locator("[data-star]").first).to_have_attribute("aria-pressed", "true")

@@ -28,10 +28,11 @@ export function write(body) {
 export const readElement = (id) => read(document.getElementById(id)?.textContent || "null");
 
 /** Call the API. Throws `Problem` for a refusal, `TypeError` where there is no connection. */
-export async function call(method, url, { body, headers = {} } = {}) {
+export async function call(method, url, { body, headers = {}, keepalive = false } = {}) {
   const answer = await fetch(url, {
     method,
     credentials: "same-origin",
+    keepalive,
     headers: {
       Accept: "application/json",
       "X-CSRFToken": document.body.dataset.csrf,

@@ -10,7 +10,8 @@ document.addEventListener("click", async (event) => {
   const starred = button.getAttribute("aria-pressed") !== "true";
   button.setAttribute("aria-pressed", String(starred));
   try {
-    await call("PATCH", button.dataset.star, { body: { starred } });
+    // Whoever leaves the page at once has starred it all the same.
+    await call("PATCH", button.dataset.star, { body: { starred }, keepalive: true });
   } catch (error) {
     button.setAttribute("aria-pressed", String(!starred));
     toast(error.message || say("againFailed"));
