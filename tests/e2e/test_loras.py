@@ -1,4 +1,4 @@
-"""Styles in the studio, in a real browser: choose one, move its strength by keyboard, compare strengths, take it again."""
+"""Styles in the studio, in a real browser: choose one, move its strength by keyboard, compare strengths."""
 
 from __future__ import annotations
 
