@@ -46,6 +46,8 @@ HEADINGS = {
     "events": "Pictures",
     "estimates": "Pictures",
     "models": "Pictures",
+    "loras": "Pictures",
+    "grids": "Pictures",
     "me": "Usage and limits",
     "usage": "Usage and limits",
     "keys": "API keys",

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def house(alice: Person, mallory: Person, media: Path, admin_sql: psycopg.Connection[tuple[Any, ...]]) -> House:
-    """Two tenants; the model is on offer, and no plan stands in the way."""
+    """Two tenants; a model and a LoRA are on offer, and no plan stands in the way."""
     from accounts.models import Plan
     from tests.chaos.rig import offer_sleeping_model
+    from tests.generation.lorafiles import offer_lora
     from tests.matrix.house import House
 
     offer_sleeping_model()
+    offer_lora("style")
     Plan.objects.update(requests_per_minute=100_000, queue_length=100_000)
 
     def look(sql: str, *values: Any) -> list[tuple[Any, ...]]:

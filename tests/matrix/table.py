@@ -13,6 +13,7 @@ from accounts.domain.roles import Right
 from tests.matrix.house import LOGO, fresh_email
 
 BODY = {"model": "demo", "prompt": "a white house", "width": 64, "height": 64}
+GRID = {**BODY, "lora": "style", "scales": [0, 1]}
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ OPERATIONS: dict[str, Op] = {
     "GET /api/v1/images/{generation}/events": Op(SEE, spots=path("generation", "ended")),
     "GET /api/v1/events": Op(SEE),
     "POST /api/v1/estimates": Op(SEE, 200, BODY, WEBHOOK),
+    "POST /api/v1/grids": Op(MAKE, 202, GRID, WEBHOOK),
+    "GET /api/v1/loras": Op(SEE),
     "GET /api/v1/models": Op(SEE),
     "GET /api/v1/me": Op(None),
     # ---- keys
@@ -235,6 +238,8 @@ PLAIN: dict[str, str] = {
     "seed": "a number",
     "n": "a number",
     "loras": "a list",
+    "lora": "a name on offer; staff's, not a tenant's",
+    "scales": "numbers",
     "loras.name": "a name on offer; staff's, not a tenant's",
     "loras.scale": "a number",
     "output_format": "one of three words",

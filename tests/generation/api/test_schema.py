@@ -26,6 +26,7 @@ WANTED = {
     ("post", "/api/v1/keys/self/revoke"), ("get", "/api/v1/keys/{key}"), ("patch", "/api/v1/keys/{key}"),
     ("delete", "/api/v1/keys/{key}"), ("post", "/api/v1/keys/{key}/rotate"),
     ("post", "/api/v1/keys/{key}/finish-rotation"),
+    ("get", "/api/v1/loras"), ("post", "/api/v1/grids"),
     ("get", "/api/v1/members"), ("get", "/api/v1/members/{member}"), ("patch", "/api/v1/members/{member}"),
     ("delete", "/api/v1/members/{member}"),
     ("get", "/api/v1/invitations"), ("post", "/api/v1/invitations"), ("get", "/api/v1/invitations/{invitation}"),
