@@ -22,13 +22,13 @@ _TOKENIZER: Part = ("transformers", ("Qwen2Tokenizer", "Qwen2TokenizerFast"))  #
 class FamilyInfo:
     """One family.
 
-    `code` and the values of `loads` are `module:attribute`, imported by GPU workers only. `loads` names what reads a
+    `draws` and the values of `loads` are `module:attribute`, imported by GPU workers only. `loads` names what reads a
     part where that is not the library's own class; `settings` are the pipeline's own arguments in model_index.json.
     `exact_lengths`: padding would move pictures by more than rounding, so an entry may not have length buckets.
     `guidance` says how a request's `true_cfg_scale` becomes the pipeline's own number.
     """
 
-    code: str
+    draws: str
     pipeline: str
     parts: Mapping[str, Part]
     loads: Mapping[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class FamilyInfo:
 FAMILIES: Mapping[str, FamilyInfo] = MappingProxyType(
     {
         "qwen-image": FamilyInfo(
-            code="generation.engine.pipelines.qwen_image:QwenImage",
+            draws="generation.engine.pipelines.qwen_image:QwenImage",
             pipeline="QwenImagePipeline",
             parts={
                 "scheduler": _SCHEDULER,
@@ -54,7 +54,7 @@ FAMILIES: Mapping[str, FamilyInfo] = MappingProxyType(
             },
         ),
         "qwen-image-2.1": FamilyInfo(
-            code="generation.engine.pipelines.qwen_image_21:QwenImage21",
+            draws="generation.engine.pipelines.qwen_image_21:QwenImage21",
             pipeline="QwenImage21Pipeline",
             parts={
                 "scheduler": _SCHEDULER,
@@ -71,7 +71,7 @@ FAMILIES: Mapping[str, FamilyInfo] = MappingProxyType(
             exact_lengths=True,
         ),
         "z-image": FamilyInfo(
-            code="generation.engine.pipelines.z_image:ZImage",
+            draws="generation.engine.pipelines.z_image:ZImage",
             pipeline="ZImagePipeline",
             parts={
                 "scheduler": _SCHEDULER,

@@ -75,7 +75,7 @@ def load_model(
         pipe = load_pipeline(folder, family=spec.family, dtype=dtype)
         if spec.turbo_lora is not None:
             fuse_turbo(pipe, file=find_lora(spec, hub_offline=hub_offline), scale=spec.turbo_lora.scale)
-        family: Family = _find(FAMILIES[spec.family].code)(
+        family: Family = _find(FAMILIES[spec.family].draws)(
             pipe=pipe, spec=spec, device=target, exact_decode=exact_decode
         )
         _place(pipe, target, offload)
