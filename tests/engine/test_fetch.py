@@ -99,7 +99,7 @@ def test_another_run_goes_on_where_the_last_one_died(store: Store, serve: Any, t
 
 
 def test_a_server_that_ignores_ranges_is_asked_from_the_beginning(store: Store, serve: Any, tmp_path: Path) -> None:
-    store.no_ranges, store.cuts[BIG] = True, [3_000_000]
+    store.no_ranges, store.cuts[BIG] = True, [3_000_000, 1_000_000]
     log = Log()
     run(serve(store), tmp_path / "tiny", log=log)
     assert (tmp_path / "tiny" / BIG).read_bytes() == store.files[BIG]

@@ -77,7 +77,7 @@ def test_pictures_under_way_are_stored_before_their_model_goes(db: None) -> None
     class Slow(Sleeping):
         def tail(self, model: Any, phase: Any) -> Any:
             made = super().tail(model, phase)
-            made._decode_s = 0.3
+            made._decode_s = 0.8
             return made
 
     shelf, _ = make_shelf(Slow())
