@@ -14,13 +14,21 @@ from uuid import UUID
 from accounts.domain.limits import PlanLimits
 from accounts.errors import InvalidRequest
 from generation.engine.catalog import ModelSpec
-from generation.engine.request import MAX_CFG, MAX_LORA_SCALE, MAX_LORAS, MAX_PROMPT_CHARS, MAX_SEED, MAX_SIDE, MAX_STEPS
+from generation.engine.request import (
+    MAX_CFG,
+    MAX_LORA_SCALE,
+    MAX_LORAS,
+    MAX_PROMPT_CHARS,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+)
 from generation.enums import OutputFormat, Task
 from generation.errors import WebhookNotFound
 
 MAX_IMAGES = 10
 MAX_METADATA_CHARS = 4096
-_RANDOM_SEEDS = 2**32  # every JavaScript client holds these exactly
+RANDOM_SEEDS = 2**32  # every JavaScript client holds these exactly
 _BYTES_PER_TOKEN = 3  # of a byte-level BPE, about: only sorts prompts into likely buckets, the worker counts
 
 
@@ -147,7 +155,11 @@ def resolve(
         raise WebhookNotFound
 
     loras = [
-        {"name": lora.name, "scale": lora.default_scale if choice.scale is None else choice.scale, "sha256": lora.sha256}
+        {
+            "name": lora.name,
+            "scale": lora.default_scale if choice.scale is None else choice.scale,
+            "sha256": lora.sha256,
+        }
         for choice in request.loras
         for lora in [(offered or {})[choice.name]]
     ]
@@ -162,7 +174,7 @@ def resolve(
         width=width,
         height=height,
         steps=steps,
-        seed=secrets.randbelow(_RANDOM_SEEDS) if request.seed is None else request.seed,
+        seed=secrets.randbelow(RANDOM_SEEDS) if request.seed is None else request.seed,
         n=request.n,
         true_cfg_scale=scale,
         guided=guided,
@@ -188,9 +200,7 @@ def resolve(
     )
 
 
-def _check_loras(
-    choices: tuple[LoraChoice, ...], offered: Mapping[str, OfferedLora], spec: ModelSpec
-) -> list[str]:
+def _check_loras(choices: tuple[LoraChoice, ...], offered: Mapping[str, OfferedLora], spec: ModelSpec) -> list[str]:
     """What is wrong with the LoRAs of a request. One of another tenant is answered like one that does not exist."""
     if len(choices) > spec.max_loras:
         return [f"has {len(choices)} entries, this model takes {spec.max_loras}"]
@@ -298,6 +308,14 @@ def _number(low: float, high: float) -> Callable[[object], float]:
         return float(value)
 
     return read
+
+
+def read_scale(value: object) -> float:
+    """A LoRA's strength, from JSON. Raises `InvalidRequest`."""
+    try:
+        return _number(-MAX_LORA_SCALE, MAX_LORA_SCALE)(value)
+    except _Wrong as error:
+        raise InvalidRequest(str(error), field="scales") from error
 
 
 def _read_loras(value: object) -> tuple[LoraChoice, ...]:

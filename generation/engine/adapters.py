@@ -173,7 +173,9 @@ class Adapters:
     def _make_room(self, size: int, *, keep: set[str]) -> None:
         kept = sum(held.bytes for sha256, held in self._held.items() if sha256 in keep)
         if kept + size > self._most_bytes:
-            raise LoraRefused(f"the stack takes {kept + size:,} bytes in memory, this worker keeps {self._most_bytes:,}")
+            raise LoraRefused(
+                f"the stack takes {kept + size:,} bytes in memory, this worker keeps {self._most_bytes:,}"
+            )
         for sha256 in [sha256 for sha256 in self._held if sha256 not in keep]:
             if self.bytes + size <= self._most_bytes:
                 break

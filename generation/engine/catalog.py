@@ -285,8 +285,8 @@ _READERS: dict[str, str] = {
          "source"), "text"),
     **dict.fromkeys(
         ("default_steps", "min_steps", "max_steps", "size_multiple", "default_width", "default_height", "max_width",
-         "max_height", "max_prompt_tokens", "memory_bytes", "batch_max", "cost_ms", "max_loras", "max_lora_rank", "lora_cache_bytes"),
-        "whole"),
+         "max_height", "max_prompt_tokens", "memory_bytes", "batch_max", "cost_ms", "max_loras", "max_lora_rank",
+         "lora_cache_bytes"), "whole"),
     "turbo_lora": "turbo", "scheduler": "overrides", "sigmas": "numbers", "true_cfg_scale": "number", "sizes": "pairs",
     "length_buckets": "wholes", "tasks": "texts", "enabled": "flag",
 }  # fmt: skip

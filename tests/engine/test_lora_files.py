@@ -52,9 +52,7 @@ def test_the_checkpoint_s_headers_name_the_layers_that_the_model_has(adapters: A
         ("diffusion_model.", ("lora.down.weight", "lora.up.weight")),
     ],
 )
-def test_the_ways_of_trainers_are_read(
-    adapters: Adapters, tmp_path: Path, prefix: str, sides: tuple[str, str]
-) -> None:
+def test_the_ways_of_trainers_are_read(adapters: Adapters, tmp_path: Path, prefix: str, sides: tuple[str, str]) -> None:
     weights = make_weights(adapters, prefix=prefix, sides=sides)
     parts = fit(save(tmp_path, weights), adapters)
     assert parts.keys() == adapters._layers.keys()

@@ -70,7 +70,9 @@ def paint(model: LoadedModel, *uses: Any, **changes: Any) -> torch.Tensor:
 def test_a_lora_draws_what_diffusers_draws(
     demo: LoadedModel, adapters: Adapters, files: list[Path], base: torch.Tensor
 ) -> None:
-    pipe = QwenImagePipeline.from_pretrained(PROJECT_ROOT / "generation/engine/demo/checkpoint", dtype=demo.family.dtype)
+    pipe = QwenImagePipeline.from_pretrained(
+        PROJECT_ROOT / "generation/engine/demo/checkpoint", dtype=demo.family.dtype
+    )
     for file, name in zip(files, "xy", strict=False):
         pipe.load_lora_weights(load_file(str(file)), adapter_name=name)
     pipe.set_adapters(["x", "y"], adapter_weights=[0.7, -1.3])

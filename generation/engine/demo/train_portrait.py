@@ -32,7 +32,9 @@ from generation.engine.demo.train_transformer import Batch, pack, sample_times, 
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 LORA = Path(__file__).parent / "loras" / "portrait.safetensors"
-TARGETS = r"transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|(img|txt)_mlp\.net\.(0\.proj|2))"
+TARGETS = (
+    r"transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|(img|txt)_mlp\.net\.(0\.proj|2))"
+)
 PART = 24
 
 
@@ -73,9 +75,7 @@ def train_portrait(recipe: PortraitRecipe) -> dict[str, Tensor]:
     vae = AutoencoderKLQwenImage.from_pretrained(CHECKPOINT, subfolder="vae", dtype=torch.float32)
     tokenizer = Qwen2Tokenizer.from_pretrained(CHECKPOINT / "tokenizer")
     text_encoder = Qwen2_5_VLForConditionalGeneration.from_pretrained(CHECKPOINT / "text_encoder", dtype=torch.float32)
-    transformer = QwenImageTransformer2DModel.from_pretrained(
-        CHECKPOINT, subfolder="transformer", dtype=torch.float32
-    )
+    transformer = QwenImageTransformer2DModel.from_pretrained(CHECKPOINT, subfolder="transformer", dtype=torch.float32)
     pictures = _draw_pictures(recipe, vae, rng)
     transformer.set_attn_processor(RealAttention())
     transformer.requires_grad_(False)
