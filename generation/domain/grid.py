@@ -11,6 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -117,9 +118,12 @@ def submit_grid(
 
 def grid_of(first: UUID) -> tuple[UUID, ...]:
     """The generations of the grid that the first one began, as far as they are still there, in their order."""
-    born = Generation.objects.filter(pk=first).values_list("created_at", flat=True)
-    # All of them were stored in one transaction: the index of the history finds them.
-    rows = Generation.objects.filter(created_at__in=born, params__grid=str(first)).order_by("id")
+    born = Generation.objects.filter(pk=first).values_list("created_at", flat=True).first()
+    if born is None:
+        return ()
+    # One transaction stored them, so the index of the history finds them.
+    near = (born, born + timedelta(minutes=1))
+    rows = Generation.objects.filter(created_at__range=near, params__grid=str(first)).order_by("id")
     return tuple(rows.values_list("id", flat=True))
 
 

@@ -99,7 +99,7 @@ def janitor(*, older_than_s: float = OLD_ENOUGH_S, delete: bool = True) -> Janit
 _KNOWN_SQL = """
 SELECT file AS path FROM generation_image WHERE file = ANY(%(paths)s)
 UNION SELECT thumbnail FROM generation_image WHERE thumbnail = ANY(%(paths)s)
-UNION SELECT path FROM unnest(%(paths)s) AS path
+UNION SELECT path FROM unnest(%(paths)s::text[]) AS path
        WHERE path LIKE 'loras/%%' AND EXISTS (SELECT FROM generation_lora WHERE sha256 = substr(path, 10, 64))
 """
 _PAGE_SQL = "SELECT id, file, thumbnail FROM generation_image WHERE id > %(after)s ORDER BY id LIMIT %(limit)s"
