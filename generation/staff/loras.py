@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBadRequest, JsonResponse
+from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
+from accounts.domain.codes import say_error
+from accounts.errors import StudioError
 from accounts.staff.audited import AuditedMixin
 from accounts.staff.inlines import NamedFormSet
 from generation.domain.lorafiles import (
@@ -171,6 +173,22 @@ class LoraAdmin(AuditedMixin, LoraAdminBase):
             store_lora(source, obj.sha256)
             transaction.on_commit(lambda: source.unlink(missing_ok=True), robust=True)
         super().save_model(request, obj, form, change)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """What the domain refuses is said on the LoRA's page."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except StudioError as error:
+            messages.error(request, say_error(error))
+            return HttpResponseRedirect(reverse("admin:generation_lora_change", args=[object_id]))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Likewise for the chosen ones of the list."""
+        try:
+            return super().changelist_view(request, extra_context)
+        except StudioError as error:
+            messages.error(request, say_error(error))
+            return HttpResponseRedirect(request.get_full_path())
 
     def delete_model(self, request: HttpRequest, obj: Lora) -> None:
         """The row and its file, unless generations wait for it."""
