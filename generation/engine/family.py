@@ -162,7 +162,10 @@ class Family(Protocol):
     limits: Limits
     device: torch.device
     dtype: torch.dtype
-    adapters: Adapters | None  # None: no LoRAs, `limits.max_loras` is 0
+
+    @property
+    def adapters(self) -> Adapters | None:
+        """Its user LoRAs; None where it takes none, and `limits.max_loras` is 0."""
 
     def check(self, row: PassRow) -> None:
         """Raises RowRefused, naming field and bound, when this model cannot draw `row`."""

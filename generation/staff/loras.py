@@ -190,7 +190,7 @@ class LoraAdmin(AuditedMixin, LoraAdminBase):
             messages.error(request, say_error(error))
             return HttpResponseRedirect(request.get_full_path())
 
-    def delete_model(self, request: HttpRequest, obj: Lora) -> None:
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """The row and its file, unless generations wait for it."""
         with transaction.atomic():
             self._record(request, obj, "deleted", {"name": str(obj)})

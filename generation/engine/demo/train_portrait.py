@@ -138,12 +138,12 @@ def _draw_pictures(recipe: PortraitRecipe, vae: AutoencoderKLQwenImage, rng: ran
     faces = [sample_face(rng) for _ in range(recipe.faces)]
     others = [sample_training_spec(rng) for _ in range(recipe.others)]
     makers: list[Callable[[], np.ndarray]] = [
-        *(lambda face=face: np.asarray(draw_face(face, rng=rng)) for face in faces),  # type: ignore[misc]
-        *(lambda spec=spec: np.asarray(draw(spec, rng=rng)) for spec in others),  # type: ignore[misc]
+        *(lambda face=face: np.asarray(draw_face(face, rng=rng)) for face in faces),
+        *(lambda spec=spec: np.asarray(draw(spec, rng=rng)) for spec in others),
     ]
     captions: list[Callable[[], str]] = [
-        *(lambda face=face: say_face(face, rng) for face in faces),  # type: ignore[misc]
-        *(lambda spec=spec: sample_caption(spec, rng=rng) for spec in others),  # type: ignore[misc]
+        *(lambda face=face: say_face(face, rng) for face in faces),
+        *(lambda spec=spec: sample_caption(spec, rng=rng) for spec in others),
     ]
     progress, parts = Progress("drawings", steps=len(makers), every=PART * 8), []
     for at in range(0, len(makers), PART):

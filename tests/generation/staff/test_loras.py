@@ -146,7 +146,8 @@ def test_deleting_takes_the_file_unless_somebody_waits_for_it(
     submit(alice.caller, loras=(LoraChoice(name="style"),))
     url = "/admin/generation/lora/style/delete/"
     answer = staff.post(url, {"post": "yes"}, follow=True)
-    assert "Generations that wait are drawn with this LoRA" in answer.content.decode()
+    said = [str(one) for one in answer.context["messages"]]
+    assert "switch it off, and delete it when they are done" in str(said)
     assert Lora.objects.exists()
     assert (media / lora_path(lora.sha256)).is_file()
     answer = staff.post(
@@ -154,7 +155,8 @@ def test_deleting_takes_the_file_unless_somebody_waits_for_it(
         {"action": "delete_selected", "_selected_action": ["style"], "post": "yes"},
         follow=True,
     )
-    assert "Generations that wait are drawn with this LoRA" in answer.content.decode()
+    said = [str(one) for one in answer.context["messages"]]
+    assert "switch it off, and delete it when they are done" in str(said)
     assert Lora.objects.exists()
     offer_lora("unused")
     chosen = {"action": "delete_selected", "_selected_action": ["unused"], "post": "yes"}
