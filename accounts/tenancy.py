@@ -43,6 +43,8 @@ GLOBAL_TABLES = {
     "generation_worker": "staff's: the GPU workers and what they do",
     "generation_fairclock": "the queue's: virtual clocks; names a tenant, holds no data of it",
     "generation_cost": "the queue's: measured milliseconds per model, size and hardware",
+    "generation_lora": "staff's: the LoRAs that are on offer",
+    "generation_loracost": "the queue's: how much longer an image takes with LoRAs",
     "account_emailaddress": "allauth's: a person's addresses and whether they were verified",
     "account_emailconfirmation": "allauth's: unused, confirmations are signed links",
     "mfa_authenticator": "allauth's: a person's second factors, encrypted",

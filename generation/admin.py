@@ -20,9 +20,10 @@ from accounts.staff.audited import AuditedMixin
 from accounts.staff.inlines import NamedFormSet
 from generation.engine.catalog import ModelSpec
 from generation.engine.errors import CatalogError
-from generation.models import Comparison, Failure, Generation, GoldenCase, Model, ModelGrant, Pool, Worker
+from generation.models import Comparison, Failure, Generation, GoldenCase, Lora, Model, ModelGrant, Pool, Worker
 from generation.staff.generations import FailureAdmin, GenerationAdmin
 from generation.staff.golden import ComparisonAdmin, GoldenCaseAdmin
+from generation.staff.loras import LoraAdmin
 from generation.staff.workers import PoolAdmin, WorkerAdmin
 
 if TYPE_CHECKING:
@@ -116,5 +117,6 @@ admin.site.register(Generation, GenerationAdmin)
 admin.site.register(Failure, FailureAdmin)
 admin.site.register(Worker, WorkerAdmin)
 admin.site.register(Pool, PoolAdmin)
+admin.site.register(Lora, LoraAdmin)
 admin.site.register(GoldenCase, GoldenCaseAdmin)
 admin.site.register(Comparison, ComparisonAdmin)

@@ -12,6 +12,20 @@ class ModelNotFound(StudioError):
     code = "model_not_found"
 
 
+class LoraUnfit(StudioError):
+    """A LoRA's file cannot be offered: it is broken, or fits no model; the message names the key."""
+
+    kind = "invalid"
+    code = "lora_unfit"
+
+
+class LoraInUse(StudioError):
+    """Deleting a LoRA that waiting generations are drawn with."""
+
+    kind = "conflict"
+    code = "lora_in_use"
+
+
 class GenerationNotFound(StudioError):
     kind = "missing"
     code = "not_found"

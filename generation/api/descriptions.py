@@ -133,6 +133,32 @@ MODELS: dict[str, Any] = {
     "parameters": [RETRY_AFTER],
     "responses": {200: shapes.ModelPage, **refusals(400)},
 }
+LORAS: dict[str, Any] = {
+    "operation_id": "list_loras",
+    "summary": "List LoRAs",
+    "parameters": [RETRY_AFTER],
+    "responses": {200: shapes.LoraPage, **refusals(400)},
+}
+GRID: dict[str, Any] = {
+    "operation_id": "create_grid",
+    "summary": "Compare strengths of a LoRA",
+    "description": (
+        "One generation for each strength, with the same seeds; all of them are stored, or none. They share passes: "
+        "strengths may differ within one."
+    ),
+    "parameters": [
+        header(
+            "Idempotency-Key", OpenApiTypes.STR, "Up to 255 characters. Repeated within 24 hours, it makes nothing new."
+        ),
+        answer_header("Idempotency-Replayed", "`true` where an earlier request is answered again.", [202]),
+        RETRY_AFTER,
+    ],
+    "request": shapes.GridRequest,
+    "examples": [
+        OpenApiExample("A portrait", HOUSE | {"n": 2, "lora": "portrait", "scales": [0, 0.5, 1]}, request_only=True)
+    ],
+    "responses": {202: shapes.Grid, **refusals(*BODY, 404, 409, 422)},
+}
 ESTIMATE: dict[str, Any] = {
     "operation_id": "create_estimate",
     "summary": "Cost and waiting time of a request",

@@ -15,7 +15,9 @@ from generation.enums import OutputFormat, Status
 
 class LoraUse(Shape):
     name = s.CharField()
-    scale = s.FloatField(required=False, min_value=-2, max_value=2, default=1.0)
+    scale = s.FloatField(
+        required=False, allow_null=True, min_value=-2, max_value=2, help_text="The LoRA's usual one when left out."
+    )
 
 
 class GenerationRequest(Shape):
@@ -43,6 +45,13 @@ class GenerationRequest(Shape):
     output_format = s.ChoiceField(choices=OutputFormat.values, required=False, default="png")
     metadata = s.DictField(child=s.CharField(), required=False, help_text="Yours; returned as it is.")
     webhook = s.UUIDField(required=False, allow_null=True, help_text="The id of a registered endpoint.")
+
+
+class GridRequest(GenerationRequest):
+    """The same pictures at several strengths of one LoRA; `n` are the seeds, `loras` the others."""
+
+    lora = s.CharField(help_text="The LoRA whose strength varies, from `GET /api/v1/loras`.")
+    scales = s.ListField(child=s.FloatField(min_value=-2, max_value=2), min_length=2, max_length=8)
 
 
 class Ahead(Shape):
@@ -120,6 +129,7 @@ class Generation(Shape):
     seed = s.IntegerField()
     n = s.IntegerField()
     loras = LoraUse(many=True)
+    grid = s.UUIDField(allow_null=True, help_text="The first generation of the grid that it belongs to.")
     output_format = s.ChoiceField(choices=OutputFormat.values)
     metadata = s.DictField()
     starred = s.BooleanField()
@@ -241,6 +251,35 @@ class ModelPage(Shape):
     results = Model(many=True)
     next = s.URLField(allow_null=True)
     previous = s.URLField(allow_null=True)
+
+
+class LoraScales(Shape):
+    default = s.FloatField()
+    min = s.FloatField()
+    max = s.FloatField()
+
+
+class Lora(Shape):
+    id = s.CharField(help_text="Its `name` in requests.")
+    title = s.CharField()
+    description = s.CharField()
+    trigger_words = s.CharField()
+    models = s.ListField(child=s.CharField(), help_text="The models that it fits.")
+    scale = LoraScales()
+    rank = s.IntegerField()
+    licence = s.CharField()
+
+
+class LoraPage(Shape):
+    results = Lora(many=True)
+    next = s.URLField(allow_null=True)
+    previous = s.URLField(allow_null=True)
+
+
+class Grid(Shape):
+    """Its generations, in the order of the strengths."""
+
+    results = Generation(many=True)
 
 
 class Estimate(Shape):

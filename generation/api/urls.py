@@ -7,7 +7,9 @@ from django.urls import path
 from accounts.api import converters  # noqa: F401  (registers <id:…>)
 from generation.api.estimates import EstimatesView
 from generation.api.events import CallerEventsView, GenerationEventsView
+from generation.api.grids import GridsView
 from generation.api.images import CancelView, ImagesView, ImageView, RetryView
+from generation.api.loras import LorasView
 from generation.api.me import MeView
 from generation.api.models import ModelsView
 
@@ -19,6 +21,8 @@ urlpatterns = [
     path("images/<id:generation>/events", GenerationEventsView.as_view(), name="api-image-events"),
     path("events", CallerEventsView.as_view(), name="api-events"),
     path("me", MeView.as_view(), name="api-me"),
+    path("grids", GridsView.as_view(), name="api-grids"),
+    path("loras", LorasView.as_view(), name="api-loras"),
     path("models", ModelsView.as_view(), name="api-models"),
     path("estimates", EstimatesView.as_view(), name="api-estimates"),
 ]

@@ -23,7 +23,7 @@ from accounts.domain.media import media_path
 from accounts.domain.tables import CHUNK, Table, account_tables, settings_of
 from accounts.models import Tenant
 from accounts.tenancy import current_tenant
-from generation.models import Generation, Image, ModelGrant, Receipt
+from generation.models import Generation, Image, LoraGrant, ModelGrant, Receipt
 
 SYNC_BYTES = 256 * 1024 * 1024  # so that the last sync has not all of it to write
 PROGRESS_S = 1.0
@@ -126,6 +126,7 @@ def generation_tables() -> list[Table]:
             "receipts", lambda: Receipt.objects.all(), ("image_id", "body", "signature"), ("image", "body", "signature")
         ),
         Table("models", lambda: ModelGrant.objects.all(), ("model_id",), ("model",)),
+        Table("loras", lambda: LoraGrant.objects.all(), ("lora_id",), ("lora",)),
     ]  # fmt: skip
 
 

@@ -19,10 +19,11 @@ from django.db import transaction
 
 from accounts.domain.sql import fetch_all, fetch_one
 from generation.domain.clocks import REMAINING_MS, pool_lock_name
+from generation.domain.cost import LORA_FACTOR
 from generation.domain.fairness import SEARCHED, Waiting, count_seats, fill_pass, window_ms
 from generation.meters import LEASES_LOST, WAITED
 
-KNOWN_SCHEMAS = (1,)  # versions of `params` that this release can draw; rows of others are left to their lane
+KNOWN_SCHEMAS = (1, 2)  # versions of `params` that this release can draw; rows of others are left to their lane
 MAX_LOST = 5  # leases: then the row fails
 ALONE_AFTER = 2  # lost leases: from then on the row runs alone
 _TRIES = 3  # a head that somebody cancels at this very moment is skipped
@@ -65,6 +66,11 @@ class ClaimedRow:
     def guided(self) -> bool:
         """Whether true CFG runs."""
         return bool(self.params.get("guided", False))
+
+    @property
+    def loras(self) -> int:
+        """How many LoRAs it is drawn with."""
+        return len(self.params.get("loras", []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +135,7 @@ _FREE = """(
 # measured, else what the row was estimated at.
 _HEAD_SQL = f"""
 SELECT c.tenant, c.vtime, c.weight, g.*,
-       coalesce((SELECT k.ms FROM generation_cost k
+       coalesce((SELECT k.ms * {LORA_FACTOR} FROM generation_cost k
                   WHERE k.model_id = g.model_id AND k.hardware = %(hardware)s AND k.task = g.task AND k.width = g.width
                     AND k.height = g.height AND k.steps = g.steps
                     AND k.guided = coalesce((g.params ->> 'guided')::boolean, false)),

@@ -22,6 +22,20 @@ add_code(
     _("Choose one of the models that GET /api/v1/models lists."),
 )
 add_code(
+    "lora_unfit",
+    400,
+    Retry.CHANGED,
+    _("The file of this LoRA cannot be offered."),
+    _("Take a safetensors file that was made for a model on offer; the message names the key that does not fit."),
+)
+add_code(
+    "lora_in_use",
+    409,
+    Retry.STATE,
+    _("Generations that wait are drawn with this LoRA."),
+    _("Switch it off, and delete it when they are done."),
+)
+add_code(
     "release_refused",
     409,
     Retry.STATE,
@@ -98,6 +112,14 @@ add_code(
     Retry.CHANGED,
     _("The model cannot draw what was asked for."),
     _("Change the value that the message names."),
+    place=Place.GENERATION,
+)
+add_code(
+    "lora_refused",
+    0,
+    Retry.CHANGED,
+    _("A LoRA cannot be used."),
+    _("Leave it out, or tell the studio's operators: its file is damaged, gone, or too large for the worker."),
     place=Place.GENERATION,
 )
 add_code(

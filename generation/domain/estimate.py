@@ -10,6 +10,7 @@ from accounts.domain.callers import Caller
 from accounts.domain.sql import fetch_one
 from generation.domain.catalog import find_model, spec_of
 from generation.domain.cost import estimate_image_ms
+from generation.domain.loras import offered_loras
 from generation.domain.place import NEW_PLACE_SQL, read_place
 from generation.domain.present import present_place
 from generation.domain.request import GenerationRequest, resolve
@@ -22,7 +23,7 @@ def estimate(request: GenerationRequest, *, caller: Caller) -> dict[str, Any]:
     until it is done. Raises what a submit of this request would raise for model and values.
     """
     spec = spec_of(find_model(request.model, caller))
-    resolved = resolve(request, spec, caller.plan)
+    resolved = resolve(request, spec, caller.plan, offered=offered_loras(request.loras, caller))
     image_ms = estimate_image_ms(resolved, spec)
     gpu_ms = image_ms * resolved.n
     row = fetch_one(

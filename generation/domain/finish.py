@@ -145,6 +145,7 @@ def finish_slice(
                 steps=row.steps,
                 guided=row.guided,
                 image_ms=run / len(images),
+                loras=row.loras,
             )
         tell_change(changed)
         transaction.on_commit(lambda: IMAGES.labels(changed["lane"], row.model).inc(len(images)), robust=True)

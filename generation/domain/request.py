@@ -14,23 +14,42 @@ from uuid import UUID
 from accounts.domain.limits import PlanLimits
 from accounts.errors import InvalidRequest
 from generation.engine.catalog import ModelSpec
-from generation.engine.request import MAX_CFG, MAX_LORA_SCALE, MAX_PROMPT_CHARS, MAX_SEED, MAX_SIDE, MAX_STEPS
+from generation.engine.request import (
+    MAX_CFG,
+    MAX_LORA_SCALE,
+    MAX_LORAS,
+    MAX_PROMPT_CHARS,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+)
 from generation.enums import OutputFormat, Task
 from generation.errors import WebhookNotFound
 
 MAX_IMAGES = 10
-MAX_LORAS = 4
 MAX_METADATA_CHARS = 4096
-_RANDOM_SEEDS = 2**32  # every JavaScript client holds these exactly
+RANDOM_SEEDS = 2**32  # every JavaScript client holds these exactly
 _BYTES_PER_TOKEN = 3  # of a byte-level BPE, about: only sorts prompts into likely buckets, the worker counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraChoice:
-    """A style adapter by its name on offer, and its strength."""
+    """A style adapter by its name on offer, and its strength; None means its usual one."""
 
     name: str
-    scale: float = 1.0
+    scale: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedLora:
+    """What a request may ask of a LoRA that its tenant may use. `fits`: slugs of the models that it was made for."""
+
+    name: str
+    sha256: str
+    fits: tuple[str, ...]
+    default_scale: float
+    min_scale: float
+    max_scale: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +118,12 @@ def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
     return GenerationRequest(**values)
 
 
-def resolve(request: GenerationRequest, spec: ModelSpec, plan: PlanLimits) -> ResolvedRequest:
+def resolve(
+    request: GenerationRequest, spec: ModelSpec, plan: PlanLimits, *, offered: Mapping[str, OfferedLora] | None = None
+) -> ResolvedRequest:
     """Fill in the model's defaults and hold the request to the model's and the plan's limits.
+
+    `offered`: by name, the LoRAs of the request that its tenant may use.
 
     Raises `InvalidRequest` naming field and bound, and `WebhookNotFound`.
     """
@@ -123,14 +146,23 @@ def resolve(request: GenerationRequest, spec: ModelSpec, plan: PlanLimits) -> Re
         errors["num_inference_steps"] = [f"over your limit of {plan.max_steps} steps, got {steps}"]
     if request.n > plan.max_images:
         errors["n"] = [f"over your limit of {plan.max_images} images per request, got {request.n}"]
-    if request.loras:
-        errors["loras"] = [f"no LoRA named {request.loras[0].name!r} is on offer for this model"]
+    if complaints := _check_loras(request.loras, offered or {}, spec):
+        errors["loras"] = complaints
     if request.seed is not None and request.seed > MAX_SEED - (request.n - 1):
         errors["seed"] = [f"too large for {request.n} images, max {MAX_SEED - request.n + 1}"]
     raise_for(errors)
     if request.webhook is not None:
         raise WebhookNotFound
 
+    loras = [
+        {
+            "name": lora.name,
+            "scale": lora.default_scale if choice.scale is None else choice.scale,
+            "sha256": lora.sha256,
+        }
+        for choice in request.loras
+        for lora in [(offered or {})[choice.name]]
+    ]
     negative = request.negative_prompt or spec.default_negative_prompt
     guided = scale > 1 and negative != ""
     return ResolvedRequest(
@@ -142,14 +174,14 @@ def resolve(request: GenerationRequest, spec: ModelSpec, plan: PlanLimits) -> Re
         width=width,
         height=height,
         steps=steps,
-        seed=secrets.randbelow(_RANDOM_SEEDS) if request.seed is None else request.seed,
+        seed=secrets.randbelow(RANDOM_SEEDS) if request.seed is None else request.seed,
         n=request.n,
         true_cfg_scale=scale,
         guided=guided,
         params={
             "true_cfg_scale": scale,
             "guided": guided,
-            "loras": [],
+            "loras": loras,
             "output_format": request.output_format,
             "metadata": dict(request.metadata),
         },
@@ -159,13 +191,31 @@ def resolve(request: GenerationRequest, spec: ModelSpec, plan: PlanLimits) -> Re
             size=[width, height],
             steps=steps,
             guidance=scale if guided else None,
-            loras=[],
+            loras=sorted(str(lora["sha256"]) for lora in loras),  # strengths may differ in one pass
             buckets=[
                 guess_bucket(request.prompt, spec),
                 guess_bucket(negative, spec) if guided else None,
             ],
         ),
     )
+
+
+def _check_loras(choices: tuple[LoraChoice, ...], offered: Mapping[str, OfferedLora], spec: ModelSpec) -> list[str]:
+    """What is wrong with the LoRAs of a request. One of another tenant is answered like one that does not exist."""
+    if len(choices) > spec.max_loras:
+        return [f"has {len(choices)} entries, this model takes {spec.max_loras}"]
+    complaints = []
+    for choice in choices:
+        lora = offered.get(choice.name)
+        if lora is None:
+            complaints.append(f"no LoRA named {choice.name[:60]!r}; GET /api/v1/loras lists yours")
+        elif spec.slug not in lora.fits:
+            fits = f"it fits {', '.join(lora.fits)}" if lora.fits else "it fits no model that is on offer"
+            complaints.append(f"{lora.name!r} was made for another model: {fits}")
+        elif choice.scale is not None and not lora.min_scale <= choice.scale <= lora.max_scale:
+            bounds = f"{lora.min_scale:g} to {lora.max_scale:g}"
+            complaints.append(f"scale of {lora.name!r} must be {bounds}, got {choice.scale:g}")
+    return complaints
 
 
 def guess_bucket(prompt: str, spec: ModelSpec) -> int:
@@ -260,6 +310,14 @@ def _number(low: float, high: float) -> Callable[[object], float]:
     return read
 
 
+def read_scale(value: object) -> float:
+    """A LoRA's strength, from JSON. Raises `InvalidRequest`."""
+    try:
+        return _number(-MAX_LORA_SCALE, MAX_LORA_SCALE)(value)
+    except _Wrong as error:
+        raise InvalidRequest(str(error), field="scales") from error
+
+
 def _read_loras(value: object) -> tuple[LoraChoice, ...]:
     if not isinstance(value, list):
         raise _Wrong(f"must be a list of {{name, scale}}, got {_kind(value)}")
@@ -269,11 +327,19 @@ def _read_loras(value: object) -> tuple[LoraChoice, ...]:
     for entry in value:
         if not isinstance(entry, Mapping) or not {"name"} <= set(entry) <= {"name", "scale"}:
             raise _Wrong("every entry must be {name, scale}")
-        scale = _number(-MAX_LORA_SCALE, MAX_LORA_SCALE)(entry.get("scale", 1.0))
-        found.append(LoraChoice(name=_check_text(entry["name"], most=100), scale=scale))
+        said = entry.get("scale")
+        scale = None if said is None else _number(-MAX_LORA_SCALE, MAX_LORA_SCALE)(said)
+        found.append(LoraChoice(name=_read_lora_name(entry["name"]), scale=scale))
     if len({lora.name for lora in found}) < len(found):
         raise _Wrong("names the same LoRA twice")
     return tuple(found)
+
+
+def _read_lora_name(value: object) -> str:
+    text = _check_text(value, most=100)
+    if not text:
+        raise _Wrong("has an entry without a name")
+    return text
 
 
 def _read_format(value: object) -> str:

@@ -28,6 +28,7 @@ OLD_ENOUGH_S = 3600  # a younger file without a row may belong to a finish that 
 _BATCH = 1000
 _UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 _OURS = re.compile(rf"{_UUID}/(?:{_UUID}|nobody)/\d{{4}}-\d\d/{_UUID}-\d+-\d+(?:-thumb)?\.(?:png|jpg|webp)")
+_LORA = re.compile(r"loras/[0-9a-f]{2}/[0-9a-f]{64}\.safetensors")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
@@ -98,6 +99,8 @@ def janitor(*, older_than_s: float = OLD_ENOUGH_S, delete: bool = True) -> Janit
 _KNOWN_SQL = """
 SELECT file AS path FROM generation_image WHERE file = ANY(%(paths)s)
 UNION SELECT thumbnail FROM generation_image WHERE thumbnail = ANY(%(paths)s)
+UNION SELECT path FROM unnest(%(paths)s::text[]) AS path
+       WHERE path LIKE 'loras/%%' AND EXISTS (SELECT FROM generation_lora WHERE sha256 = substr(path, 10, 64))
 """
 _PAGE_SQL = "SELECT id, file, thumbnail FROM generation_image WHERE id > %(after)s ORDER BY id LIMIT %(limit)s"
 
@@ -108,7 +111,7 @@ def _list_files(*, older_than_s: float) -> Iterator[str]:
         for name in names:
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
-            if not _OURS.fullmatch(relative) and not _TEMPORARY.fullmatch(name):
+            if not (_OURS.fullmatch(relative) or _LORA.fullmatch(relative) or _TEMPORARY.fullmatch(name)):
                 continue
             try:
                 old = now - path.stat().st_mtime >= older_than_s

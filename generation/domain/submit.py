@@ -6,7 +6,7 @@ Order of locks, here and wherever a generation moves: idempotency, generation, c
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -26,11 +26,13 @@ from accounts.tenancy import current_scope, in_tenant
 from generation.domain.catalog import find_model, spec_of
 from generation.domain.clocks import enter_queue
 from generation.domain.cost import estimate_image_ms
+from generation.domain.loras import offered_loras
 from generation.domain.request import GenerationRequest, hash_request, resolve
 from generation.enums import Status
 from generation.errors import KeyReused, StillRunning
 from generation.meters import SUBMITTED
 from generation.models import Generation
+from generation.models.generation import LORA_VERSION, SCHEMA_VERSION
 from generation.queue.progress import publish
 from generation.queue.wake import wake_pool
 
@@ -81,48 +83,65 @@ def submit_generation(
     `KeyReused` (the same key, another body); then there is no row and no charge. Redis may be down or hang: then the
     sweep wakes the worker.
     """
-    scope = nullcontext() if current_scope().tenant == caller.tenant else in_tenant(caller.tenant)
     body = body_sha256 or hash_request(request)
-    with scope:
+    with scope_of(caller):
         # Before anything is judged: what was accepted once is answered so, whatever has become of model and plan.
-        if idempotency_key is not None and (earlier := _find_key(caller, key=idempotency_key, body=body)):
+        if idempotency_key is not None and (earlier := find_key(caller, key=idempotency_key, body=body)):
             return Submitted(earlier, replayed=True)
-        spec = spec_of(find_model(request.model, caller))
-        resolved = resolve(request, spec, caller.plan)
-        image_ms = estimate_image_ms(resolved, spec)
-        identity = uuid7()
-        generation = Generation(
-            id=identity,
-            tenant_id=caller.tenant,
-            user=caller.user,
-            key=caller.key,
-            lane=lane or settings.STUDIO_LANE,
-            pool=resolved.pool,
-            model_id=resolved.model,
-            task=resolved.task,
-            prompt=resolved.prompt,
-            negative_prompt=resolved.negative_prompt,
-            width=resolved.width,
-            height=resolved.height,
-            steps=resolved.steps,
-            seed=resolved.seed,
-            n=resolved.n,
-            params=resolved.params,
-            batch_key=identity.hex if alone else resolved.batch_key,
-            retry_of=retry_of,
-            request_id=log_fields().get("request_id", "")[:40],
-            estimate_ms=image_ms * resolved.n,
-            created_at=Now(),  # the database's clock: rows of several web machines stand in one order
-            queued_at=Now(),
-        )
+        generation = make_generation(caller=caller, request=request, retry_of=retry_of, lane=lane, alone=alone)
         with transaction.atomic():
             if idempotency_key is not None:
-                earlier = _take_key(caller, generation.id, key=idempotency_key, body=body)
+                earlier = take_key(caller, generation.id, key=idempotency_key, body=body)
                 if earlier is not None:
                     return Submitted(earlier, replayed=True)
-            _insert(caller, generation)
+            insert(caller, generation)
             transaction.on_commit(lambda: announce(generation), robust=True)
     return Submitted(generation.id, replayed=False)
+
+
+def scope_of(caller: Caller) -> AbstractContextManager[None]:
+    """The caller's tenant in scope, where it is not already."""
+    return nullcontext() if current_scope().tenant == caller.tenant else in_tenant(caller.tenant)
+
+
+def make_generation(
+    *,
+    caller: Caller,
+    request: GenerationRequest,
+    retry_of: UUID | None = None,
+    lane: str | None = None,
+    alone: bool = False,
+) -> Generation:
+    """The row of a request, not yet stored. Raises what is wrong with it."""
+    spec = spec_of(find_model(request.model, caller))
+    resolved = resolve(request, spec, caller.plan, offered=offered_loras(request.loras, caller))
+    image_ms = estimate_image_ms(resolved, spec)
+    identity = uuid7()
+    return Generation(
+        id=identity,
+        tenant_id=caller.tenant,
+        user=caller.user,
+        key=caller.key,
+        lane=lane or settings.STUDIO_LANE,
+        pool=resolved.pool,
+        model_id=resolved.model,
+        task=resolved.task,
+        prompt=resolved.prompt,
+        negative_prompt=resolved.negative_prompt,
+        width=resolved.width,
+        height=resolved.height,
+        steps=resolved.steps,
+        seed=resolved.seed,
+        n=resolved.n,
+        params=resolved.params,
+        schema_version=LORA_VERSION if resolved.params["loras"] else SCHEMA_VERSION,
+        batch_key=identity.hex if alone else resolved.batch_key,
+        retry_of=retry_of,
+        request_id=log_fields().get("request_id", "")[:40],
+        estimate_ms=image_ms * resolved.n,
+        created_at=Now(),  # the database's clock: rows of several web machines stand in one order
+        queued_at=Now(),
+    )
 
 
 def announce(generation: Generation) -> None:
@@ -132,19 +151,19 @@ def announce(generation: Generation) -> None:
     publish(tenant=generation.tenant_id, generation=generation.id, kind=Status.QUEUED.value)
 
 
-def _take_key(caller: Caller, generation: UUID, *, key: str, body: str) -> UUID | None:
+def take_key(caller: Caller, generation: UUID, *, key: str, body: str) -> UUID | None:
     """Make an idempotency key ours; the id of the generation that it has made before, or None. Raises `KeyReused`."""
     names = _key_names(caller, key)
     if fetch_one(_TAKE_KEY_SQL, id=uuid7(), body=body, generation=generation, **names):
         return None
-    found = _find_key(caller, key=key, body=body)
+    found = find_key(caller, key=key, body=body)
     if found is None:
         reason = "the first request with this Idempotency-Key is still being taken, try again"
         raise StillRunning(reason, retry_after_s=1)
     return found
 
 
-def _find_key(caller: Caller, *, key: str, body: str) -> UUID | None:
+def find_key(caller: Caller, *, key: str, body: str) -> UUID | None:
     """The generation that this key has made, or None. Raises `KeyReused`, and `InvalidRequest` for a bad key."""
     row = fetch_one(_FIND_KEY_SQL, **_key_names(caller, key))
     if row is None or row["generation_id"] is None:
@@ -161,7 +180,8 @@ def _key_names(caller: Caller, key: str) -> dict[str, object]:
     return {"tenant": caller.tenant, "caller": caller.key or caller.user or caller.tenant, "key": key}
 
 
-def _insert(caller: Caller, generation: Generation) -> None:
+def insert(caller: Caller, generation: Generation) -> None:
+    """Reserve what a row costs, give it its place in the queue, store it. Inside the caller's transaction."""
     check_stored(caller)
     generation.charged_on = reserve(
         ref=generation.id,

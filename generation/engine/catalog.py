@@ -20,6 +20,7 @@ from typing import Any
 from generation.engine.entry import EntryReader, TurboLora
 from generation.engine.errors import CatalogError
 from generation.engine.families import FAMILIES, LENGTH_BUCKETS
+from generation.engine.request import MAX_LORAS
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]  # relative paths in entries start here
 TASKS = ("text-to-image",)
@@ -73,6 +74,9 @@ class ModelSpec:
     memory_bytes: int = 0
     offload: str = "none"
     batch_max: int = 1
+    max_loras: int = 4
+    max_lora_rank: int = 128
+    lora_cache_bytes: int = 2_000_000_000
     cost_ms: int = 4000
     licence: str = ""
     description: str = ""
@@ -219,6 +223,9 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("max_height", 16, 4096),
     ("max_prompt_tokens", 1, 1024),
     ("batch_max", 1, 64),
+    ("max_loras", 0, MAX_LORAS),
+    ("max_lora_rank", 1, 1024),
+    ("lora_cache_bytes", 0, 10**12),
     ("cost_ms", 1, 3_600_000),
 )
 
@@ -228,7 +235,8 @@ _READERS: dict[str, str] = {
          "description", "source"), "text"),
     **dict.fromkeys(
         ("default_steps", "min_steps", "max_steps", "size_multiple", "default_width", "default_height", "max_width",
-         "max_height", "max_prompt_tokens", "memory_bytes", "batch_max", "cost_ms"), "whole"),
+         "max_height", "max_prompt_tokens", "memory_bytes", "batch_max", "cost_ms", "max_loras", "max_lora_rank",
+         "lora_cache_bytes"), "whole"),
     "turbo_lora": "turbo", "scheduler": "overrides", "sigmas": "numbers", "true_cfg_scale": "number", "sizes": "pairs",
     "length_buckets": "wholes", "tasks": "texts", "tenants": "texts", "read_on": "day", "enabled": "flag",
 }  # fmt: skip

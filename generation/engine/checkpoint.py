@@ -44,7 +44,12 @@ def verify_checkpoint(folder: Path, *, family: str = "qwen-image") -> None:
 
 
 def verify_safetensors(file: Path) -> frozenset[str]:
-    """The names of the tensors in a safetensors file, once its size agrees with its header. Raises CheckpointError.
+    """The names of the tensors in a safetensors file, once its size agrees with its header. Raises CheckpointError."""
+    return frozenset(read_header(file).keys() - {"__metadata__"})
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file, once the file's size agrees with it. Raises CheckpointError.
 
     Format: 8 bytes little-endian header length, JSON header with `data_offsets` per tensor, then the data
     (https://huggingface.co/docs/safetensors).
@@ -61,15 +66,15 @@ def verify_safetensors(file: Path) -> frozenset[str]:
                 file=file, reason=f"is cut short or no safetensors ({size} bytes)", remedy=_COPY_AGAIN
             )
         header = _parse(file, stream.read(length))
-    header.pop("__metadata__", None)
+    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
     try:
-        expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
     except (TypeError, KeyError, IndexError) as error:
         raise CheckpointError(file=file, reason="has a broken header", remedy=_COPY_AGAIN) from error
     if size != expected:
         reason = f"has {size} bytes where its header promises {expected}"
         raise CheckpointError(file=file, reason=reason, remedy=_COPY_AGAIN)
-    return frozenset(header)
+    return header
 
 
 def read_settings(folder: Path, *, family: str) -> dict[str, Any]:

@@ -36,6 +36,10 @@ class RowRefused(EngineError, ValueError):
     """One row asks for what this model cannot do; the message names the field and the bound."""
 
 
+class LoraRefused(RowRefused):
+    """A LoRA cannot be used with this model; the message names the key, and the LoRA where it has a name."""
+
+
 class OutOfMemory(EngineError):
     """One picture alone does not fit the device's memory."""
 

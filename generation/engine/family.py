@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from generation.engine.request import LoraUse, PassRow
+
+if TYPE_CHECKING:
+    from generation.engine.adapters import Adapters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,23 +69,30 @@ class RowConds:
 
 @dataclass(frozen=True, slots=True)
 class PassShape:
-    """What rows must agree on to share one forward. Steps, seeds and guidance strength may differ per row."""
+    """What rows must agree on to share one forward. Steps, seeds and all strengths may differ per row.
+
+    `loras` are the sorted SHA-256 of their files: how strong each is, a row says for itself.
+    """
 
     width: int
     height: int
     bucket: int
     negative_bucket: int | None
-    loras: tuple[LoraUse, ...] = ()
+    loras: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
 class RowState:
-    """One row on its way: `index` of the next step, `sigmas` FP32 on the CPU, (steps + 1,), the last one 0."""
+    """One row on its way: `index` of the next step, `sigmas` FP32 on the CPU, (steps + 1,), the last one 0.
+
+    `lora_scales`: one strength for each LoRA of the pass, in its order.
+    """
 
     key: str
     true_cfg_scale: float
     sigmas: torch.Tensor
     tokens: TokenCount
+    lora_scales: tuple[float, ...] = ()
     index: int = 0
 
     @property
@@ -100,6 +110,7 @@ class Pass:
 
     `latents`, `velocity`: (B, image tokens, channels × 4), the model's dtype; `velocity` is the last prediction.
     `embeds`: (B, bucket, dim); `mask`: (B, bucket) bool, None only for exact lengths. `negative_*` likewise under CFG.
+    `loras`: the files of `shape.loras`, in its order; their strengths are the rows'.
     """
 
     shape: PassShape
@@ -110,6 +121,7 @@ class Pass:
     negative_embeds: torch.Tensor | None = None
     negative_mask: torch.Tensor | None = None
     velocity: torch.Tensor | None = None
+    loras: tuple[LoraUse, ...] = ()
 
     @property
     def keys(self) -> list[str]:
@@ -150,6 +162,10 @@ class Family(Protocol):
     limits: Limits
     device: torch.device
     dtype: torch.dtype
+
+    @property
+    def adapters(self) -> Adapters | None:
+        """Its user LoRAs; None where it takes none, and `limits.max_loras` is 0."""
 
     def check(self, row: PassRow) -> None:
         """Raises RowRefused, naming field and bound, when this model cannot draw `row`."""

@@ -79,6 +79,9 @@ def load_model(
             pipe=pipe, spec=spec, device=target, exact_decode=exact_decode
         )
         _place(pipe, target, offload)
+    if family.adapters is not None and offload in ("group", "sequential"):
+        # Their hooks hang on the layers that were there; an adapter that comes later would stay in main memory.
+        family.adapters.closed = f"this model takes no LoRA while it is offloaded by {offload}"
     loaded = LoadedModel(
         spec=spec,
         family=family,

@@ -12,6 +12,7 @@ MAX_SIDE = 4096  # pixels; QwenEmbedRope knows 4,096 positions per axis, and nob
 MAX_STEPS = 100
 MAX_SEED = 2**63 - 1  # what a signed bigint column and torch.Generator both hold
 MAX_CFG = 30.0
+MAX_LORAS = 4
 MAX_LORA_SCALE = 2.0
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -19,11 +20,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraUse:
-    """One style adapter of a row: a safetensors file, the SHA-256 of its bytes (hex) and its strength (−2…2)."""
+    """One style adapter of a row: a safetensors file, the SHA-256 of its bytes (hex) and its strength (−2…2).
+
+    `name` is what people call it, for messages.
+    """
 
     path: str
     sha256: str
     scale: float
+    name: str = ""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -69,8 +74,8 @@ class PassRow:
         check_whole("num_inference_steps", self.num_inference_steps, 1, MAX_STEPS)
         check_whole("seed", self.seed, 0, MAX_SEED)
         _check_number("true_cfg_scale", self.true_cfg_scale, 0.0, MAX_CFG)
-        if len(self.loras) > 4:
-            raise ValueError(f"loras has {len(self.loras)} entries, max 4")
+        if len(self.loras) > MAX_LORAS:
+            raise ValueError(f"loras has {len(self.loras)} entries, max {MAX_LORAS}")
         if len({use.sha256 for use in self.loras}) < len(self.loras):
             raise ValueError("loras names the same file twice")
 
@@ -78,6 +83,11 @@ class PassRow:
     def guided(self) -> bool:
         """Whether true CFG runs: the rule of `QwenImagePipeline.__call__`."""
         return self.true_cfg_scale > 1 and self.negative_prompt != ""
+
+    @property
+    def stack(self) -> tuple[LoraUse, ...]:
+        """Its LoRAs in the one order in which they are added: in BF16 another order is another picture (by .023)."""
+        return tuple(sorted(self.loras, key=lambda use: use.sha256))
 
 
 def length_bucket(n_tokens: int, ladder: Sequence[int]) -> int:

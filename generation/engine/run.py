@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from generation.engine.errors import BadFrame, HookFailed
+from generation.engine.errors import BadFrame, HookFailed, LoraRefused
 from generation.engine.family import Pass, PassShape, RowConds, RowLatents
 from generation.engine.guard import check_latents
 from generation.engine.loader import LoadedModel
@@ -113,10 +113,16 @@ def _encode(run: _Run, row: PassRow) -> _Ready | None:
 def _draw(run: _Run, group: list[_Ready]) -> None:
     """Draw a group; on failure halve it (out of memory) or take it row by row, down to the row that is at fault."""
     try:
+        _hold_loras(run, group)
         _attempt(run, group)
         return
     except HookFailed:
         raise
+    except LoraRefused as error:  # the rows of a group share their files: none of them can be drawn
+        for ready in group:
+            if ready.row.key not in run.ended:
+                _end(run, ready, status="failed", error=error.with_traceback(None))
+        return
     except Exception as error:
         failure: Exception = error.with_traceback(None)  # the traceback would keep the tensors alive
     out_of_memory = is_out_of_memory(failure)
@@ -133,6 +139,17 @@ def _draw(run: _Run, group: list[_Ready]) -> None:
         run.repeated += 1
         for ready in group:
             _draw(run, [ready])
+
+
+def _hold_loras(run: _Run, group: list[_Ready]) -> None:
+    """Have the group's LoRAs in memory. A phase of its own: a large file takes seconds, which no row is charged for."""
+    stack, adapters = group[0].row.stack, run.model.family.adapters
+    if not stack:
+        return
+    _call(run.hooks.phase, "loras", {"rows": len(group), "loras": len(stack)})
+    if adapters is None:
+        raise LoraRefused("this model takes no LoRA")
+    adapters.hold(stack)
 
 
 def _attempt(run: _Run, group: list[_Ready]) -> None:

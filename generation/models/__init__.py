@@ -3,6 +3,7 @@
 from generation.models.generation import Failure, Generation, Idempotency
 from generation.models.golden import ComparedCase, Comparison, GoldenCase
 from generation.models.image import Image, Receipt
+from generation.models.lora import Lora, LoraCost, LoraGrant
 from generation.models.model import Model, ModelGrant
 from generation.models.queue import Cost, FairClock, Pool, Worker
 from generation.models.release import Lane, Release
@@ -18,6 +19,9 @@ __all__ = [
     "Idempotency",
     "Image",
     "Lane",
+    "Lora",
+    "LoraCost",
+    "LoraGrant",
     "Model",
     "ModelGrant",
     "Pool",

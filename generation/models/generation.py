@@ -10,7 +10,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models.base import TenantModel
 from generation.enums import Status, Task
 
-SCHEMA_VERSION = 1  # of `params`; a lane claims only rows whose version it knows
+# Of `params`; a lane claims only rows whose version it knows. A row has the lowest version that says all of it, so that
+# during an update the release before draws what it can.
+SCHEMA_VERSION = 1
+LORA_VERSION = 2  # `loras` is not empty: a release before it would draw such a row without its LoRAs
 
 
 class Generation(TenantModel):

@@ -21,13 +21,25 @@ from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
 from generation.domain.catalog import find_model, spec_of, visible_models
 from generation.domain.gallery import get_generation
+from generation.domain.grid import MAX_SCALES
+from generation.domain.loras import visible_loras
 from generation.engine.request import MAX_PROMPT_CHARS
 from generation.errors import GenerationNotFound, ModelNotFound
-from generation.models import Model
+from generation.models import Lora, Model
 from generation.web.recent import queue_notices, recent_work
 from generation.web.words import is_demo, known_words, name_unknown, samples
 
-DRAFT_FIELDS = ("model", "prompt", "negative_prompt", "width", "height", "num_inference_steps", "true_cfg_scale", "n")
+DRAFT_FIELDS = (
+    "model",
+    "prompt",
+    "negative_prompt",
+    "width",
+    "height",
+    "num_inference_steps",
+    "true_cfg_scale",
+    "n",
+    "loras",
+)
 
 
 @require_safe
@@ -45,8 +57,11 @@ def studio(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     `&image=<index>` takes the seed of one of its images too, and asks for that one alone.
     """
     models = [_choice(model, caller) for model in visible_models(caller)]
+    loras = [_lora_choice(lora) for lora in visible_loras(caller) if set(lora.fits) & {one["slug"] for one in models}]
     context = {
         "models": models,
+        "loras": loras,
+        "most_scales": MAX_SCALES,
         "may_draw": caller.may(Scope.IMAGES_WRITE),
         "prompt_limit": MAX_PROMPT_CHARS,
         "samples": samples() if any(model["demo"] for model in models) else [],
@@ -76,8 +91,10 @@ def studio_words(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     unknown: list[str] = []
     rest = 0
     try:
-        if is_demo(spec_of(find_model(request.POST.get("model", ""), caller))):
-            unknown, rest = name_unknown(prompt)
+        slug = request.POST.get("model", "")
+        if is_demo(spec_of(find_model(slug, caller))):
+            learnt = {word for lora in visible_loras(caller) if slug in lora.fits for word in _words(lora)}
+            unknown, rest = name_unknown(prompt, learnt=learnt)
     except ModelNotFound:
         pass  # staff took it away while the page was open; sending says so
     context = {"unknown": unknown, "rest": rest, "known": known_words() if unknown else []}
@@ -105,7 +122,26 @@ def _choice(model: Model, caller: Caller) -> dict[str, Any]:
         "default_steps": min(spec.default_steps, plan.max_steps),
         "true_cfg_scale": spec.true_cfg_scale,
         "max_images": min(10, plan.max_images),
+        "max_loras": spec.max_loras,
     }
+
+
+def _lora_choice(lora: Lora) -> dict[str, Any]:
+    """What the form needs to know of a LoRA."""
+    return {
+        "slug": lora.slug,
+        "title": lora.title,
+        "description": lora.description,
+        "words": _words(lora),
+        "models": " ".join(lora.fits),
+        "default": f"{lora.default_scale:g}",
+        "min": f"{lora.min_scale:g}",
+        "max": f"{lora.max_scale:g}",
+    }
+
+
+def _words(lora: Lora) -> list[str]:
+    return [word.strip() for word in lora.trigger_words.split(",") if word.strip()]
 
 
 def _draft(request: StudioRequest) -> dict[str, Any] | None:

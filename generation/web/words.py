@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
@@ -23,9 +25,9 @@ def samples() -> list[str]:
     return [chinese if _is_chinese() else english for english, chinese in SAMPLES]
 
 
-def name_unknown(prompt: str) -> tuple[list[str], int]:
-    """The first unknown words of a prompt, and how many more there are."""
-    found = unknown_words(prompt[:READ])
+def name_unknown(prompt: str, *, learnt: Collection[str] = ()) -> tuple[list[str], int]:
+    """The first unknown words of a prompt, and how many more there are; `learnt` are those that LoRAs add."""
+    found = [word for word in unknown_words(prompt[:READ]) if word not in learnt]
     return found[:NAMED], max(0, len(found) - NAMED)
 
 

@@ -13,9 +13,11 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
+from accounts.domain.media import media_path
 from generation.domain.claim import Claim, ClaimedRow
+from generation.domain.lorafiles import lora_path
 from generation.engine.errors import RowRefused
-from generation.engine.request import PassRow
+from generation.engine.request import LoraUse, PassRow
 from generation.meters import PASS_IMAGES, PASS_SECONDS
 from generation.worker.clock import PhaseClock
 from generation.worker.database import PATIENCE_S
@@ -96,6 +98,15 @@ def make_pictures(row: ClaimedRow) -> list[PassRow]:
     """One engine row per image to draw. Raises RowRefused when the row asks for what no engine can hold."""
     scale = float(row.params.get("true_cfg_scale", 1.0))
     try:
+        loras = tuple(
+            LoraUse(
+                path=str(media_path(lora_path(use["sha256"]))),
+                sha256=use["sha256"],
+                scale=use["scale"],
+                name=use["name"],
+            )
+            for use in row.params.get("loras", [])
+        )
         return [
             PassRow(
                 key=make_key(row, index),
@@ -106,6 +117,7 @@ def make_pictures(row: ClaimedRow) -> list[PassRow]:
                 num_inference_steps=row.steps,
                 seed=seed,
                 true_cfg_scale=scale,
+                loras=loras,
             )
             for index, seed in row.seeds
         ]

@@ -133,7 +133,7 @@ def test_refused_rows_leave_the_others_alone(model: Any) -> None:
     ]
     outcome = run_pass(model, rows, Silent())
     assert [r.status for r in outcome.rows] == ["drawn", "failed", "failed", "failed"]
-    for key, words in (("wide", "width 144 is over"), ("long", "1 to 50"), ("style", "loras has 1")):
+    for key, words in (("wide", "width 144 is over"), ("long", "1 to 50"), ("style", "the file is missing")):
         assert isinstance(outcome.row(key).error, RowRefused) and words in str(outcome.row(key).error)
 
 

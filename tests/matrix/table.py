@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accounts.domain.roles import Right
-from tests.matrix.house import LOGO, fresh_email
+from tests.matrix.house import LOGO, fresh_email, grid_body
 
 BODY = {"model": "demo", "prompt": "a white house", "width": 64, "height": 64}
 
@@ -87,6 +87,8 @@ OPERATIONS: dict[str, Op] = {
     "GET /api/v1/images/{generation}/events": Op(SEE, spots=path("generation", "ended")),
     "GET /api/v1/events": Op(SEE),
     "POST /api/v1/estimates": Op(SEE, 200, BODY, WEBHOOK),
+    "POST /api/v1/grids": Op(MAKE, 202, grid_body, WEBHOOK),
+    "GET /api/v1/loras": Op(SEE),
     "GET /api/v1/models": Op(SEE),
     "GET /api/v1/me": Op(None),
     # ---- keys

@@ -43,7 +43,7 @@ def load_pool(
     with get_context("spawn").Pool(2) as workers:
         for done, (drawn, pixels) in enumerate(workers.imap(_draw_part, jobs), start=1):
             specs.extend(drawn)
-            parts.append(_encode(flat, pixels, device))
+            parts.append(encode_pictures(flat, pixels, device))
             progress.tell(done)
     latents = torch.cat(parts)
     save_state(path, {"latents": latents, "specs": [(type(s).__name__, list(vars(s).values())) for s in specs]})
@@ -62,7 +62,8 @@ def _draw_part(job: tuple[int, int, int]) -> tuple[list[Spec], np.ndarray]:
 
 
 @torch.no_grad()
-def _encode(flat: FlatVae, pixels: np.ndarray, device: torch.device) -> Tensor:
+def encode_pictures(flat: FlatVae, pixels: np.ndarray, device: torch.device) -> Tensor:
+    """(N, H, W, 3) bytes to latents (N, z_dim, H / 16, W / 16) in BF16, not yet normalised."""
     # On a CPU a few pictures at a time: their feature maps then stay in its cache.
     rows = 2 if device.type == "cpu" else PART
     return torch.cat([_encode_rows(flat, pixels[k : k + rows], device) for k in range(0, len(pixels), rows)])

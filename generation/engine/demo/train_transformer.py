@@ -137,7 +137,7 @@ class Batches:
         chosen = [rng.randrange(len(pool.specs)) for _ in range(rows)]
         clean = pack((pool.latents[chosen].float() - self._mean) / self._std)
         embeds, mask = self._understand([pool.specs[k] for k in chosen])
-        sigma, timestep = self._times(rows)
+        sigma, timestep = sample_times(self._rng, rows=rows, exact_share=recipe.exact_share)
         return Batch(
             clean.to(self._device),
             torch.randn(clean.shape, device=self._device),
@@ -155,18 +155,19 @@ class Batches:
         with torch.autocast(self._device.type, torch.bfloat16):
             return encode(self._text_encoder, ids, mask), mask[:, DROPPED:]
 
-    def _times(self, rows: int) -> tuple[Tensor, Tensor]:
-        """Sigmas, a share of them exactly those of four steps, and the times that the transformer is told."""
-        sigmas, times = [], []
-        for _ in range(rows):
-            if self._rng.random() < self._recipe.exact_share:
-                sigma = self._rng.choices(SIGMAS, SHARES)[0]
-                time = ROUNDED if sigma == 0.75 and self._rng.random() < 0.7 else sigma
-            else:
-                sigma = time = self._rng.uniform(0.01, 1.0)
-            sigmas.append(sigma)
-            times.append(time)
-        return torch.tensor(sigmas), torch.tensor(times)
+
+def sample_times(rng: random.Random, *, rows: int, exact_share: float) -> tuple[Tensor, Tensor]:
+    """Sigmas, a share of them exactly those of four steps, and the times that the transformer is told."""
+    sigmas, times = [], []
+    for _ in range(rows):
+        if rng.random() < exact_share:
+            sigma = rng.choices(SIGMAS, SHARES)[0]
+            time = ROUNDED if sigma == 0.75 and rng.random() < 0.7 else sigma
+        else:
+            sigma = time = rng.uniform(0.01, 1.0)
+        sigmas.append(sigma)
+        times.append(time)
+    return torch.tensor(sigmas), torch.tensor(times)
 
 
 def velocity_losses(forward: Callable[..., tuple[Tensor]], batch: Batch) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from generation.engine.adapters import Adapters
 from generation.engine.catalog import ModelSpec
 from generation.engine.errors import RowRefused
 from generation.engine.family import (
@@ -27,6 +28,7 @@ from generation.engine.family import (
     RowState,
     TokenCount,
 )
+from generation.engine.lorarules import RULES
 from generation.engine.pipelines.qwen_image_vae import QwenImageDecoder, denormalise, unpack_latents
 from generation.engine.preview import LatentMap, encode_preview, fit_latent_map
 from generation.engine.prompts import DROPPED, LONGEST, PromptCache, PromptTokens, pad_embeds
@@ -58,6 +60,12 @@ class QwenImage:
         self._vae = pipe.vae.to(device)
         pipe.register_modules(vae=None)
         self._map = self._fit_map()
+        self.adapters = Adapters(
+            pipe.transformer,
+            rules=RULES[spec.family],
+            most_bytes=spec.lora_cache_bytes,
+            max_rank=spec.max_lora_rank,
+        )
         self.limits = Limits(
             size_multiple=max(spec.size_multiple, 2 * self._factor),
             max_width=spec.max_width,
@@ -68,6 +76,7 @@ class QwenImage:
             batch_max=spec.batch_max,
             length_buckets=spec.length_buckets,
             tasks=spec.tasks,
+            max_loras=spec.max_loras,
         )
 
     # 1. One row, alone
@@ -121,7 +130,7 @@ class QwenImage:
             height=row.height,
             bucket=length_bucket(conds.positive.length, self._buckets),
             negative_bucket=length_bucket(negative.length, self._buckets) if negative else None,
-            loras=row.loras,
+            loras=tuple(use.sha256 for use in row.stack),
         )
 
     # 2. A pass, step by step
@@ -134,6 +143,7 @@ class QwenImage:
         for row in rows:
             self.check(row)
         (shape,) = shapes
+        self.adapters.begin()
         exact = not self._buckets
         embeds, mask = pad_embeds([cond.positive for cond in conds], bucket=shape.bucket, exact=exact)
         state = Pass(
@@ -142,6 +152,7 @@ class QwenImage:
             latents=torch.cat([self._draw_noise(row) for row in rows]).to(self.device),
             embeds=embeds,
             mask=mask,
+            loras=rows[0].stack,
         )
         negatives = [cond.negative for cond in conds if cond.negative is not None]
         if shape.negative_bucket is not None:
@@ -157,6 +168,7 @@ class QwenImage:
             true_cfg_scale=row.true_cfg_scale,
             sigmas=self._schedule.sigmas(steps=row.num_inference_steps, image_tokens=image_tokens),
             tokens=cond.positive.tokens,
+            lora_scales=tuple(use.scale for use in row.stack),
         )
 
     def _draw_noise(self, row: PassRow) -> torch.Tensor:
@@ -196,6 +208,7 @@ class QwenImage:
         parts = []
         for at in range(0, len(state.rows), together):
             rows = slice(at, at + together)
+            self.adapters.apply(state.loras, [row.lora_scales for row in state.rows[rows]])
             velocity: torch.Tensor = self._pipe.transformer(
                 hidden_states=state.latents[rows],
                 timestep=timesteps[rows],

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from generation.domain.catalog import CatalogDiff, load_models
+from generation.domain.lorafiles import add_shipped_loras, refit_loras
 from generation.engine.errors import CatalogError
 from generation.releases.compare.shipped import add_shipped
 
@@ -36,6 +37,10 @@ class Command(BaseCommand):
         if not dry_run:
             for slug in add_shipped():
                 self.stdout.write(f"+ golden case {slug}")
+            for slug in add_shipped_loras():
+                self.stdout.write(f"+ LoRA {slug}")
+            for slug, fits in refit_loras().items():
+                self.stdout.write(f"~ LoRA {slug}: fits {', '.join(fits) or 'no model'}")
         if dry_run and not diff.is_empty:
             self.stdout.write("Nothing was written (--dry-run).")
         elif not dry_run and diff.changed:

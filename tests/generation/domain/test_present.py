@@ -29,8 +29,8 @@ from tests.generation.domain.desk import Look, check_books, claim, draw, submit
 AsWorker = Callable[[], AbstractContextManager[None]]
 KEYS = {
     "id", "status", "model", "prompt", "negative_prompt", "width", "height", "num_inference_steps", "true_cfg_scale",
-    "seed", "n", "loras", "output_format", "metadata", "starred", "retry_of", "queue", "progress", "images", "timings",
-    "cost", "error", "created_at", "started_at", "finished_at", "warnings", "urls",
+    "seed", "n", "loras", "grid", "output_format", "metadata", "starred", "retry_of", "queue", "progress", "images",
+    "timings", "cost", "error", "created_at", "started_at", "finished_at", "warnings", "urls",
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def test_everything_that_may_be_said() -> None:
             "webhook": "01890a5d-ac96-774b-bcce-b302099a8057",
         }
     )  # fmt: skip
-    assert (request.height, request.true_cfg_scale, request.loras[0].scale, request.n) == (128, 2.0, 1.0, 10)
+    assert (request.height, request.true_cfg_scale, request.loras[0].scale, request.n) == (128, 2.0, None, 10)
 
 
 def test_defaults_and_nulls() -> None:

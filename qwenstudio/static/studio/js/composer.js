@@ -1,11 +1,12 @@
 // The form: what is asked for, checked before it is sent, with the server's refusals beside their fields.
 
 import { call, callPatiently, Problem } from "./api.js";
+import { Loras } from "./loras.js";
 import { about, duration, number, say, sayCode } from "./words.js";
 
 const MAX_SEED = 9223372036854775807n;
 const SAMPLES_SHOWN = 4;
-const FIELD_OF = { width: "size", height: "size" };
+const FIELD_OF = { width: "size", height: "size", lora: "loras", scales: "loras" };
 
 export class Composer {
   constructor(form, { models, draft, api, estimates, onSent }) {
@@ -17,6 +18,7 @@ export class Composer {
     this.fields = form.elements;
     this.prompt = this.fields.prompt;
     this.limit = Number(this.prompt.dataset.limit);
+    this.loras = new Loras(form.querySelector("#loras"), { onWord: (word) => this.#addWord(word) });
     this.#wire();
     this.#chooseModel();
     if (draft) this.fill(draft);
@@ -39,6 +41,7 @@ export class Composer {
     if (generation.width) this.#setSize(generation.width, generation.height);
     if (generation.num_inference_steps) fields.num_inference_steps.value = generation.num_inference_steps;
     if (generation.true_cfg_scale) fields.true_cfg_scale.value = generation.true_cfg_scale;
+    this.loras.fill(generation.loras);
     this.#showValues();
     this.#promptChanged();
     document.body.dispatchEvent(new Event("words"));
@@ -56,6 +59,7 @@ export class Composer {
       num_inference_steps: Number(fields.num_inference_steps.value),
       true_cfg_scale: Number(fields.true_cfg_scale.value),
       n: Number(fields.n.value),
+      ...this.loras.body(),
     };
     if (fields.negative_prompt.value.trim()) body.negative_prompt = fields.negative_prompt.value;
     if (fields.seed.value.trim()) body.seed = fields.seed.value.trim();
@@ -75,7 +79,8 @@ export class Composer {
     button.disabled = true;
     try {
       const headers = { "Idempotency-Key": crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` };
-      this.onSent(await callPatiently("POST", this.api, { body, headers }));
+      const sent = await callPatiently("POST", body.scales ? this.loras.path : this.api, { body, headers });
+      for (const generation of sent.results ?? [sent]) this.onSent(generation);
       return true;
     } catch (error) {
       this.#showProblem(error);
@@ -180,6 +185,7 @@ export class Composer {
       fields[side].min = model.size_multiple;
       fields[side].max = model[`max_${side}`];
     }
+    this.loras.choose(model);
     this.#renderSizes(model);
     this.#setSize(model.default_width, model.default_height);
     this.#showValues();
@@ -209,6 +215,15 @@ export class Composer {
     this.fields.width.value = width;
     this.fields.height.value = height;
     for (const input of this.form.querySelectorAll("#sizes input")) input.checked = input.value === `${width}x${height}`;
+  }
+
+  #addWord(word) {
+    const { prompt } = this;
+    if (!prompt.value.toLowerCase().includes(word.toLowerCase()))
+      prompt.value = prompt.value.trim() ? `${prompt.value.trim()}, ${word}` : word;
+    this.#promptChanged();
+    document.body.dispatchEvent(new Event("words"));
+    prompt.focus();
   }
 
   #showValues() {
@@ -241,7 +256,8 @@ export class Composer {
     const over = [...body.prompt].length - this.limit;
     if (over > 0) return ["prompt", say("tooLong", { over: number(over), limit: number(this.limit) })];
     if (body.seed !== undefined && !(/^\d{1,19}$/.test(body.seed) && BigInt(body.seed) <= MAX_SEED)) return ["seed", say("badSeed")];
-    return null;
+    const fault = this.loras.check();
+    return fault ? ["loras", fault] : null;
   }
 
   #showProblem(error) {
@@ -257,7 +273,7 @@ export class Composer {
   #showError(field, text) {
     const line = this.form.querySelector(`#error-${FIELD_OF[field] || field}`) || this.form.querySelector("#error-form");
     // Two fields share one line: say which of them it is.
-    const label = field in FIELD_OF ? `${this.form.querySelector(`label[for=${field}]`).textContent}: ` : "";
+    const label = ["width", "height"].includes(field) ? `${this.form.querySelector(`label[for=${field}]`).textContent}: ` : "";
     line.textContent = label + text;
     line.hidden = false;
     const input = this.fields[field];
@@ -288,11 +304,11 @@ export class Composer {
     line.textContent = "";
     if (!this.fields.width.checkValidity() || !this.fields.height.checkValidity()) return;
     const body = { ...this.body(), prompt: "x" };
-    delete body.negative_prompt;
-    delete body.seed;
+    for (const name of ["negative_prompt", "seed", "lora", "scales"]) delete body[name];
+    if (this.loras.isGrid) body.loras = [...(body.loras ?? []), { name: this.body().lora }];
     try {
       const found = await call("POST", this.estimates, { body });
-      const time = about(found.gpu_ms);
+      const time = about(found.gpu_ms * this.loras.rows);
       const wait = found.wait_ms ?? 0;
       line.textContent = wait > 1500 ? say("estimateWait", { time, wait: about(wait) }) : say("estimate", { time });
     } catch {

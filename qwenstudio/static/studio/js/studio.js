@@ -42,9 +42,12 @@ function put(generation) {
   refreshEnds();
 }
 
-function firstOlder({ created_at: born }) {
-  const isOlder = (element) => works.get(element.id.replace("work-", "")).generation.created_at < born;
-  return [...feed.children].find(isOlder) ?? null;
+// The rows of a grid stand together, the first strength above: their ids grow with the strengths' order.
+function firstOlder({ id, grid, created_at: born }) {
+  const of = (element) => works.get(element.id.replace("work-", "")).generation;
+  const rows = grid ? [...feed.children].filter((element) => of(element).grid === grid) : [];
+  if (rows.length) return rows.find((element) => of(element).id > id) ?? rows.at(-1).nextElementSibling;
+  return [...feed.children].find((element) => of(element).created_at < born) ?? null;
 }
 
 function refreshEnds() {

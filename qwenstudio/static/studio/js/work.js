@@ -57,6 +57,7 @@ export class Work {
   #render() {
     const { generation, element } = this;
     element.dataset.status = generation.status;
+    if (generation.grid) element.dataset.grid = generation.grid;
     this.part("prompt").textContent = generation.prompt;
     this.part("meta").textContent = this.#meta();
     const over = FINAL.has(generation.status);
@@ -76,8 +77,9 @@ export class Work {
   }
 
   #meta() {
-    const { model, width, height, num_inference_steps: steps, seed } = this.generation;
-    const words = [model, `${width} × ${height}`, steps === 1 ? say("oneStep") : say("steps", { n: steps })];
+    const { model, width, height, num_inference_steps: steps, seed, loras = [] } = this.generation;
+    const styles = loras.map(({ name, scale }) => say("lora", { name, scale }));
+    const words = [...styles, model, `${width} × ${height}`, steps === 1 ? say("oneStep") : say("steps", { n: steps })];
     return [...words, say("seed", { seed })].join(" · ");
   }
 
