@@ -68,8 +68,7 @@ class QwenImage21(RowFamily):
     """
 
     def __init__(self, *, pipe: Any, spec: ModelSpec, device: torch.device, exact_decode: bool = False) -> None:
-        super().__init__()
-        self._pipe = pipe
+        super().__init__(pipe=pipe, spec=spec)
         self.device = device
         self.dtype: torch.dtype = pipe.transformer.dtype
         self._factor = int(pipe.vae_scale_factor)  # picture pixels per latent, a side; one latent is one token
@@ -130,6 +129,7 @@ class QwenImage21(RowFamily):
             embeds=embeds,
             mask=None,
             negative_embeds=negative,
+            loras=rows[0].stack,
         )
 
     def _begin_row(self, row: PassRow, conds: RowConds) -> RowState:
@@ -139,6 +139,7 @@ class QwenImage21(RowFamily):
             true_cfg_scale=row.true_cfg_scale,
             sigmas=self._schedule.sigmas(steps=row.num_inference_steps, image_tokens=image_tokens),
             tokens=conds.positive.tokens,
+            lora_scales=tuple(use.scale for use in row.stack),
         )
 
     def _draw_noise(self, row: PassRow) -> torch.Tensor:
@@ -195,6 +196,7 @@ class QwenImage21(RowFamily):
         slots = torch.ones(len(rows), embeds.shape[1] + tokens // _SLOT, dtype=torch.bool, device=self.device)
         slots[:, : embeds.shape[1]] = False
         grid = (1, state.shape.height // self._factor, state.shape.width // self._factor)
+        self._apply_loras(state, chosen)
         answer: torch.Tensor = self._pipe.transformer(
             hidden_states=state.latents[chosen],
             timestep=timesteps[chosen],

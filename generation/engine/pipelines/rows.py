@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
+from generation.engine.adapters import Adapters
 from generation.engine.catalog import ModelSpec
 from generation.engine.errors import RowRefused
 from generation.engine.family import Conditioning, Limits, Parked, Pass, PassShape, RowConds, RowLatents, TokenCount
+from generation.engine.lorarules import RULES
 from generation.engine.prompts import PromptCache, TemplateTokens, pad_embeds
 from generation.engine.request import PassRow, length_bucket
 
@@ -28,11 +30,19 @@ class RowFamily:
     limits: Limits
     device: torch.device
     dtype: torch.dtype
+    adapters: Adapters
     _tokens: TemplateTokens
     _buckets: tuple[int, ...]
 
-    def __init__(self) -> None:
+    def __init__(self, *, pipe: Any, spec: ModelSpec) -> None:
+        self._pipe = pipe
         self._cache = PromptCache()
+        self.adapters = Adapters(
+            pipe.transformer,
+            rules=RULES[spec.family],
+            most_bytes=spec.lora_cache_bytes,
+            max_rank=spec.max_lora_rank,
+        )
 
     # 1. One row, alone
 
@@ -76,7 +86,7 @@ class RowFamily:
             height=row.height,
             bucket=length_bucket(conds.positive.length, self._buckets),
             negative_bucket=length_bucket(negative.length, self._buckets) if negative else None,
-            loras=row.loras,
+            loras=tuple(use.sha256 for use in row.stack),
         )
 
     # 2. A pass
@@ -88,6 +98,7 @@ class RowFamily:
             raise ValueError(f"rows of one pass must have one size, bucket and LoRA stack, got {len(shapes)} shapes")
         for row in rows:
             self.check(row)
+        self.adapters.begin()
         return shapes.pop()
 
     def _stack(self, shape: PassShape, conds: Sequence[RowConds]) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -101,6 +112,10 @@ class RowFamily:
     def _together(self, rows: int) -> int:
         """How many rows share a forward: on a CPU one, where kernels would add in another order for another batch."""
         return rows if self.device.type != "cpu" else 1
+
+    def _apply_loras(self, state: Pass, rows: Sequence[int], *, times: int = 1) -> None:
+        """Before each forward of `rows`; `times` where each stands in it more than once, all of them after another."""
+        self.adapters.apply(state.loras, [state.rows[index].lora_scales for index in rows] * times)
 
     def drop(self, state: Pass, keys: set[str]) -> None:
         kept = [index for index, row in enumerate(state.rows) if row.key not in keys]
@@ -169,5 +184,6 @@ def make_limits(spec: ModelSpec, **changes: Any) -> Limits:
         "batch_max": spec.batch_max,
         "length_buckets": spec.length_buckets,
         "tasks": spec.tasks,
+        "max_loras": spec.max_loras,
     }
     return Limits(**{**values, **changes})

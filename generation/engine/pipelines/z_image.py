@@ -41,8 +41,7 @@ class ZImage(RowFamily):
     """
 
     def __init__(self, *, pipe: Any, spec: ModelSpec, device: torch.device, exact_decode: bool = False) -> None:
-        super().__init__()
-        self._pipe = pipe
+        super().__init__(pipe=pipe, spec=spec)
         self.device = device
         self.dtype: torch.dtype = pipe.transformer.dtype
         self._factor = int(pipe.vae_scale_factor)  # picture pixels per latent, a side
@@ -97,6 +96,7 @@ class ZImage(RowFamily):
             embeds=embeds,
             mask=None,
             negative_embeds=negative,
+            loras=rows[0].stack,
         )
 
     def _begin_row(self, row: PassRow, conds: RowConds) -> RowState:
@@ -107,6 +107,7 @@ class ZImage(RowFamily):
             true_cfg_scale=row.true_cfg_scale,
             sigmas=self._schedule.sigmas(steps=row.num_inference_steps, image_tokens=image_tokens),
             tokens=conds.positive.tokens,
+            lora_scales=tuple(use.scale for use in row.stack),
             length=conds.positive.length,
             negative_length=conds.negative.length if conds.negative else 0,
         )
@@ -151,6 +152,7 @@ class ZImage(RowFamily):
         if state.negative_embeds is not None:
             latents, times = latents * 2, times.repeat(2)
             texts += [state.negative_embeds[index, : _row(state, index).negative_length] for index in chosen]
+        self._apply_loras(state, chosen, times=1 if state.negative_embeds is None else 2)
         answer: list[torch.Tensor] = self._pipe.transformer(latents, times, texts, return_dict=False)[0]
         return answer
 
