@@ -31,7 +31,8 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _TENANT = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,99}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_SILENT = ("lane", "tenants", "read_on")
+_SILENT = ("lane", "tenants", "read_on", "max_loras", "max_lora_rank", "lora_cache_bytes")
+_NONE = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,8 @@ class ModelSpec:
         """The entry as plain JSON-able values, defaults filled in; `from_table(slug, …)` gives the same spec back."""
         table = {key: _plain(value) for key, value in dataclasses.asdict(self).items() if key != "slug"}
         # Left out where they say nothing: a release that does not know them yet reads the same entries.
-        return {key: value for key, value in table.items() if value is not None and (value or key not in _SILENT)}
+        usual = {field.name: _plain(field.default) for field in dataclasses.fields(self) if field.name in _SILENT}
+        return {key: value for key, value in table.items() if value is not None and usual.get(key, _NONE) != value}
 
     @property
     def folder(self) -> Path | None:

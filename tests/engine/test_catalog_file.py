@@ -150,7 +150,9 @@ def test_what_an_entry_leaves_out_is_the_familys() -> None:
 def test_new_keys_are_written_only_where_they_say_something(tmp_path: Path) -> None:
     """The other lane's release reads the same rows, and refuses keys that it does not know."""
     plain = ModelSpec.from_table("m", {"family": "qwen-image", "path": "x"})
-    assert not {"lane", "tenants", "read_on"} & set(plain.to_table())
+    assert not {"lane", "tenants", "read_on", "max_loras", "max_lora_rank", "lora_cache_bytes"} & set(plain.to_table())
+    none = ModelSpec.from_table("m", {"family": "qwen-image", "path": "x", "max_loras": 0})
+    assert none.to_table()["max_loras"] == 0 and ModelSpec.from_table("m", none.to_table()) == none
     body = "[m]\n" + BASE + f"lane = 'green'\ntenants = ['{TENANT}']\nread_on = 2026-11-26\n"
     (full,) = read_catalog(write(tmp_path, body))
     assert (full.lane, full.tenants, full.read_on) == ("green", (TENANT,), "2026-11-26")
