@@ -12,6 +12,7 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
 
 from accounts.admin import TenantAdmin
 from accounts.models import Tenant
@@ -86,12 +87,24 @@ class ModelAdmin(AuditedMixin, ModelAdminBase):
     """The models on offer."""
 
     form = ModelForm
-    list_display = ("title", "slug", "pool", "enabled", "public", "position", "updated_at")
+    list_display = ("title", "slug", "family", "pool", "lane", "licence", "enabled", "public", "position", "updated_at")
     list_editable = ("enabled", "public", "position")
     list_filter = ("enabled", "public", "pool")
     search_fields = ("title", "slug")
     ordering = ("position", "slug")
     inlines = (GrantInline,)
+
+    @admin.display(description=_("family"))
+    def family(self, model: Model) -> str:
+        return str(model.spec.get("family", ""))
+
+    @admin.display(description=_("lane"), empty_value="–")
+    def lane(self, model: Model) -> str | None:
+        return model.spec.get("lane") or None
+
+    @admin.display(description=_("licence"), empty_value="–")
+    def licence(self, model: Model) -> str | None:
+        return model.spec.get("licence") or None
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         return ("slug", "created_at", "updated_at") if obj else ("created_at", "updated_at")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.domain.callers import Caller
+from accounts.models import Tenant
+from accounts.tenancy import in_tenant
 from generation.engine.catalog import ModelSpec, read_catalog
+from generation.engine.errors import CatalogError
 from generation.errors import ModelNotFound
 from generation.models import Model, ModelGrant, Pool
 
@@ -49,7 +53,12 @@ def find_model(slug: str, caller: Caller) -> Model:
 
 def _visible(caller: Caller) -> QuerySet[Model]:
     granted = ModelGrant.objects.filter(tenant_id=caller.tenant, model=OuterRef("slug"))
-    return Model.objects.filter(Q(public=True) | Q(Exists(granted)), enabled=True)
+    return Model.objects.filter(Q(public=True) | Q(Exists(granted)), enabled=True).filter(in_lane(settings.STUDIO_LANE))
+
+
+def in_lane(lane: str) -> Q:
+    """Models that the lane serves: those that name it, and those that name none."""
+    return Q(spec__lane__isnull=True) | Q(spec__lane__in=["", lane])
 
 
 def spec_of(model: Model) -> ModelSpec:
@@ -62,8 +71,8 @@ def load_models(path: str | Path, *, apply: bool, disable_missing: bool = False)
 
     With `disable_missing` the models that the file does not name are switched off.
 
-    Raises `CatalogError` naming file, model and key; then nothing is written. Whether a model is switched on follows
-    the file only where the file's own word has changed: a switch in the admin outlives the next load.
+    Raises `CatalogError` naming file, model and key; then nothing is written. Whether a model is switched on, and whose
+    it is, follows the file only where the file's own word has changed: a switch in the admin outlives the next load.
     """
     specs = read_catalog(path)
     with transaction.atomic():
@@ -91,10 +100,25 @@ def _changed_keys(row: Model, spec: ModelSpec) -> tuple[str, ...]:
 
 def _write(row: Model | None, spec: ModelSpec, *, position: int) -> None:
     table = spec.to_table()
+    before = {} if row is None else row.spec
     if row is None:
         row = Model(slug=spec.slug, position=position, enabled=spec.enabled)
-    elif row.spec.get("enabled") != table["enabled"]:
+    elif before.get("enabled") != table["enabled"]:
         row.enabled = spec.enabled
     row.title, row.pool, row.spec = spec.title, spec.pool, table
+    whose = before.get("tenants", []) != table.get("tenants", [])
+    if whose:
+        row.public = not spec.tenants
     row.save()
+    if whose:
+        _grant(row, spec)
     Pool.objects.get_or_create(lane=settings.STUDIO_LANE, name=spec.pool)
+
+
+def _grant(row: Model, spec: ModelSpec) -> None:
+    """Let the tenants that the entry names use the model; grants of the admin stay. Raises `CatalogError`."""
+    for tenant in map(UUID, spec.tenants):
+        with in_tenant(tenant):
+            if not Tenant.objects.filter(pk=tenant).exists():
+                raise CatalogError(f"model {spec.slug}: tenants: there is no tenant {tenant}")
+            ModelGrant.objects.get_or_create(model=row)

@@ -253,6 +253,15 @@ def claim_pass(
     return None
 
 
+def find_next_model(*, lane: str, pool: str, models: Sequence[str], hardware: str) -> str | None:
+    """Whose turn it is among rows of `models`: the model of the row that a claim would take now. Takes nothing."""
+    with transaction.atomic():
+        head = fetch_one(
+            _HEAD_SQL, models=list(models), schemas=list(KNOWN_SCHEMAS), hardware=hardware, lane=lane, pool=pool
+        )
+    return None if head is None else str(head["model_id"])
+
+
 def _count_waits(rows: Sequence[ClaimedRow], *, lane: str) -> None:
     for row in rows:
         if row.waited_s is not None:

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from accounts.domain.audit import record
 from accounts.domain.sql import fetch_one
 from accounts.errors import NotFound
+from generation.domain.place import WORKER_SILENT_S
 from generation.enums import WorkerState
 from generation.models import Worker
 from generation.queue.wake import wake_pool
@@ -17,6 +18,19 @@ from generation.queue.wake import wake_pool
 ENDED = (WorkerState.STOPPED, WorkerState.FAILED)
 
 _WANTED_SQL = "SELECT drain_requested_at IS NOT NULL AS wanted FROM generation_worker WHERE id = %(worker)s"
+
+_ELSEWHERE_SQL = """
+SELECT EXISTS (SELECT FROM generation_worker
+                WHERE lane = %(lane)s AND pool = %(pool)s AND id <> %(worker)s AND resident ? %(model)s
+                  AND state IN ('idle', 'busy') AND drain_requested_at IS NULL
+                  AND seen_at > now() - %(silent_s)s * interval '1 second') AS found
+"""
+
+
+def is_held_elsewhere(worker_id: UUID, *, lane: str, pool: str, model: str) -> bool:
+    """Whether another worker of the pool that draws has this model in memory."""
+    row = fetch_one(_ELSEWHERE_SQL, worker=worker_id, lane=lane, pool=pool, model=model, silent_s=WORKER_SILENT_S)
+    return bool(row and row["found"])
 
 
 def drain_worker(worker_id: UUID) -> Worker:

@@ -10,49 +10,29 @@ A file holds one table per model, named by its slug; `family` and `path` are req
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from generation.engine.entry import EntryReader, TurboLora
 from generation.engine.errors import CatalogError
+from generation.engine.families import FAMILIES, LENGTH_BUCKETS
 from generation.engine.request import MAX_LORAS
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]  # relative paths in entries start here
-FAMILIES = ("qwen-image",)
 TASKS = ("text-to-image",)
 OFFLOADS = ("none", "model", "group", "sequential")
-LENGTH_BUCKETS = (64, 128, 256, 512, 1024)
+LANES = ("blue", "green")
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+_TENANT = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
+_REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,99}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# FlowMatchEulerDiscreteScheduler's arguments; TOML has no null: 0.0 or false switches shift_terminal off.
-_SCHEDULER_KEYS: dict[str, tuple[type, ...]] = {
-    "num_train_timesteps": (int,),
-    "shift": (float, int),
-    "use_dynamic_shifting": (bool,),
-    "base_shift": (float, int),
-    "max_shift": (float, int),
-    "base_image_seq_len": (int,),
-    "max_image_seq_len": (int,),
-    "invert_sigmas": (bool,),
-    "shift_terminal": (float, int, bool),
-    "use_karras_sigmas": (bool,),
-    "use_exponential_sigmas": (bool,),
-    "use_beta_sigmas": (bool,),
-    "time_shift_type": (str,),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurboLora:
-    """A few-step LoRA, fused into the transformer at load: a safetensors file (`owner/name:file` on the hub)."""
-
-    path: str
-    scale: float = 1.0
+_SILENT = ("lane", "tenants", "read_on", "max_loras", "max_lora_rank", "lora_cache_bytes")
+_NONE = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +42,9 @@ class ModelSpec:
     `sigmas`, where given, are the noise levels themselves (descending from at most 1, the closing 0 left out): no shift
     is applied to them. Otherwise `scheduler` overrides the checkpoint's own scheduler config. A turbo LoRA without its
     schedule draws wrong pictures, so an entry with `turbo_lora` must name one of the two.
+
+    `lane` limits a model to the blue or the green lane; `tenants` (ids) to those tenants, empty means all. `source` and
+    `read_on` say where the entry's facts were read, and when.
     """
 
     slug: str
@@ -70,6 +53,8 @@ class ModelSpec:
     title: str = ""
     revision: str | None = None
     pool: str = "default"
+    lane: str = ""
+    tenants: tuple[str, ...] = ()
     turbo_lora: TurboLora | None = None
     scheduler: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sigmas: tuple[float, ...] = ()
@@ -78,14 +63,14 @@ class ModelSpec:
     max_steps: int = 50
     true_cfg_scale: float = 0.0  # 0 in the entry: 1.0 with a turbo LoRA, else 4.0
     default_negative_prompt: str = ""
-    size_multiple: int = 16
+    size_multiple: int = 0  # 0 in the entry: the family's
     default_width: int = 1024
     default_height: int = 1024
     max_width: int = 2048
     max_height: int = 2048
     sizes: tuple[tuple[int, int], ...] = ()
     max_prompt_tokens: int = 512
-    length_buckets: tuple[int, ...] = LENGTH_BUCKETS
+    length_buckets: tuple[int, ...] = LENGTH_BUCKETS  # left out in the entry: the family's
     tasks: tuple[str, ...] = TASKS
     memory_bytes: int = 0
     offload: str = "none"
@@ -97,6 +82,7 @@ class ModelSpec:
     licence: str = ""
     description: str = ""
     source: str = ""
+    read_on: str = ""
     enabled: bool = True
 
     @classmethod
@@ -107,15 +93,22 @@ class ModelSpec:
     def to_table(self) -> dict[str, Any]:
         """The entry as plain JSON-able values, defaults filled in; `from_table(slug, …)` gives the same spec back."""
         table = {key: _plain(value) for key, value in dataclasses.asdict(self).items() if key != "slug"}
-        return {key: value for key, value in table.items() if value is not None}
+        # Left out where they say nothing: a release that does not know them yet reads the same entries.
+        usual = {field.name: _plain(field.default) for field in dataclasses.fields(self) if field.name in _SILENT}
+        return {key: value for key, value in table.items() if value is not None and usual.get(key, _NONE) != value}
 
     @property
     def folder(self) -> Path | None:
         """The checkpoint's folder, or None when `path` is a hub id (`owner/name` that is no folder of the project)."""
         here = (PROJECT_ROOT / Path(self.path).expanduser()).absolute()
-        if _HUB_ID.fullmatch(self.path) and not here.exists():
+        if is_hub_id(self.path) and not here.exists():
             return None
         return here
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether `text` reads as `owner/name`."""
+    return _HUB_ID.fullmatch(text) is not None
 
 
 def read_catalog(path: str | Path) -> list[ModelSpec]:
@@ -137,12 +130,8 @@ def read_catalog(path: str | Path) -> list[ModelSpec]:
     return [ModelSpec.from_table(slug, table, source_name=str(path)) for slug, table in tables.items()]
 
 
-class _Reader:
+class _Reader(EntryReader):
     """Reads one table; every complaint names file, model and key."""
-
-    def __init__(self, *, source_name: str, slug: str) -> None:
-        self.where = f"{source_name}: model {slug}"
-        self.slug = slug
 
     def read(self, table: Mapping[str, Any]) -> ModelSpec:
         if not _SLUG.fullmatch(self.slug):
@@ -155,76 +144,19 @@ class _Reader:
             if key not in table:
                 self.fail(key, "is missing")
         values = {key: getattr(self, _READERS[key])(key, value) for key, value in table.items()}
+        if values["family"] not in FAMILIES:
+            self.fail("family", f"{values['family']!r} is unknown, allowed: {', '.join(FAMILIES)}")
+        values.setdefault("length_buckets", FAMILIES[values["family"]].length_buckets)
         spec = ModelSpec(slug=self.slug, **values)
         spec = dataclasses.replace(spec, **_derived(spec))
         self.check(spec)
         return spec
 
-    def fail(self, key: str, reason: str) -> None:
-        raise CatalogError(f"{self.where}: {key}: {reason}")
-
-    def text(self, key: str, value: object) -> str:
-        if not isinstance(value, str):
-            self.fail(key, f"must be text, got {value!r}")
-        return str(value)
-
-    def flag(self, key: str, value: object) -> bool:
-        if not isinstance(value, bool):
-            self.fail(key, f"must be true or false, got {value!r}")
-        return bool(value)
-
-    def whole(self, key: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            self.fail(key, f"must be a whole number of at least 0, got {value!r}")
-        return int(value)
-
-    def number(self, key: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            self.fail(key, f"must be a finite number, got {value!r}")
-        return float(value)
-
-    def many(self, key: str, value: Any, read: Callable[[str, Any], Any]) -> tuple[Any, ...]:
-        if not isinstance(value, (list, tuple)):
-            self.fail(key, f"must be a list, got {value!r}")
-        return tuple(read(key, item) for item in value)
-
-    def texts(self, key: str, value: object) -> tuple[str, ...]:
-        return self.many(key, value, self.text)
-
-    def wholes(self, key: str, value: object) -> tuple[int, ...]:
-        return self.many(key, value, self.whole)
-
-    def numbers(self, key: str, value: object) -> tuple[float, ...]:
-        return self.many(key, value, self.number)
-
-    def pairs(self, key: str, value: object) -> tuple[tuple[int, ...], ...]:
-        pairs = self.many(key, value, self.wholes)
-        if any(len(pair) != 2 for pair in pairs):
-            self.fail(key, "must be a list of [width, height]")
-        return pairs
-
-    def turbo(self, key: str, value: Any) -> TurboLora:
-        if not isinstance(value, Mapping) or not {"path"} <= set(value) <= {"path", "scale"}:
-            self.fail(key, f"must be {{path, scale}}, got {value!r}")
-        return TurboLora(
-            path=self.text(f"{key}.path", value["path"]), scale=self.number(f"{key}.scale", value.get("scale", 1.0))
-        )
-
-    def overrides(self, key: str, value: Any) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            self.fail(key, f"must be a table, got {value!r}")
-        for name, item in value.items():
-            if name not in _SCHEDULER_KEYS:
-                self.fail(f"{key}.{name}", f"is unknown, the keys are {', '.join(_SCHEDULER_KEYS)}")
-            kinds = _SCHEDULER_KEYS[name]
-            if not isinstance(item, kinds) or (isinstance(item, bool) and bool not in kinds):
-                self.fail(f"{key}.{name}", f"must be {kinds[0].__name__}, got {item!r}")
-        return dict(value)
-
     def check(self, spec: ModelSpec) -> None:
         """Bounds that need more than one value's type."""
-        choices = [("family", spec.family, FAMILIES), ("offload", spec.offload, OFFLOADS)]
+        choices: list[tuple[str, str, Collection[str]]] = [("offload", spec.offload, OFFLOADS)]
         choices += [("tasks", task, TASKS) for task in spec.tasks]
+        choices += [("lane", spec.lane, LANES)] if spec.lane else []
         for key, value, allowed in choices:
             if value not in allowed:
                 self.fail(key, f"{value!r} is unknown, allowed: {', '.join(allowed)}")
@@ -233,16 +165,36 @@ class _Reader:
                 self.fail(key, f"{getattr(spec, key)} is out of range, {low} to {high}")
         if not spec.path:
             self.fail("path", "is empty, give a folder or a hub id")
+        self.check_names(spec)
         self.check_sizes(spec)
         self.check_schedule(spec)
         if list(spec.length_buckets) != sorted(set(spec.length_buckets)):
             self.fail("length_buckets", "must ascend")
+        if spec.length_buckets and FAMILIES[spec.family].exact_lengths:
+            self.fail("length_buckets", f"must be empty: family {spec.family} needs exact text lengths")
         if spec.length_buckets and spec.length_buckets[-1] < spec.max_prompt_tokens:
             self.fail("length_buckets", f"must reach max_prompt_tokens ({spec.max_prompt_tokens})")
 
+    def check_names(self, spec: ModelSpec) -> None:
+        """Revisions, tenants and tasks: text that must have a form, or stand once."""
+        revisions = [("revision", spec.revision)]
+        revisions += [("turbo_lora.revision", spec.turbo_lora.revision)] if spec.turbo_lora else []
+        for key, revision in revisions:
+            if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+                self.fail(key, f"{revision!r} is no commit, tag or branch")
+        for tenant in spec.tenants:
+            if not _TENANT.fullmatch(tenant):
+                self.fail("tenants", f"{tenant!r} is no tenant's id, which the admin shows")
+        for key, values in (("tenants", spec.tenants), ("tasks", spec.tasks)):
+            if len(set(values)) < len(values):
+                self.fail(key, "names one twice")
+        if not spec.tasks:
+            self.fail("tasks", f"is empty, allowed: {', '.join(TASKS)}")
+
     def check_sizes(self, spec: ModelSpec) -> None:
-        if spec.size_multiple % 16:
-            self.fail("size_multiple", f"{spec.size_multiple} is not a multiple of 16")
+        least = FAMILIES[spec.family].size_multiple
+        if spec.size_multiple % least:
+            self.fail("size_multiple", f"{spec.size_multiple} is not a multiple of {least}, as {spec.family} needs it")
         for width, height in ((spec.default_width, spec.default_height), *spec.sizes):
             if width % spec.size_multiple or height % spec.size_multiple or not width or not height:
                 self.fail("sizes", f"{width} × {height} is not a multiple of {spec.size_multiple}")
@@ -281,14 +233,14 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
 
 _READERS: dict[str, str] = {
     **dict.fromkeys(
-        ("family", "path", "title", "revision", "pool", "default_negative_prompt", "offload", "licence", "description",
-         "source"), "text"),
+        ("family", "path", "title", "revision", "pool", "lane", "default_negative_prompt", "offload", "licence",
+         "description", "source"), "text"),
     **dict.fromkeys(
         ("default_steps", "min_steps", "max_steps", "size_multiple", "default_width", "default_height", "max_width",
          "max_height", "max_prompt_tokens", "memory_bytes", "batch_max", "cost_ms", "max_loras", "max_lora_rank",
          "lora_cache_bytes"), "whole"),
     "turbo_lora": "turbo", "scheduler": "overrides", "sigmas": "numbers", "true_cfg_scale": "number", "sizes": "pairs",
-    "length_buckets": "wholes", "tasks": "texts", "enabled": "flag",
+    "length_buckets": "wholes", "tasks": "texts", "tenants": "texts", "read_on": "day", "enabled": "flag",
 }  # fmt: skip
 
 
@@ -303,6 +255,7 @@ def _derived(spec: ModelSpec) -> dict[str, Any]:
         "title": spec.title or spec.slug,
         "default_steps": steps,
         "true_cfg_scale": spec.true_cfg_scale or (1.0 if turbo else 4.0),
+        "size_multiple": spec.size_multiple or FAMILIES[spec.family].size_multiple,
         **fixed,
     }
 
@@ -311,4 +264,4 @@ def _plain(value: Any) -> Any:
     """Tuples as lists, so that the entry survives JSON and TOML."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return dict(value) if isinstance(value, Mapping) else value
+    return {key: item for key, item in value.items() if item is not None} if isinstance(value, Mapping) else value

@@ -13,17 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from generation.engine.errors import CheckpointError
+from generation.engine.families import FAMILIES, FamilyInfo
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
-# Component → library and classes that may stand in model_index.json: anything else would be somebody's own code.
-QWEN_IMAGE = {
-    "scheduler": ("diffusers", ("FlowMatchEulerDiscreteScheduler",)),
-    "text_encoder": ("transformers", ("Qwen2_5_VLForConditionalGeneration",)),
-    "tokenizer": ("transformers", ("Qwen2Tokenizer", "Qwen2TokenizerFast")),  # one class since transformers 5
-    "transformer": ("diffusers", ("QwenImageTransformer2DModel",)),
-    "vae": ("diffusers", ("AutoencoderKLQwenImage",)),
-}
-_WEIGHTS = {
+WEIGHTS = {
     "transformer": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
@@ -32,32 +25,20 @@ _COPY_AGAIN = "copy it again from where the checkpoint came from"
 _MAX_HEADER = 100_000_000  # the safetensors library's own bound
 
 
-def verify_checkpoint(folder: Path) -> None:
+def verify_checkpoint(folder: Path, *, family: str = "qwen-image") -> None:
     """Raises CheckpointError naming the file: folder or parts missing, pickles, files cut short, foreign classes.
 
     Reads a few kilobytes per file; tensors are not looked at.
     """
+    info = FAMILIES[family]
     if not folder.is_dir():
         reason = "is no folder" if folder.exists() else "does not exist"
         raise CheckpointError(file=folder, reason=reason, remedy="set the model's path to its checkpoint folder")
     _refuse_pickles(folder)
-    index = _read_json(folder / "model_index.json")
-    if index.get("_class_name") != "QwenImagePipeline":
-        raise CheckpointError(
-            file=folder / "model_index.json",
-            reason=f"is for {index.get('_class_name')!r}, not for QwenImagePipeline",
-            remedy="choose the family that fits this checkpoint",
-        )
-    for component, (library, classes) in QWEN_IMAGE.items():
-        if index.get(component) not in [[library, name] for name in classes]:
-            raise CheckpointError(
-                file=folder / "model_index.json",
-                reason=f"{component} is {index.get(component)!r}, expected {[library, classes[0]]!r}",
-                remedy="only checkpoints of the library's own classes are loaded",
-            )
+    _verify_index(folder / "model_index.json", info)
     _need(folder / "scheduler" / "scheduler_config.json", is_json=True)
-    _verify_tokenizer(folder / "tokenizer")
-    for component, stem in _WEIGHTS.items():
+    _verify_tokenizer(folder / info.tokenizer)
+    for component, stem in WEIGHTS.items():
         _read_json(folder / component / "config.json")
         _verify_weights(folder / component, stem)
 
@@ -94,6 +75,30 @@ def read_header(file: Path) -> dict[str, Any]:
         reason = f"has {size} bytes where its header promises {expected}"
         raise CheckpointError(file=file, reason=reason, remedy=_COPY_AGAIN)
     return header
+
+
+def read_settings(folder: Path, *, family: str) -> dict[str, Any]:
+    """The pipeline's own arguments that a verified folder's model_index.json holds."""
+    index = _read_json(folder / "model_index.json")
+    return {key: index[key] for key in FAMILIES[family].settings if index.get(key) is not None}
+
+
+def _verify_index(file: Path, info: FamilyInfo) -> None:
+    """The pipeline's class, and each part's: only the libraries' own."""
+    index = _read_json(file)
+    if index.get("_class_name") != info.pipeline:
+        raise CheckpointError(
+            file=file,
+            reason=f"is for {index.get('_class_name')!r}, not for {info.pipeline}",
+            remedy="choose the family that fits this checkpoint",
+        )
+    for component, (library, classes) in info.parts.items():
+        if index.get(component) not in [[library, name] for name in classes]:
+            raise CheckpointError(
+                file=file,
+                reason=f"{component} is {index.get(component)!r}, expected {[library, classes[0]]!r}",
+                remedy="only checkpoints of the library's own classes are loaded",
+            )
 
 
 def _refuse_pickles(folder: Path) -> None:

@@ -10,30 +10,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKLQwenImage,
-    FlowMatchEulerDiscreteScheduler,
-    QwenImagePipeline,
-    QwenImageTransformer2DModel,
-)
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 from transformers.utils import logging as transformers_logging
 
 from generation.engine.catalog import OFFLOADS, PROJECT_ROOT, ModelSpec
-from generation.engine.checkpoint import verify_checkpoint
+from generation.engine.checkpoint import WEIGHTS, read_settings, verify_checkpoint
 from generation.engine.device import DeviceInfo, describe_device, pick_device, pick_dtype
 from generation.engine.errors import CheckpointError
+from generation.engine.families import FAMILIES
 from generation.engine.family import Family
 from generation.engine.lora import fuse_turbo
 from generation.engine.memory import is_out_of_memory
-from generation.engine.pipelines.qwen_image import QwenImage
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +70,14 @@ def load_model(
     dtype, reason = pick_dtype(target)
     offload = _pick_offload(offload or spec.offload, target)
     folder = find_checkpoint(spec, hub_offline=hub_offline)
-    verify_checkpoint(folder)
+    verify_checkpoint(folder, family=spec.family)
     with _naming_what_does_not_fit(folder, target):
-        pipe = load_pipeline(folder, dtype=dtype)
+        pipe = load_pipeline(folder, family=spec.family, dtype=dtype)
         if spec.turbo_lora is not None:
             fuse_turbo(pipe, file=find_lora(spec, hub_offline=hub_offline), scale=spec.turbo_lora.scale)
-        family = _FAMILIES[spec.family](pipe=pipe, spec=spec, device=target, exact_decode=exact_decode)
+        family: Family = _find(FAMILIES[spec.family].draws)(
+            pipe=pipe, spec=spec, device=target, exact_decode=exact_decode
+        )
         _place(pipe, target, offload)
     if family.adapters is not None and offload in ("group", "sequential"):
         # Their hooks hang on the layers that were there; an adapter that comes later would stay in main memory.
@@ -112,8 +108,8 @@ def _naming_what_does_not_fit(folder: Path, device: torch.device) -> Iterator[No
         raise CheckpointError(file=folder, reason=reason, remedy=remedy) from error
 
 
-def load_pipeline(folder: Path, *, dtype: torch.dtype) -> Any:
-    """A `QwenImagePipeline` of a verified folder, on the CPU, every tensor from the files.
+def load_pipeline(folder: Path, *, family: str, dtype: torch.dtype) -> Any:
+    """The diffusers pipeline of a verified folder, on the CPU, every tensor from the files.
 
     Raises CheckpointError when files and classes do not agree: libraries fill what is missing with random numbers.
     """
@@ -121,14 +117,21 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype) -> Any:
         library.disable_progress_bar()  # bars for each shard make a mess of a worker's log
         library.disable_default_handler()  # what they say goes the way of every other line: to the root logger
         library.enable_propagation()
-    pipeline_class: Any = QwenImagePipeline  # its constructor has no types
-    return pipeline_class(
-        scheduler=_load_part(FlowMatchEulerDiscreteScheduler, folder / "scheduler", local_files_only=True),
-        tokenizer=_load_part(Qwen2Tokenizer, folder / "tokenizer", local_files_only=True),
-        text_encoder=_load_weights(Qwen2_5_VLForConditionalGeneration, folder / "text_encoder", dtype=dtype),
-        transformer=_load_weights(QwenImageTransformer2DModel, folder / "transformer", dtype=dtype),
-        vae=_load_weights(AutoencoderKLQwenImage, folder / "vae", dtype=dtype),
-    )
+    info = FAMILIES[family]
+    parts: dict[str, Any] = {}
+    for name, (home, classes) in info.parts.items():
+        cls = _find(info.loads.get(name, f"{home}:{classes[0]}"))
+        if name in WEIGHTS:
+            parts[name] = _load_weights(cls, folder / name, dtype=dtype)
+        else:
+            parts[name] = _load_part(cls, folder / name, local_files_only=True)
+    return _find(f"diffusers:{info.pipeline}")(**parts, **read_settings(folder, family=family))
+
+
+def _find(path: str) -> Any:
+    """What `module:attribute` names. A family's code is imported only where one of its models is loaded."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
 
 
 def find_checkpoint(spec: ModelSpec, *, hub_offline: bool) -> Path:
@@ -151,7 +154,8 @@ def find_lora(spec: ModelSpec, *, hub_offline: bool) -> Path:
     repo, colon, name = path.partition(":")
     if not colon or Path(path).exists():
         return PROJECT_ROOT / Path(path).expanduser()
-    return _ask_hub(path, lambda: hf_hub_download(repo, name, local_files_only=hub_offline))
+    revision = spec.turbo_lora.revision
+    return _ask_hub(path, lambda: hf_hub_download(repo, name, revision=revision, local_files_only=hub_offline))
 
 
 def _ask_hub(name: str, ask: Callable[[], str]) -> Path:
@@ -209,6 +213,3 @@ def _place(pipe: Any, device: torch.device, offload: str) -> None:
         pipe.enable_sequential_cpu_offload(device=device)
     else:
         pipe.to(device)
-
-
-_FAMILIES: dict[str, Callable[..., Family]] = {"qwen-image": QwenImage}

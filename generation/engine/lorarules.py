@@ -55,4 +55,12 @@ RULES: Mapping[str, LoraRules] = {
         vectors=re.compile(r".*\.adaLN_modulation\.0"),
         renames=((re.compile(r"attention(.)out$"), r"attention\1to_out\g<1>0"),),
     ),
+    # Its one modulation sees a row more than the pass has (the text's, at t = 0), so it carries none.
+    "qwen-image-2.1": LoraRules(
+        carries=re.compile(
+            r"transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0)|img_mlp\.(proj|out|gate_layer))"
+            r"|img_in|txt_in\.(in|out)_layer|proj_out"
+        ),
+        vectors=re.compile(r"$^"),
+    ),
 }

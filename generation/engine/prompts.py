@@ -54,6 +54,40 @@ class PromptTokens:
         return ids, TokenCount(used=min(total, self.limit), total=total)
 
 
+class TemplateTokens:
+    """As `PromptTokens`, for any template: `head` ends a special token before the prompt, `tail` begins with one.
+
+    Its ids come in three pieces, so that each family cuts a long prompt where its pipeline does.
+    """
+
+    def __init__(self, tokenizer: Any, *, head: str, tail: str, limit: int) -> None:
+        self.limit = limit
+        added: list[str] = list(tokenizer.get_added_vocab())
+        cut = max((head.rfind(token) + len(token) for token in added if token in head), default=0)
+        if not cut or not any(tail.startswith(token) for token in added):
+            raise ValueError("the tokenizer's template does not set the prompt off by special tokens")
+        self._opening = head[cut:]
+        self.head: list[int] = tokenizer(head[:cut], add_special_tokens=False)["input_ids"]
+        self.tail: list[int] = tokenizer(tail, add_special_tokens=False)["input_ids"]
+        self._plain = _without_added_tokens(tokenizer)
+        self._before = len(self._ids(""))
+
+    def _ids(self, prompt: str) -> list[int]:
+        ids: list[int] = self._plain.encode(self._opening + prompt, add_special_tokens=False).ids
+        return ids
+
+    @property
+    def before(self) -> int:
+        """Tokens in front of the prompt's own."""
+        return len(self.head) + self._before
+
+    def read(self, prompt: str) -> tuple[list[int], TokenCount]:
+        """The tokens between head and tail, uncut, and how many of the prompt's are within `limit`."""
+        middle = self._ids(prompt)
+        total = max(len(middle) - self._before, 0)
+        return middle, TokenCount(used=min(total, self.limit), total=total)
+
+
 def _without_added_tokens(tokenizer: Any) -> Tokenizer:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     state["added_tokens"] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,19 +11,33 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import calculate_shift
 
+Grid = Callable[[int], Sequence[float]]
+
+
+def even_grid(steps: int) -> Sequence[float]:
+    """Evenly spaced noise levels from 1 down to 1 / steps, before any shift: Qwen-Image's."""
+    grid: Sequence[float] = np.linspace(1.0, 1 / steps, steps).tolist()
+    return grid
+
 
 class Schedule:
     """Sigmas by steps and image length, computed by diffusers' own scheduler class, a fresh one each time.
 
     `config` is the checkpoint's scheduler config; `overrides` and `fixed` come from the model's entry: a turbo LoRA
-    without its schedule draws wrong pictures.
+    without its schedule draws wrong pictures. `grid` gives the levels that the scheduler then shifts.
     """
 
     def __init__(
-        self, *, config: Mapping[str, Any], overrides: Mapping[str, Any], fixed: tuple[float, ...] = ()
+        self,
+        *,
+        config: Mapping[str, Any],
+        overrides: Mapping[str, Any],
+        fixed: tuple[float, ...] = (),
+        grid: Grid = even_grid,
     ) -> None:
         self.config = {**config, **overrides}
         self._fixed = fixed
+        self._grid = grid
         self._cached = lru_cache(maxsize=256)(self._compute)
         if self.config.get("stochastic_sampling"):
             raise ValueError("scheduler stochastic_sampling draws noise in every step, set it to false")
@@ -50,7 +64,7 @@ class Schedule:
             scheduler.config.get("base_shift", 0.5),
             scheduler.config.get("max_shift", 1.15),
         )
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu, device="cpu")
+        scheduler.set_timesteps(sigmas=self._grid(steps), mu=mu, device="cpu")
         sigmas: torch.Tensor = scheduler.sigmas
         return sigmas.to(torch.float32)
 

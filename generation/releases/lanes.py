@@ -126,7 +126,7 @@ def adopt_default(tools: Tools) -> None:
         lane.release = Release.objects.create(
             name=name, lane=lane.name, state=ReleaseState.CURRENT, started_at=since, promoted_at=since
         )
-        lane.serves = required_models(beside=lane.name)
+        lane.serves = required_models(lane=lane.name, beside=lane.name)
         lane.save(update_fields=["release", "serves"])
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accounts.domain.sql import fetch_all, fetch_one
-from generation.domain.catalog import spec_of
+from generation.domain.catalog import in_lane, spec_of
 from generation.domain.fairness import PASS_MS
 from generation.domain.place import WORKER_SILENT_S
 from generation.engine.errors import CatalogError
@@ -102,12 +102,12 @@ def last_load_s() -> float | None:
     return row["ms"] / 1000 if row and row["ms"] is not None else None
 
 
-def required_models(*, beside: str) -> list[str]:
-    """What a new lane must serve before it is ready: every enabled model that the running one serves too.
+def required_models(*, lane: str, beside: str) -> list[str]:
+    """What `lane` must serve before it is ready: every enabled model of its own that the running one serves too.
 
-    Where none of its workers runs, every enabled model.
+    Where none of its workers runs, every enabled model of the lane.
     """
-    enabled = list(Model.objects.filter(enabled=True).values_list("slug", flat=True))
+    enabled = list(Model.objects.filter(in_lane(lane), enabled=True).values_list("slug", flat=True))
     served = {slug for worker in live_workers(beside) for slug in _serves(worker)}
     return [slug for slug in enabled if slug in served] or enabled
 

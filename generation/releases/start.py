@@ -113,7 +113,7 @@ def give_up(lane: str, tools: Tools, *, why: str) -> None:
 
 
 def _enter(chosen: StartPlan) -> None:
-    serves = plan.required_models(beside=default_lane())
+    serves = plan.required_models(lane=chosen.lane, beside=default_lane())
     with transaction.atomic():
         lane = Lane.objects.select_for_update().get(pk=chosen.lane)
         if lane.release is not None and lane.release.state in (ReleaseState.TRYING, ReleaseState.WITHDRAWN):

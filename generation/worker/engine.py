@@ -7,6 +7,7 @@ very worker with an engine that sleeps.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -57,6 +58,9 @@ class Engine(Protocol):
     def memory_used(self) -> int:
         """Bytes that this process holds on the device."""
 
+    def sweep(self) -> None:
+        """A model was let go: give its memory back to the device."""
+
 
 class TorchEngine:
     """`generation.engine`, on a GPU or a CPU."""
@@ -87,6 +91,13 @@ class TorchEngine:
         if torch.cuda.is_available():
             return int(torch.cuda.memory_reserved())
         return resident_bytes()
+
+    def sweep(self) -> None:
+        import torch  # loaded by now
+
+        gc.collect()  # modules and their hooks hold each other
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def offload_of(spec: ModelSpec) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from generation.domain.catalog import spec_of
+from generation.domain.catalog import in_lane, spec_of
 from generation.engine.errors import CheckpointError
 from generation.engine.request import PassRow
 from generation.models import Model
@@ -22,9 +22,9 @@ class NothingToServe(Exception):
     """The pool has no such model; the message says what to do."""
 
 
-def find_specs(*, pool: str, slugs: Sequence[str]) -> list[ModelSpec]:
-    """The entries to serve; without `slugs` every enabled model of the pool. Raises `NothingToServe`."""
-    models = Model.objects.filter(pool=pool, enabled=True)
+def find_specs(*, lane: str, pool: str, slugs: Sequence[str]) -> list[ModelSpec]:
+    """The entries to serve; without `slugs` every enabled model of lane and pool. Raises `NothingToServe`."""
+    models = Model.objects.filter(in_lane(lane), pool=pool, enabled=True)
     if slugs:
         models = models.filter(slug__in=slugs)
     specs = [spec_of(model) for model in models]
@@ -36,14 +36,21 @@ def find_specs(*, pool: str, slugs: Sequence[str]) -> list[ModelSpec]:
     return specs
 
 
-def check_memory(specs: Sequence[ModelSpec], device: DeviceInfo) -> None:
-    """Raises NothingToServe when the models that declare their memory, and stay in it, cannot fit together."""
-    needed = sum(spec.memory_bytes for spec in specs if offload_of(spec) == "none" or device.kind == "cpu")
-    if needed <= device.memory_total:
-        return
-    names = ", ".join(spec.slug for spec in specs)
-    remedy = "name fewer with --models" if len(specs) > 1 else "set offload in its entry, or serve it elsewhere"
-    raise NothingToServe(f"{names}: {needed:,} bytes needed, {device.name} has {device.memory_total:,}; {remedy}")
+def check_memory(specs: Sequence[ModelSpec], device: DeviceInfo, *, room: int) -> None:
+    """Raises NothingToServe when a model that declares its memory, and stays in it, does not fit even alone."""
+    for spec in specs:
+        if not is_offloaded(spec, device) and spec.memory_bytes > room:
+            remedy = (
+                "name others with --models" if len(specs) > 1 else "set offload in its entry, or serve it elsewhere"
+            )
+            raise NothingToServe(
+                f"{spec.slug}: {spec.memory_bytes:,} bytes needed, {device.name} has {room:,}; {remedy}"
+            )
+
+
+def is_offloaded(spec: ModelSpec, device: DeviceInfo) -> bool:
+    """Whether a model's weights wait in main memory; on a CPU they are there anyway."""
+    return offload_of(spec) != "none" and device.kind != "cpu"
 
 
 @contextmanager

@@ -7,10 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
 
 from django.db import connection
 
@@ -28,11 +25,12 @@ from generation.worker.engine import Engine
 from generation.worker.gpus import GpuWatch
 from generation.worker.leases import LEASE_S, Leases
 from generation.worker.lines import RecentLines
-from generation.worker.load import NothingToServe, check_memory, find_specs, naming, warm_up
-from generation.worker.passes import Desk, Served, draw
+from generation.worker.load import NothingToServe, find_specs
+from generation.worker.passes import Desk, draw
 from generation.worker.publisher import Publisher
 from generation.worker.report import Report
 from generation.worker.settle import Settler
+from generation.worker.shelf import Shelf
 from generation.worker.stop import StopFlag
 from generation.worker.wakeups import WakeUps
 from qwenstudio import notify
@@ -42,18 +40,21 @@ logger = logging.getLogger(__name__)
 EXIT_BROKEN_MODEL = 3  # what the operator must repair: the supervisor shows it and backs off
 EXIT_STUCK = 70
 REFUSED_PAUSE_S = 60.0
-_TAIL_S = 60.0  # how long a stopping worker waits for pictures under way
 _PAUSE_S = 5.0  # between two claims while files cannot be stored
 _DRAINED_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What one worker process is started for. `slugs` empty: every enabled model of the pool."""
+    """What one worker process is started for. `slugs` empty: every enabled model of the pool.
+
+    `room`: bytes that its models may take together; 0 means the device's memory.
+    """
 
     lane: str
     pool: str
     slugs: tuple[str, ...] = ()
+    room: int = 0
     lease_s: int = LEASE_S
 
 
@@ -69,7 +70,15 @@ class GpuWorker:
         self._watchdog = Watchdog(self._clock, expired=self._end_stuck)
         self._leases = Leases(beat=self._beat, clock=self._clock, lease_s=plan.lease_s)
         self._publisher = Publisher()
-        self._served: dict[str, Served] = {}
+        self._shelf = Shelf(
+            engine=engine,
+            report=self._report,
+            clock=self._clock,
+            leases=self._leases,
+            stop=stop,
+            lane=plan.lane,
+            pool=plan.pool,
+        )
         self._hardware = ""
         self._paused_until = 0.0
         self._lines = RecentLines()
@@ -123,7 +132,7 @@ class GpuWorker:
         self._leases.start()
         self._gpus.start()
         notify.watchdog(lambda: self._clock.find_overdue() is None)
-        notify.ready(f"serves {', '.join(self._served)}")
+        notify.ready(f"serves {', '.join(self._shelf.slugs)}")
         try:
             self._serve()
         finally:
@@ -143,27 +152,10 @@ class GpuWorker:
         self._hardware = device.key
         self._report.set(hardware=device.key, device=device.name, memory_total=device.memory_total)
         plan = self._plan
-        specs = insist(lambda: find_specs(pool=plan.pool, slugs=plan.slugs), what="read the models").value
-        check_memory(specs, device)
-        for spec in specs:
-            self._say(WorkerState.LOADING, f"loading {spec.slug}")
-            with naming(spec, alone=len(specs) == 1):
-                model = self._engine.load(spec)
-            tail = self._engine.tail(model, self._tail_phase(spec.slug))
-            self._served[spec.slug] = Served(model=model, tail=tail)
-            self._report.set(dtype=model.dtype)
-            self._say(WorkerState.LOADING, f"warming up {spec.slug}")
-            with naming(spec, alone=len(specs) == 1):
-                self._warm_up(self._served[spec.slug])
-        self._report.set(serves=list(self._served), memory_used=self._engine.memory_used())
-
-    def _warm_up(self, served: Served) -> None:
-        started, slug = time.monotonic(), served.model.spec.slug
-        try:
-            warm_up(served, self._engine)
-        finally:
-            self._clock.leave(f"tail {slug}")
-        logger.info("warmed up %s in %.1f s", slug, time.monotonic() - started)
+        specs = insist(
+            lambda: find_specs(lane=plan.lane, pool=plan.pool, slugs=plan.slugs), what="read the models"
+        ).value
+        self._shelf.fill(specs, device, room=plan.room)
 
     # 2. Serve
 
@@ -188,21 +180,24 @@ class GpuWorker:
         if is_drain_wanted(self._report.id):
             self._rest()
             return True
+        self._shelf.change(hardware=self._hardware, idle=False)
         claim = claim_pass(
             lane=self._plan.lane,
             pool=self._plan.pool,
-            models={slug: served.model.spec.batch_max for slug, served in self._served.items()},
+            models=self._shelf.batch_sizes(),
             worker=self._report.id,
             hardware=self._hardware,
             lease_s=self._plan.lease_s,
         )
         if claim is None:
+            if self._shelf.change(hardware=self._hardware, idle=True):
+                return True
             if self._report.state in (WorkerState.BUSY, WorkerState.DRAINED):
                 self._say(WorkerState.IDLE)
             return False
         if self._report.state != WorkerState.BUSY:
             self._say(WorkerState.BUSY)
-        draw(claim, self._served[claim.model], self._desk)
+        draw(claim, self._shelf.take(claim.model), self._desk)
         self._report.passes += 1
         return True
 
@@ -229,9 +224,7 @@ class GpuWorker:
             self._say(WorkerState.STOPPING)
         except Exception as error:  # a goodbye nobody hears must not cost the pictures in the tail
             logger.warning("could not say that I stop: %s", error)
-        for slug, served in self._served.items():
-            if not served.tail.close(_TAIL_S):
-                logger.error("tail of %s did not end within %.0f s; its leases will run out", slug, _TAIL_S)
+        self._shelf.close()
         self._leases.stop()
         self._watchdog.stop()
         self._publisher.stop()
@@ -249,15 +242,6 @@ class GpuWorker:
 
     def _beat(self) -> None:
         self._report.write(memory_used=self._engine.memory_used())
-
-    def _tail_phase(self, slug: str) -> Any:
-        def phase(name: Any, detail: Mapping[str, Any]) -> None:
-            row, _, _ = str(detail["key"]).partition(":")
-            held = self._leases.find(UUID(row)) if len(row) == 36 else None
-            size = (held.width, held.height) if held else None
-            self._clock.enter(f"tail {slug}", name, (slug, size))
-
-        return phase
 
     def _end_stuck(self, reason: str) -> None:
         """In the watchdog's thread: the work hangs. End at once, so that the leases run out."""

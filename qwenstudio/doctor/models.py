@@ -34,7 +34,7 @@ def _check_model(spec: ModelSpec) -> Finding:
             return Finding("warn", name, f"{spec.path} comes from the hub, and downloads are off", remedy)
         return Finding("ok", name, f"{spec.path} from the hub")
     try:
-        verify_checkpoint(spec.folder)
+        verify_checkpoint(spec.folder, family=spec.family)
     except CheckpointError as error:
         return Finding("fail", name, str(error), "workers of this model stop with the same words")
     return Finding("ok", name, f"{spec.folder}: complete")

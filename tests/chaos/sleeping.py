@@ -38,6 +38,7 @@ class Faults:
     step_s: float = float(os.environ.get("SLEEPING_STEP_S", "0.0125"))
     decode_s: float = float(os.environ.get("SLEEPING_DECODE_S", "0"))
     broken_checkpoint: bool = os.environ.get("SLEEPING_BROKEN", "") == "1"
+    broken_model: str = os.environ.get("SLEEPING_BROKEN_MODEL", "")  # the slug of one that cannot be loaded
     load_s: float = float(os.environ.get("SLEEPING_LOAD_S", "0"))
     # What it says of its memory, in bytes: used, total.
     memory: tuple[int, int] = (
@@ -162,7 +163,7 @@ class Sleeping:
         )
 
     def load(self, spec: ModelSpec) -> Any:
-        if self.faults.broken_checkpoint:
+        if self.faults.broken_checkpoint or spec.slug == self.faults.broken_model:
             raise CheckpointError(file="sleeping", reason="is broken on purpose", remedy="unset SLEEPING_BROKEN")
         if self.faults.load_raises:
             raise RuntimeError(self.faults.load_raises)
@@ -217,6 +218,9 @@ class Sleeping:
 
     def memory_used(self) -> int:
         return self.faults.memory[0]
+
+    def sweep(self) -> None:
+        return None
 
 
 class SleepingTail:

@@ -14,7 +14,7 @@ from engine_tiny import make_spec
 from generation.engine.catalog import PROJECT_ROOT
 from generation.engine.device import cpu_has_bf16, describe_device, pick_dtype
 
-TORCH_FREE = ["request", "catalog", "errors", "checkpoint", "files", "device"]
+TORCH_FREE = ["request", "catalog", "errors", "checkpoint", "files", "device", "families", "entry", "hub", "fetch"]
 
 
 def run_python(code: str, **env: str) -> str:

@@ -27,10 +27,14 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--pool", required=True, help="the pool whose queue this worker serves")
         parser.add_argument("--models", default="", help="slugs, separated by commas; default: all models of the pool")
+        parser.add_argument(
+            "--memory", type=int, default=0, metavar="BYTES",
+            help="what its models may take together; where they do not fit, they take turns (default: the device's)",
+        )  # fmt: skip
         parser.add_argument("--lease", type=int, default=LEASE_S, help="seconds a claim lasts without renewal")
         parser.add_argument("--engine", default="", help="module:attribute of another engine, for tests")
 
-    def handle(self, *, pool: str, models: str, lease: int, engine: str, **options: Any) -> None:
+    def handle(self, *, pool: str, models: str, memory: int, lease: int, engine: str, **options: Any) -> None:
         stop = StopFlag()
         stop.install()
         notify.watch_stopped()
@@ -41,6 +45,8 @@ class Command(BaseCommand):
         slugs = tuple(slug for slug in (word.strip() for word in models.split(",")) if slug)
         if lease < 5:
             raise CommandError("--lease must be at least 5 s, so that one slow renewal does not lose it")
+        if memory < 0:
+            raise CommandError("--memory must be a number of bytes; 0 is the device's memory")
         share(settings.PROCESS)
-        plan = Plan(lane=settings.STUDIO_LANE, pool=pool, slugs=slugs, lease_s=lease)
+        plan = Plan(lane=settings.STUDIO_LANE, pool=pool, slugs=slugs, room=memory, lease_s=lease)
         sys.exit(GpuWorker(plan, engine=chosen, stop=stop).run())

@@ -72,6 +72,6 @@ def test_the_newest_loading_of_each_pool_counts(db: None) -> None:
 def test_a_new_lane_must_serve_what_the_old_one_does(db: None) -> None:
     offer_sleeping_model()
     Model.objects.create(slug="never-served", title="Never", pool="nowhere", spec=make_entry())
-    assert set(required_models(beside="blue")) == {"demo", "never-served"}
+    assert set(required_models(lane="green", beside="blue")) == {"demo", "never-served"}
     add()
-    assert required_models(beside="blue") == ["demo"]
+    assert required_models(lane="green", beside="blue") == ["demo"]
