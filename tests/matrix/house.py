@@ -21,7 +21,7 @@ from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.remove import remove_generation
 from generation.errors import AlreadyFinished
-from generation.models import Image, Lora
+from generation.models import Image
 from tests.factories import Person, make_key, make_member, make_tenant, make_user
 from tests.generation.api.calls import finish
 from tests.generation.domain.desk import submit
@@ -43,13 +43,6 @@ class House:
         user = make_user(role.value) if role is Role.OWNER else None
         user = make_member(self.alice.tenant, role, user=user)
         return with_key(self.alice.tenant, user, scopes=scopes)
-
-
-def grid_body() -> dict[str, Any]:
-    """A grid of a LoRA that is on offer; nothing looks at its file before it is drawn."""
-    values = {"title": "Style", "family": "qwen-image", "sha256": "0" * 64, "bytes": 1, "rank": 4, "fits": ["demo"]}
-    Lora.objects.get_or_create(slug="style", defaults=values)
-    return {"model": "demo", "prompt": "a white house", "width": 64, "height": 64, "lora": "style", "scales": [0, 1]}
 
 
 def with_key(tenant: Tenant, user: User, *, scopes: tuple[str, ...] | None = None) -> Person:
