@@ -6,6 +6,7 @@ from generation.models.image import Image, Receipt
 from generation.models.model import Model, ModelGrant
 from generation.models.queue import Cost, FairClock, Pool, Worker
 from generation.models.release import Lane, Release
+from generation.models.selection import Selection
 
 __all__ = [
     "ComparedCase",
@@ -23,5 +24,6 @@ __all__ = [
     "Pool",
     "Receipt",
     "Release",
+    "Selection",
     "Worker",
 ]
