@@ -41,6 +41,11 @@ def list_active(user: UUID | None) -> list[dict[str, Any]]:
     return present_rows(list(rows.values(*GENERATION_COLUMNS)[:MAX_ACTIVE]))
 
 
+def asker_of(id: UUID) -> UUID | None:
+    """Who asked for a generation; the JSON does not tell, because not every member may know who the others are."""
+    return Generation.objects.filter(pk=id).values_list("user", flat=True).first()
+
+
 def find_image(id: UUID) -> dict[str, Any] | None:
     """One of the tenant's images, with its paths under `STUDIO_MEDIA`; None where there is no such."""
     return fetch_one(_IMAGE_SQL, id=id)
