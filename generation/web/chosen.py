@@ -103,7 +103,9 @@ def compare(request: StudioRequest, caller: Caller) -> HttpResponseBase:
         right = _side(request.GET.get("right", ""), request.GET.get("j", ""))
     except GenerationNotFound:
         raise Http404 from None
-    context = {"left": left, "right": right, "facts": _facts(left, right)}
+    address = {"left": left["generation"]["id"], "right": right["generation"]["id"], "i": left["at"], "j": right["at"]}
+    left["links"], right["links"] = _links(left, address, "i"), _links(right, address, "j")
+    context = {"sides": [(left, _("left")), (right, _("right"))], "facts": _facts(left, right)}
     return render(request, "generation/compare.html", context)
 
 
@@ -127,6 +129,14 @@ def _side(generation: str, index: str) -> dict[str, Any]:
     at = int(index) if index.isascii() and index.isdigit() and len(index) <= 2 else 0
     at = at if at < len(images) else 0
     return {"generation": found, "image": images[at] if images else None, "at": at}
+
+
+def _links(side: dict[str, Any], address: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """To each image of one side, the other side staying as it is."""
+    return [
+        {"href": f"?{urlencode({**address, name: at})}", "here": at == side["at"], "image": image}
+        for at, image in enumerate(side["generation"]["images"])
+    ]
 
 
 def _facts(left: dict[str, Any], right: dict[str, Any]) -> list[Fact]:

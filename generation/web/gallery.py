@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.http import Http404, HttpRequest, JsonResponse
@@ -22,6 +23,7 @@ from accounts.web.requests import StudioRequest
 from generation.domain.catalog import spec_of, visible_models
 from generation.domain.history import list_generations, list_ids
 from generation.domain.selections import MAX_IDS, MOST_UNDER_WAY, UNDER_WAY, list_selections, zip_url
+from generation.engine.catalog import CatalogError
 from generation.enums import Act, Status
 from generation.models import Selection
 from generation.web.wishes import Wishes, read_wishes
@@ -88,7 +90,10 @@ def _part_of(request: HttpRequest) -> str:
 def _choices(caller: Caller) -> dict[str, Any]:
     """What the filters offer."""
     models = list(visible_models(caller))
-    sizes = {size for model in models for size in spec_of(model).sizes}
+    sizes: set[tuple[int, int]] = set()
+    for model in models:
+        with suppress(CatalogError):  # an entry that staff broke is no reason to see nothing
+            sizes |= set(spec_of(model).sizes)
     members: list[tuple[str, str]] = []
     if caller.has(Right.SEE_MEMBERS):
         rows = Membership.objects.filter(tenant_id=caller.tenant).select_related("user").order_by("user__name", "id")
