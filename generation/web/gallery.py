@@ -23,7 +23,7 @@ from accounts.web.requests import StudioRequest
 from generation.domain.catalog import spec_of, visible_models
 from generation.domain.history import list_generations, list_ids
 from generation.domain.selections import MAX_IDS, MOST_UNDER_WAY, UNDER_WAY, list_selections, zip_url
-from generation.engine.catalog import CatalogError
+from generation.engine.errors import CatalogError
 from generation.enums import Act, Status
 from generation.models import Selection
 from generation.web.wishes import Wishes, read_wishes
