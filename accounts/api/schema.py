@@ -43,6 +43,8 @@ The description itself: [/api/schema/](/api/schema/) (OpenAPI 3.1).
 # The first part of a path → the heading that it stands under.
 HEADINGS = {
     "images": "Pictures",
+    "zips": "Pictures",
+    "deletions": "Pictures",
     "events": "Pictures",
     "estimates": "Pictures",
     "models": "Pictures",
