@@ -364,9 +364,9 @@ WITH made AS (
           step, error_code, error_message, warnings, estimate_ms, claimed_ms, cost_ms, charged_on, created_at,
           queued_at, started_at, finished_at)
   SELECT gen_random_uuid(), tenant, member, 'blue', 'demo', 'demo', 'text-to-image', prompt, folded, '',
-         CASE n % 50 WHEN 0 THEN 1328 ELSE 1024 END, CASE n % 50 WHEN 0 THEN 800 ELSE 1024 END, 4, n, 1,
-         '{"output_format": "png", "true_cfg_scale": 1.0}', 1, md5(n::text) || md5(n::text), '', n % 300 = 0,
-         CASE n % 400 WHEN 0 THEN 'failed' ELSE 'succeeded' END, 0, 1, 0, 0, 1, 4, '', '', '[]', 600, 0, 600,
+         CASE mod(n, 50) WHEN 0 THEN 1328 ELSE 1024 END, CASE mod(n, 50) WHEN 0 THEN 800 ELSE 1024 END, 4, n, 1,
+         '{"output_format": "png", "true_cfg_scale": 1.0}', 1, md5(n::text) || md5(n::text), '', mod(n, 300) = 0,
+         CASE mod(n, 400) WHEN 0 THEN 'failed' ELSE 'succeeded' END, 0, 1, 0, 0, 1, 4, '', '', '[]', 600, 0, 600,
          current_date, t.moment, t.moment, t.moment, t.moment
     FROM (SELECT *, now() - make_interval(secs => 60 * (%(rows)s - n)) AS moment FROM incoming ORDER BY n) AS t
   RETURNING id, tenant_id, "user", created_at, width, height, seed

@@ -29,9 +29,9 @@ class Wishes:
         return bool(self.said)
 
     @property
-    def more_than_words(self) -> bool:
-        """Whether it is narrowed by what the page keeps folded away."""
-        return bool(self.said.keys() - {"q", "starred"})
+    def folded_away(self) -> int:
+        """How many of its filters the page keeps behind a button."""
+        return len(self.said.keys() - {"q", "starred"})
 
     def query(self, **more: str | None) -> str:
         """As an address has it."""
