@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.domain.callers import caller_of_key
@@ -222,8 +223,6 @@ def test_a_deep_page_begins_at_its_place(alice: Person, admin_sql: psycopg.Conne
         for _ in range(30):
             page = list_generations(cursor=cursor, limit=100)
             cursor, seen = page.next, seen + len(page.results)
-        from django.test.utils import CaptureQueriesContext
-
         with CaptureQueriesContext(connection) as queries:
             list_generations(cursor=cursor, limit=36)
     assert seen == 3000

@@ -80,8 +80,8 @@ def test_a_zip_has_the_pictures_and_nothing_else(
 ) -> None:
     first = drawn(alice, media, as_worker, n=2, data=b"one")
     second = drawn(bob, media, as_worker, data=b"two")  # a colleague's: members share their pictures
-    waiting = submit(alice.caller)
     theirs = drawn(mallory, media, as_worker, data=b"theirs")
+    waiting = submit(alice.caller)
     asked = zip_of(alice, second, first, waiting, theirs, uuid4(), first)
     assert (row_of(asked).status, row_of(asked).total) == ("waiting", 3)
     assert work(as_worker) == ["done"]
