@@ -4,8 +4,8 @@ Starts a PostgreSQL of its own in a temporary folder. One tenant has all the row
 twenty others have some between them. Times whole requests of the API and the gallery (no network) and counts their
 statements, also for a short history: they must be as many. Then the ways to search that PostgreSQL has without
 extensions, each as the web's role sees the table and as a role that no policy binds. Then a zip, made by a worker
-process whose memory is watched. Targets: list and search below 100 ms at the median, a zip of 1,000 pictures below 60 s.
-Prints JSON.
+process whose memory is watched. Targets: list and search below 100 ms at the median, a zip of 1,000 pictures below
+60 s. Prints JSON.
 """
 
 from __future__ import annotations
@@ -28,18 +28,17 @@ from benchmarks.results import ROOT, keep, options_of, surroundings
 
 TARGET_MS = 100.0
 TARGET_ZIP_S = 60.0
-ENGLISH = (
-    "white red blue green golden dark bright old small large quiet stormy foggy ancient wooden glass paper "
-    "house tower bridge river meadow forest mountain harbour street market garden kitchen library station island "
-    "cat dog horse owl fox whale child woman man sailor painter dancer robot knight "
-    "morning evening night winter summer autumn rain snow sunlight moonlight candlelight "
-    "watercolour photograph drawing portrait poster sketch cinematic detailed minimal vintage"
-).split()
-CHINESE = (
-    "白色的房子 红色的灯笼 草地左边 山间小路 古老的桥 江南水乡 雪后的清晨 夜晚的街道 一只橘猫 远处的灯塔 水墨画风格 "
-    "电影感光线 少女肖像 微笑的老人 竹林深处 海边日落 细节丰富 秋天的银杏 雨中的伞 城市天际线"
-).split()
-FILLING = "a an the of in on with under beside and".split()
+ENGLISH = """
+white red blue green golden dark bright old small large quiet stormy foggy ancient wooden glass paper house tower bridge
+river meadow forest mountain harbour street market garden kitchen library station island cat dog horse owl fox whale
+child woman man sailor painter dancer robot knight morning evening night winter summer autumn rain snow sunlight
+moonlight candlelight watercolour photograph drawing portrait poster sketch cinematic detailed minimal vintage
+""".split()
+CHINESE = """
+白色的房子 红色的灯笼 草地左边 山间小路 古老的桥 江南水乡 雪后的清晨 夜晚的街道 一只橘猫 远处的灯塔 水墨画风格
+电影感光线 少女肖像 微笑的老人 竹林深处 海边日落 细节丰富 秋天的银杏 雨中的伞 城市天际线
+""".split()
+FILLING = ["a", "an", "the", "of", "in", "on", "with", "under", "beside", "and"]
 # What is looked for: how often it is there is measured too.
 SEARCHES = {
     "a common word": "house",
@@ -263,22 +262,21 @@ def compare_ways(services: Any, admin: Any, house: House, *, rounds: int) -> dic
         for role, connection in (("under row-level security", web), ("without", admin)):
             for way, condition in WAYS.items():
                 sql = (
-                    f"SELECT id FROM ways WHERE tenant_id = %(tenant)s AND {condition}"  # noqa: S608  (texts of this module)
+                    f"SELECT id FROM ways WHERE tenant_id = %(tenant)s AND {condition}"
                     " ORDER BY created_at DESC, id DESC LIMIT 37"
                 )
                 medians = {}
                 for name, q in searches.items():
                     grams = sorted({q[at : at + 2] for at in range(max(1, len(q) - 1))})
-                    values = {
-                        "tenant": house.tenant, "q": q, "grams": grams,
-                        "query": " & ".join("'" + gram.replace("'", "''").replace("\\", "\\\\") + "'" for gram in grams),
-                    }  # fmt: skip
+                    query = " & ".join(f"'{gram}'" for gram in grams)
+                    values = {"tenant": house.tenant, "q": q, "grams": grams, "query": query}
                     taken = [milliseconds(lambda: connection.execute(sql, values).fetchall()) for _ in range(rounds)]  # noqa: B023
                     medians[name] = round(statistics.median(taken), 1)
-                plan = "\n".join(
-                    row[0] for row in connection.execute(f"EXPLAIN {sql}", values).fetchall()
-                )
-                found.setdefault(role, {})[way] = {"median_ms": medians, "gin": "ways_grams" in plan or "ways_words" in plan}
+                plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {sql}", values).fetchall())
+                found.setdefault(role, {})[way] = {
+                    "median_ms": medians,
+                    "gin": "ways_grams" in plan or "ways_words" in plan,
+                }
     admin.execute("DROP TABLE ways")
     return found
 
@@ -295,7 +293,7 @@ def time_zip(house: House, admin: Any, *, pictures: int, size: int) -> dict[str,
             "SELECT generation_id, file FROM generation_image WHERE tenant_id = %s ORDER BY id LIMIT %s",
             [house.tenant, pictures],
         )]  # fmt: skip
-    data = random.Random(1).randbytes(size)  # noqa: S311  (as little to compress as in a PNG)
+    data = random.Random(1).randbytes(size)
     for (file,) in admin.execute("SELECT file FROM generation_image WHERE generation_id = ANY(%s)", [ids]).fetchall():
         path = Path(settings.STUDIO_MEDIA, file)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -305,7 +303,7 @@ def time_zip(house: House, admin: Any, *, pictures: int, size: int) -> dict[str,
         with in_tenant(house.tenant):
             asked = request_zip(by=house.caller, ids=chosen)
         worker = {**os.environ, "STUDIO_PROCESS": "worker"}
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [sys.executable, "-c", ZIP_CODE], cwd=ROOT, env=worker, check=True, capture_output=True, text=True
         )
         found[name] = json.loads(done.stdout.splitlines()[-1])
@@ -327,10 +325,12 @@ def time_zip(house: House, admin: Any, *, pictures: int, size: int) -> dict[str,
 
 def fill(admin: Any, house: House, *, rows: int, others: int) -> None:
     """More rows: the tenant's first of all, others' between them, an image for each."""
-    dice = random.Random(rows)  # noqa: S311  (the same prompts every time)
+    dice = random.Random(rows)
     owners = [house.tenant] * rows + [house.others[number % 20] for number in range(others)]
     dice.shuffle(owners)
-    admin.execute("CREATE TEMP TABLE IF NOT EXISTS incoming (n bigint, tenant uuid, member uuid, prompt text, folded text)")
+    admin.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS incoming (n bigint, tenant uuid, member uuid, prompt text, folded text)"
+    )
     admin.execute("TRUNCATE incoming")
     from generation.domain.searchtext import fold
 

@@ -26,7 +26,7 @@ LIST: dict[str, Any] = {
         OpenApiParameter(
             "q",
             OpenApiTypes.STR,
-            description="Pieces of the prompt, between blanks; all must be in it, in any order. At most 200 characters.",
+            description="Pieces of the prompt, between blanks: all must be in it, in any order; 200 characters at most.",
         ),
         OpenApiParameter("status", OpenApiTypes.STR, enum=Status.values),
         OpenApiParameter("model", OpenApiTypes.STR),

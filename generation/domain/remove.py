@@ -46,7 +46,9 @@ def remove_ended(ids: Sequence[UUID]) -> Removed:
     Some hundred at once: the transaction holds their rows, and the tenant's, while it runs.
     """
     with transaction.atomic():
-        rows = Generation.objects.select_for_update().filter(pk__in=ids).order_by("pk")  # one order: nobody waits in a ring
+        rows = (
+            Generation.objects.select_for_update().filter(pk__in=ids).order_by("pk")
+        )  # one order: nobody waits in a ring
         found = list(rows.values_list("pk", "status"))
         ended = [id for id, status in found if status in FINAL]
         if ended:

@@ -15,7 +15,9 @@ from generation.models import Generation
 def retry_generation(id: UUID, caller: Caller, *, vary: bool = False) -> Submitted:
     """Submit an ended generation's request again, seed and all, as one of its own that names the first.
 
-    With `vary` the seed is another one: the same words and settings, another picture. Raises `GenerationNotFound`, `NotFinished`, and what a submit can raise: limits and models may have changed.
+    With `vary` the seed is another one: the same words and settings, another picture.
+
+    Raises `GenerationNotFound`, `NotFinished`, and what a submit can raise: limits and models may have changed.
     """
     row = Generation.objects.filter(pk=id).first()
     if row is None:

@@ -218,7 +218,7 @@ def _own(ids: Sequence[UUID]) -> list[UUID]:
 def _take_turn(by: Caller, act: Act) -> None:
     """Raise `SelectionUnderWay` where a member has enough of a kind under way."""
     # Two clicks at once are counted one after the other.
-    Membership.objects.select_for_update(no_key=True).filter(tenant_id=by.tenant, user_id=by.user).first()
+    Membership.objects.select_for_update(no_key=True).filter(tenant_id=by.tenant, user=by.user).first()
     under_way = list(_own_rows(by, act).filter(status__in=UNDER_WAY).values_list("pk", flat=True))
     errands = Errand.objects.filter(kind=KINDS[act], ref__in=under_way, failed_at=None)
     alive = set(errands.values_list("ref", flat=True)) if under_way else set()
@@ -229,16 +229,12 @@ def _take_turn(by: Caller, act: Act) -> None:
 
 
 def _begin(by: Caller, act: Act, *, ids: list[UUID], total: int) -> Selection:
-    row: Selection = Selection.objects.create(
-        tenant_id=by.tenant, act=act, requested_by=by.user, ids=ids, total=total
-    )
+    row: Selection = Selection.objects.create(tenant_id=by.tenant, act=act, requested_by=by.user, ids=ids, total=total)
     return row
 
 
 def _expire_at(row: Selection, moment: Any) -> None:
-    add_errand(
-        kind=ErrandKind.ZIP, ref=row.pk, data={"expire": True}, tenant=row.tenant_id, due_at=moment
-    )
+    add_errand(kind=ErrandKind.ZIP, ref=row.pk, data={"expire": True}, tenant=row.tenant_id, due_at=moment)
 
 
 def _is_there(row: Selection) -> bool:

@@ -31,9 +31,7 @@ class Migration(migrations.Migration):
                 ("requested_by", models.UUIDField(null=True, verbose_name="asked for by")),
                 (
                     "ids",
-                    django.contrib.postgres.fields.ArrayField(
-                        base_field=models.UUIDField(), default=list, size=None
-                    ),
+                    django.contrib.postgres.fields.ArrayField(base_field=models.UUIDField(), default=list, size=None),
                 ),
                 (
                     "status",

@@ -1,4 +1,4 @@
-"""The history: found by pieces of prompts in any script, narrowed by everything, in plans that row-level security bears."""
+"""The history: found by pieces of prompts in any script, narrowed by everything, in plans that policies do not spoil."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 def test_row_level_security_spoils_no_plan(
     alice: Person, mallory: Person, admin_sql: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
-    """A page of a common word, of a filter and of nothing at all is read from the newest end and stops when it is full."""
+    """A page of a common word, a filter, everything is read from the newest end, and that stops when it is full."""
     fill(admin_sql, alice, rows=MANY)
     fill(admin_sql, mallory, rows=100)
     for filters in (EVERYTHING, Filters(q="house"), Filters(q="MEADOW house a"), Filters(status="succeeded")):
