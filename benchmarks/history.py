@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -28,16 +29,20 @@ from benchmarks.results import ROOT, keep, options_of, surroundings
 
 TARGET_MS = 100.0
 TARGET_ZIP_S = 60.0
-ENGLISH = """
+ENGLISH = re.findall(
+    r"\S+",
+    """
 white red blue green golden dark bright old small large quiet stormy foggy ancient wooden glass paper house tower bridge
 river meadow forest mountain harbour street market garden kitchen library station island cat dog horse owl fox whale
 child woman man sailor painter dancer robot knight morning evening night winter summer autumn rain snow sunlight
-moonlight candlelight watercolour photograph drawing portrait poster sketch cinematic detailed minimal vintage
-""".split()
-CHINESE = """
+moonlight candlelight watercolour photograph drawing portrait poster sketch cinematic detailed minimal vintage""",
+)
+CHINESE = re.findall(
+    r"\S+",
+    """
 白色的房子 红色的灯笼 草地左边 山间小路 古老的桥 江南水乡 雪后的清晨 夜晚的街道 一只橘猫 远处的灯塔 水墨画风格
-电影感光线 少女肖像 微笑的老人 竹林深处 海边日落 细节丰富 秋天的银杏 雨中的伞 城市天际线
-""".split()
+电影感光线 少女肖像 微笑的老人 竹林深处 海边日落 细节丰富 秋天的银杏 雨中的伞 城市天际线""",
+)
 FILLING = ["a", "an", "the", "of", "in", "on", "with", "under", "beside", "and"]
 # What is looked for: how often it is there is measured too.
 SEARCHES = {

@@ -26,7 +26,7 @@ LIST: dict[str, Any] = {
         OpenApiParameter(
             "q",
             OpenApiTypes.STR,
-            description="Pieces of the prompt, between blanks: all must be in it, in any order; 200 characters at most.",
+            description="Pieces of the prompt, between blanks: all must be in it, in any order; at most 200 signs.",
         ),
         OpenApiParameter("status", OpenApiTypes.STR, enum=Status.values),
         OpenApiParameter("model", OpenApiTypes.STR),

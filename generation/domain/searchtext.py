@@ -1,7 +1,7 @@
 """Texts as searches compare them, and the sweep that brings rows of before into that form.
 
-Folding makes letters of any width and case one (`ＡＢＣ`, `Abc`) and blanks single. It knows no words and no language: a
-search finds pieces of text, which serves Chinese, written without blanks, and English alike.
+Folding makes letters of any width and case one (`ＡＢＣ`, `Abc`) and blanks single. It knows no words and no language:
+a search finds pieces of text, which serves Chinese, written without blanks, and English alike.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The gallery in a real browser: search, select by keyboard, zip with progress, compare, delete; also without script."""
+"""The gallery in a real browser: search, select by keyboard, zip with progress, compare, delete; and without script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history: found by pieces of prompts in any script, narrowed by everything, in plans that policies do not spoil."""
+"""The history: found by pieces of prompts in any script, narrowed by everything, in plans that no policy spoils."""
 
 from __future__ import annotations
 
