@@ -13,6 +13,7 @@ from accounts.web.requests import StudioRequest
 from generation.domain.history import MAX_QUERY_CHARS, Filters, read_filters
 
 SAID = ("q", "status", "model", "member", "size", "seed")  # as the API has them
+TYPED = ("q", "size", "seed")  # by hand: a blank more means nothing
 DAYS = ("from", "to")  # UTC, both in it
 
 
@@ -43,7 +44,9 @@ def read_wishes(request: StudioRequest, caller: Caller) -> Wishes:
 
     Raises `NotFound` for a member whom the caller may not see, which is nobody's fault but the address's.
     """
-    given = {name: request.GET.get(name, "").replace("\x00", "").strip() for name in (*SAID, *DAYS)}
+    given = {name: request.GET.get(name, "") for name in (*SAID, *DAYS)}
+    for name in TYPED:
+        given[name] = given[name].replace("\x00", "").strip()
     given["q"] = given["q"][:MAX_QUERY_CHARS]
     said = {name: given[name] for name in SAID if _is_filter(name, given[name], caller)}
     if request.GET.get("starred") == "1":
