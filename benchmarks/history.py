@@ -78,10 +78,11 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=owner, check=True)
         house = House()
         with psycopg.connect(services.superuser_url, autocommit=True) as admin:
-            fill(admin, house, rows=100, others=0)
+            some = min(2000, given.rows // 2)
+            fill(admin, house, rows=some, others=0, needle=True)
             short = {name: house.count(path) for name, path in paths_of(house).items()}
             say("filling")
-            fill(admin, house, rows=given.rows - 100, others=given.others)
+            fill(admin, house, rows=given.rows - some, others=given.others)
             say("asking")
             requests = time_requests(house, short, rounds=given.rounds)
             found = {name: house.found(q) for name, q in SEARCHES.items()}

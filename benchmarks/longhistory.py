@@ -107,7 +107,7 @@ class House:
         return Cursor(time=row.created_at, id=row.pk).encode()
 
 
-def fill(admin: Any, house: House, *, rows: int, others: int) -> None:
+def fill(admin: Any, house: House, *, rows: int, others: int, needle: bool = False) -> None:
     """More rows: the tenant's first of all, others' between them, an image for each."""
     dice = random.Random(rows)
     owners = [house.tenant] * rows + [house.others[number % 20] for number in range(others)]
@@ -119,16 +119,17 @@ def fill(admin: Any, house: House, *, rows: int, others: int) -> None:
     from generation.domain.searchtext import fold
 
     with admin.cursor().copy("COPY incoming FROM STDIN") as copy:
-        for number, (tenant, prompt) in enumerate(zip(owners, prompts(dice, rows=len(owners)), strict=True)):
+        for number, (tenant, prompt) in enumerate(
+            zip(owners, prompts(dice, rows=len(owners), needle=needle), strict=True)
+        ):
             member = house.people[min(9, int(dice.expovariate(0.6)))] if tenant == house.tenant else None
             copy.write_row((number, tenant, member, prompt, fold(prompt)))
     admin.execute(FILL_SQL, {"rows": len(owners)})
     admin.execute("VACUUM ANALYZE")
 
 
-def prompts(dice: random.Random, *, rows: int) -> Iterator[str]:
+def prompts(dice: random.Random, *, rows: int, needle: bool) -> Iterator[str]:
     """Sentences in English, in Chinese and in both."""
-    needle = rows // 3
     for number in range(rows):
         kind = dice.random()
         words: list[str] = []
@@ -137,7 +138,7 @@ def prompts(dice: random.Random, *, rows: int) -> Iterator[str]:
         signs = "，".join(dice.choice(CHINESE) for _ in range(dice.randint(2, 8)))
         english = " ".join(words)
         prompt = english if kind < 0.55 else signs if kind < 0.9 else f"{english}, {signs}"
-        yield f"{prompt} needle-in-the-hay" if number == needle and rows > 100 else prompt
+        yield f"{prompt} needle-in-the-hay" if needle and number == rows // 3 else prompt
 
 
 FILL_SQL = """
