@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import BigIntegerField, ExpressionWrapper, F, Q, QuerySet, Value
-from django.db.models.functions import Coalesce, Lower, StrIndex
+from django.db.models.functions import Cast, Coalesce, Lower, StrIndex
 from django.db.models.lookups import GreaterThan
 from django.utils.dateparse import parse_datetime
 
@@ -106,10 +106,10 @@ def narrow(filters: Filters) -> QuerySet[Generation]:
     if filters.created_before is not None:
         rows = rows.filter(created_at__lt=filters.created_before)
     if filters.size is not None:
-        # One comparison: of two the planner thinks that they have nothing to do with each other, expects next to nothing
-        # and reads the whole history for a size that every tenth picture has.
+        # One comparison: of two the planner thinks that they have nothing to do with each other, expects next to no
+        # rows, and reads the whole history for a size that every tenth picture has.
         width, height = filters.size
-        sides = F("width") * Value(_SIDES, output_field=BigIntegerField()) + F("height")
+        sides = Cast("width", BigIntegerField()) * _SIDES + F("height")
         rows = rows.alias(sides=ExpressionWrapper(sides, BigIntegerField())).filter(sides=width * _SIDES + height)
     if filters.seed is not None:
         first = max(0, filters.seed - _MOST_IMAGES + 1)
