@@ -214,7 +214,8 @@ def test_row_level_security_spoils_no_plan(
         kinds = {node["Node Type"] for node in nodes(plan)}
         assert "Sort" not in kinds and "Seq Scan" not in kinds, (filters, kinds)
         (scan,) = (node for node in nodes(plan) if "Index Name" in node)
-        assert scan["Index Name"] == "generation_history", filters
+        # Of a tenant that has nearly all rows the index over all tenants' does as well.
+        assert scan["Index Name"] in ("generation_history", "generation_all"), filters
         assert scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0) < 200, (filters, "it read more than a page")
     few = nodes(plan_of(alice, Filters(starred=True)))
     assert "generation_starred" in {node.get("Index Name") for node in few}
