@@ -74,6 +74,9 @@ class ErrandKind(models.TextChoices):
     EXPORT = "export", _("export a tenant")
     DELETE_TENANT = "delete_tenant", _("delete a tenant")
     DELETE_PICTURES = "delete_pictures", _("delete a person's pictures")
+    ZIP = "zip", _("make a zip of pictures")
+    DELETE_SELECTED = "delete_selected", _("delete selected pictures")
+    DELETE_EXPIRED = "delete_expired", _("delete pictures that a plan keeps no longer")
 
 
 class ExportStatus(models.TextChoices):

@@ -14,7 +14,15 @@ class GenerationConfig(AppConfig):
     def ready(self) -> None:
         """Register our errands and codes, and the wake-up for all errands (accounts knows no Redis)."""
         from accounts.domain.errands import on_errand_added  # models are loaded only now
-        from generation.domain import codes, erase, export, remove  # noqa: F401  (register their errands)
+        from generation.domain import (  # noqa: F401  (register their errands)
+            codes,
+            deletions,
+            erase,
+            export,
+            remove,
+            retention,
+            zips,
+        )
         from generation.queue.wake import wake_errands
         from generation.releases import (
             migrations,  # noqa: F401  (registers what `migrate` refuses)

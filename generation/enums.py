@@ -44,6 +44,24 @@ class WorkerState(models.TextChoices):
     FAILED = "failed", _("failed")
 
 
+class Act(models.TextChoices):
+    """What is done with a selection."""
+
+    ZIP = "zip", _("zip")
+    DELETE = "delete", _("delete")
+
+
+class SelectionStatus(models.TextChoices):
+    """Where that is. A zip becomes `ready` and expires, a deletion is `done`."""
+
+    WAITING = "waiting", _("waiting")
+    RUNNING = "running", _("running")
+    READY = "ready", _("ready")
+    DONE = "done", _("done")
+    FAILED = "failed", _("failed")
+    EXPIRED = "expired", _("expired")
+
+
 class OutputFormat(models.TextChoices):
     PNG = "png", "PNG"
     JPEG = "jpeg", "JPEG"

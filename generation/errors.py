@@ -130,6 +130,26 @@ class PictureCanceled(StudioError):
         super().__init__("this generation was cancelled while it was waited for")
 
 
+class NoPictures(StudioError):
+    """A zip of generations that have none."""
+
+    kind = "conflict"
+    code = "no_pictures"
+
+    def __init__(self) -> None:
+        super().__init__("none of these generations has a picture")
+
+
+class SelectionUnderWay(StudioError):
+    """As many zips, or deletions, of one member are under way as may be."""
+
+    kind = "conflict"
+    code = "selection_under_way"
+
+    def __init__(self) -> None:
+        super().__init__("three of yours are under way already; wait until one of them is done")
+
+
 class QueueFull(QuotaExceeded):
     """As many generations of a tenant wait as its plan lets wait."""
 

@@ -16,6 +16,7 @@ SMALL = {
     "load": ("--minutes", "0.2", "--clients", "4", "--think", "0.5", "--nice", "0"),
     "claim": ("--rows", "400", "--finished", "400", "--tenants", "20", "--claims", "5"),
     "golden": ("--few",),
+    "history": ("--rows", "600", "--others", "100", "--rounds", "3", "--pictures", "5", "--picture-kb", "20"),
     "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "5"),
     "streams": ("--streams", "5", "--events", "3"),
     "submit": ("--count", "5"),

@@ -67,6 +67,8 @@ OPENAI = "OpenAI's API"
 # The first part of a path → the heading that it stands under.
 HEADINGS = {
     "images": "Pictures",
+    "zips": "Pictures",
+    "deletions": "Pictures",
     "events": "Pictures",
     "estimates": "Pictures",
     "models": "Pictures",

@@ -41,7 +41,14 @@ MAX_BACK_OFF_S = 3600
 UNKNOWN_S = 3600  # how long a kind of errand that this release does not know is left to another one
 
 
-SLOW = (ErrandKind.EXPORT, ErrandKind.DELETE_TENANT, ErrandKind.DELETE_PICTURES)
+SLOW = (
+    ErrandKind.EXPORT,
+    ErrandKind.DELETE_TENANT,
+    ErrandKind.DELETE_PICTURES,
+    ErrandKind.ZIP,
+    ErrandKind.DELETE_SELECTED,
+    ErrandKind.DELETE_EXPIRED,
+)
 
 
 class LeaseLost(Exception):

@@ -113,7 +113,9 @@ def read_page(
     back = place is not None and place.back
     if place is not None:
         side = "gt" if back else "lt"
-        rows = rows.filter(Q(**{f"{time}__{side}": place.time}) | Q(**{time: place.time, f"id__{side}": place.id}))
+        after = Q(**{f"{time}__{side}": place.time}) | Q(**{time: place.time, f"id__{side}": place.id})
+        # The same once more as one comparison: by it an index begins at the place instead of at the end of the list.
+        rows = rows.filter(after, **{f"{time}__{side}e": place.time})
     order = (time, "id") if back else (f"-{time}", "-id")
     found: list[Any] = list(rows.order_by(*order)[: limit + 1])
     length = _count_fitting(found[:limit], weigh, most) if weigh else limit

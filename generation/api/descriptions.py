@@ -23,15 +23,27 @@ LIST: dict[str, Any] = {
     "operation_id": "list_images",
     "summary": "List generations",
     "parameters": [
-        OpenApiParameter("q", OpenApiTypes.STR, description="Words of the prompt."),
+        OpenApiParameter(
+            "q",
+            OpenApiTypes.STR,
+            description="Pieces of the prompt, between blanks: all must be in it, in any order; at most 200 signs.",
+        ),
         OpenApiParameter("status", OpenApiTypes.STR, enum=Status.values),
         OpenApiParameter("model", OpenApiTypes.STR),
         OpenApiParameter("starred", OpenApiTypes.BOOL),
         OpenApiParameter("created_after", OpenApiTypes.DATETIME),
+        OpenApiParameter("created_before", OpenApiTypes.DATETIME),
+        OpenApiParameter("size", OpenApiTypes.STR, description="Width x height, such as `1024x768`."),
+        OpenApiParameter("seed", OpenApiTypes.INT, description="Of any of a generation's images."),
+        OpenApiParameter(
+            "member",
+            OpenApiTypes.STR,
+            description="Who asked: one's own id, or any member's for who may see them (role and scope `admin`).",
+        ),
         *PAGE,
         RETRY_AFTER,
     ],
-    "responses": {200: shapes.GenerationPage, **refusals(400)},
+    "responses": {200: shapes.GenerationPage, **refusals(400, 404)},
 }
 SUBMIT: dict[str, Any] = {
     "operation_id": "create_image",
@@ -96,6 +108,14 @@ RETRY: dict[str, Any] = {
     "operation_id": "retry_image",
     "summary": "Ask for the same once more",
     "description": "A new generation with `retry_of` set. What still waits or runs cannot be retried.",
+    "parameters": [LOCATION, RETRY_AFTER],
+    "request": None,
+    "responses": {202: shapes.Generation, **refusals(400, 404, 409)},
+}
+VARY: dict[str, Any] = {
+    "operation_id": "vary_image",
+    "summary": "Ask for the same with another seed",
+    "description": "A new generation with `retry_of` set and a seed of its own.",
     "parameters": [LOCATION, RETRY_AFTER],
     "request": None,
     "responses": {202: shapes.Generation, **refusals(400, 404, 409)},

@@ -16,7 +16,8 @@ from accounts.enums import Scope
 from generation.api import descriptions as describe
 from generation.api.base import answer_submitted, read_idempotency_key
 from generation.domain.cancel import cancel_generation
-from generation.domain.gallery import get_generation, list_generations
+from generation.domain.gallery import get_generation
+from generation.domain.history import FILTERS, list_generations, read_filters
 from generation.domain.remove import remove_generation
 from generation.domain.request import parse_request
 from generation.domain.retry import retry_generation
@@ -34,17 +35,10 @@ class ImagesView(CountedView):
     @extend_schema(**describe.LIST)
     def get(self, request: Request) -> Response:
         """The tenant's generations, newest first."""
-        check_parameters(request, "q", "status", "model", "starred", "created_after", "cursor", "limit")
+        check_parameters(request, *FILTERS, "cursor", "limit")
         query = request.query_params
-        page = list_generations(
-            q=query.get("q"),
-            status=query.get("status"),
-            model=query.get("model"),
-            starred=query.get("starred"),
-            created_after=query.get("created_after"),
-            cursor=query.get("cursor"),
-            limit=parse_limit(query.get("limit")),
-        )
+        filters = read_filters(query, by=self.caller)
+        page = list_generations(filters, cursor=query.get("cursor"), limit=parse_limit(query.get("limit")))
         return Response(page_body(request, page))
 
     @extend_schema(**describe.SUBMIT)
@@ -104,4 +98,16 @@ class RetryView(CountedView):
     def post(self, request: Request, generation: UUID) -> Response:
         """The same request once more, as a generation of its own."""
         submitted = retry_generation(generation, self.caller)
+        return answer_submitted(submitted.id, get_generation(submitted.id), replayed=submitted.replayed)
+
+
+class VaryView(CountedView):
+    """Vary."""
+
+    required_scopes: ClassVar[dict[str, str]] = {"POST": WRITE}
+
+    @extend_schema(**describe.VARY)
+    def post(self, request: Request, generation: UUID) -> Response:
+        """The same request with another seed, as a generation of its own."""
+        submitted = retry_generation(generation, self.caller, vary=True)
         return answer_submitted(submitted.id, get_generation(submitted.id), replayed=submitted.replayed)

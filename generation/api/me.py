@@ -24,6 +24,7 @@ REQUEST_LIMITS = (
     "max_images",
     "requests_per_minute",
     "tenant_requests_per_minute",
+    "retention_days",
 )
 
 

@@ -182,6 +182,7 @@ class PlanLimits(Shape):
     max_images = s.IntegerField()
     requests_per_minute = s.IntegerField()
     tenant_requests_per_minute = s.IntegerField()
+    retention_days = s.IntegerField(allow_null=True, help_text="Of pictures; null: for ever.")
 
 
 class LimitLeft(Shape):

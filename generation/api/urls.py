@@ -8,17 +8,23 @@ from accounts.api import converters  # noqa: F401  (registers <id:…>)
 from generation.api.estimates import EstimatesView
 from generation.api.events import CallerEventsView, GenerationEventsView
 from generation.api.grids import GridsView
-from generation.api.images import CancelView, ImagesView, ImageView, RetryView
+from generation.api.images import CancelView, ImagesView, ImageView, RetryView, VaryView
 from generation.api.loras import LorasView
 from generation.api.me import MeView
 from generation.api.models import ModelsView
+from generation.api.selections import DeletionsView, DeletionView, ZipsView, ZipView
 
 urlpatterns = [
     path("images", ImagesView.as_view(), name="api-images"),
     path("images/<id:generation>", ImageView.as_view(), name="api-image"),
     path("images/<id:generation>/cancel", CancelView.as_view(), name="api-image-cancel"),
     path("images/<id:generation>/retry", RetryView.as_view(), name="api-image-retry"),
+    path("images/<id:generation>/vary", VaryView.as_view(), name="api-image-vary"),
     path("images/<id:generation>/events", GenerationEventsView.as_view(), name="api-image-events"),
+    path("zips", ZipsView.as_view(), name="api-zips"),
+    path("zips/<id:zip>", ZipView.as_view(), name="api-zip"),
+    path("deletions", DeletionsView.as_view(), name="api-deletions"),
+    path("deletions/<id:deletion>", DeletionView.as_view(), name="api-deletion"),
     path("events", CallerEventsView.as_view(), name="api-events"),
     path("me", MeView.as_view(), name="api-me"),
     path("grids", GridsView.as_view(), name="api-grids"),

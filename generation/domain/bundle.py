@@ -7,7 +7,6 @@ tenant, and the disk gets the file bit by bit.
 from __future__ import annotations
 
 import os
-import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
@@ -23,10 +22,9 @@ from accounts.domain.media import media_path
 from accounts.domain.tables import CHUNK, Table, account_tables, settings_of
 from accounts.models import Tenant
 from accounts.tenancy import current_tenant
+from generation.domain.pace import Pace
 from generation.models import Generation, Image, LoraGrant, ModelGrant, Receipt
 
-SYNC_BYTES = 256 * 1024 * 1024  # so that the last sync has not all of it to write
-PROGRESS_S = 1.0
 README = """Everything that {name} has in this studio, {when:%Y-%m-%d %H:%M} UTC.
 
 images/        the pictures as they were made, named <generation>-<number>
@@ -45,10 +43,7 @@ class Bundle:
 
     def __init__(self, file: BinaryIO, *, export: UUID, lease: Lease) -> None:
         self._file = file
-        self._export = export
-        self._lease = lease
-        self._synced = 0
-        self._noted_at = time.monotonic()
+        self._pace = Pace(file, lease=lease, note=lambda done: note_progress(export, done=done))
         self._done = 0
 
     def write_all(self) -> int:
@@ -89,16 +84,7 @@ class Bundle:
             self._keep()
 
     def _keep(self) -> None:
-        """Keep the lease, the row's progress and the disk's pace."""
-        self._lease.keep()
-        if time.monotonic() - self._noted_at >= PROGRESS_S:
-            self._noted_at = time.monotonic()
-            note_progress(self._export, done=self._done)
-        written = self._file.tell()
-        if written - self._synced >= SYNC_BYTES:
-            self._synced = written
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        self._pace.keep(self._done)
 
 
 def generation_tables() -> list[Table]:

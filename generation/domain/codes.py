@@ -111,6 +111,22 @@ add_code(
     whole=True,
 )
 add_code(
+    "no_pictures",
+    409,
+    Retry.STATE,
+    _("None of the selected generations has a picture."),
+    _("Select generations that have succeeded."),
+    whole=True,
+)
+add_code(
+    "selection_under_way",
+    409,
+    Retry.STATE,
+    _("Three of your zips or deletions are under way already."),
+    _("Wait until one of them is done; GET tells how far it is."),
+    whole=True,
+)
+add_code(
     "queue_full",
     429,
     Retry.LATER,

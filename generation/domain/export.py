@@ -7,28 +7,20 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-from contextlib import suppress
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Sum
 
 from accounts.domain.errands import MAX_ATTEMPTS, ClaimedErrand, Interrupted, Lease, LeaseLost, errand
 from accounts.domain.exports import begin_export, expire_export, fail_export, finish_export
-from accounts.domain.media import delete_files, media_path, open_atomic
+from accounts.domain.media import delete_files, open_atomic
 from accounts.enums import ErrandKind
 from accounts.tenancy import current_tenant
 from generation.domain.bundle import Bundle
+from generation.domain.pace import NoRoom, check_room, clear_unfinished
 from generation.models import Image
 
 log = logging.getLogger(__name__)
-
-SPARE_BYTES = 256 * 1024 * 1024  # of the disk, which an export leaves to everybody else
-
-
-class NoRoom(Exception):
-    """The disk is too small for this export."""
 
 
 @errand(ErrandKind.EXPORT)
@@ -63,25 +55,11 @@ def _make(export: UUID, path: str, *, lease: Lease) -> None:
     total = Image.objects.count()
     if not begin_export(export, total=total):
         return
-    _clear(path)
-    _check_room(int(sums["bytes"] or 0))
+    clear_unfinished(path)
+    check_room(int(sums["bytes"] or 0))
     with open_atomic(path) as file:
         done = Bundle(file, export=export, lease=lease).write_all()
         size = file.seek(0, os.SEEK_END)
     lease.keep()
     finish_export(export, file=path, size=size, done=done)
     log.info("export is ready", extra={"export": str(export), "bytes": size, "images": done})
-
-
-def _clear(path: str) -> None:
-    """Remove what a killed worker has left."""
-    for left in media_path(path).parent.glob(".*.tmp"):
-        with suppress(FileNotFoundError):
-            left.unlink()
-
-
-def _check_room(needed: int) -> None:
-    settings.STUDIO_MEDIA.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(settings.STUDIO_MEDIA).free
-    if needed + SPARE_BYTES > free:
-        raise NoRoom(f"the studio's disk has no room for {needed:,} bytes; ask its operators")

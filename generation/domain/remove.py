@@ -1,7 +1,9 @@
-"""Removing a generation for good: its rows now, its files by an errand of the same transaction. The ledger stays."""
+"""Removing generations for good: their rows now, their files by an errand of the same transaction. The ledger stays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
@@ -16,6 +18,14 @@ from generation.errors import GenerationNotFound, NotFinished
 from generation.models import Generation, Idempotency, Image, Receipt
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What became of several: those that were deleted, and how many were left because they have not ended."""
+
+    ids: tuple[UUID, ...]
+    left: int
+
+
 def remove_generation(id: UUID) -> None:
     """Delete an ended generation with its images and receipts, and take them off the tenant's storage.
 
@@ -27,17 +37,37 @@ def remove_generation(id: UUID) -> None:
             raise GenerationNotFound
         if row.status not in FINAL:
             raise NotFinished("this generation has not ended yet: cancel it first")
-        images = list(
-            Image.objects.filter(generation_id=id).values_list("file", "thumbnail", "bytes", "thumbnail_bytes")
-        )
-        Receipt.objects.filter(image__generation_id=id).delete()
-        Image.objects.filter(generation_id=id).delete()
-        Idempotency.objects.filter(generation_id=id).delete()
-        Generation.objects.filter(pk=id).delete()
-        if images:
-            move_stored(tenant=current_tenant(), size=-sum(large + small for _, _, large, small in images))
-            paths = [path for file, thumbnail, _, _ in images for path in (file, thumbnail)]
-            add_errand(kind=ErrandKind.DELETE_FILES, ref=id, data={"paths": paths}, tenant=current_tenant())
+        _remove([id])
+
+
+def remove_ended(ids: Sequence[UUID]) -> Removed:
+    """The same for several, in one transaction; what has not ended stays, what is gone already is fine.
+
+    Some hundred at once: the transaction holds their rows, and the tenant's, while it runs.
+    """
+    with transaction.atomic():
+        rows = (
+            Generation.objects.select_for_update().filter(pk__in=ids).order_by("pk")
+        )  # one order: nobody waits in a ring
+        found = list(rows.values_list("pk", "status"))
+        ended = [id for id, status in found if status in FINAL]
+        if ended:
+            _remove(ended)
+    return Removed(tuple(ended), len(found) - len(ended))
+
+
+def _remove(ids: Sequence[UUID]) -> None:
+    images = list(
+        Image.objects.filter(generation_id__in=ids).values_list("file", "thumbnail", "bytes", "thumbnail_bytes")
+    )
+    Receipt.objects.filter(image__generation_id__in=ids).delete()
+    Image.objects.filter(generation_id__in=ids).delete()
+    Idempotency.objects.filter(generation_id__in=ids).delete()
+    Generation.objects.filter(pk__in=ids).delete()
+    if images:
+        move_stored(tenant=current_tenant(), size=-sum(large + small for _, _, large, small in images))
+        paths = [path for file, thumbnail, _, _ in images for path in (file, thumbnail)]
+        add_errand(kind=ErrandKind.DELETE_FILES, ref=ids[0], data={"paths": paths}, tenant=current_tenant())
 
 
 @errand(ErrandKind.DELETE_FILES)

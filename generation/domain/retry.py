@@ -1,4 +1,4 @@
-"""Asking for the same once more."""
+"""Asking for the same once more, or for the same with another seed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from generation.errors import GenerationNotFound, NotFinished
 from generation.models import Generation
 
 
-def retry_generation(id: UUID, caller: Caller) -> Submitted:
+def retry_generation(id: UUID, caller: Caller, *, vary: bool = False) -> Submitted:
     """Submit an ended generation's request again, seed and all, as one of its own that names the first.
+
+    With `vary` the seed is another one: the same words and settings, another picture.
 
     Raises `GenerationNotFound`, `NotFinished`, and what a submit can raise: limits and models may have changed.
     """
@@ -30,7 +32,7 @@ def retry_generation(id: UUID, caller: Caller) -> Submitted:
         height=row.height,
         num_inference_steps=row.steps,
         true_cfg_scale=row.params.get("true_cfg_scale"),
-        seed=row.seed,
+        seed=None if vary else row.seed,
         n=row.n,
         loras=tuple(LoraChoice(name=use["name"], scale=use["scale"]) for use in row.params.get("loras", [])),
         output_format=row.params.get("output_format", "png"),

@@ -28,6 +28,7 @@ from generation.domain.clocks import enter_queue
 from generation.domain.cost import estimate_image_ms
 from generation.domain.loras import offered_loras
 from generation.domain.request import GenerationRequest, hash_request, resolve
+from generation.domain.searchtext import fold
 from generation.enums import Status
 from generation.errors import KeyReused, StillRunning
 from generation.meters import SUBMITTED
@@ -127,6 +128,7 @@ def make_generation(
         model_id=resolved.model,
         task=resolved.task,
         prompt=resolved.prompt,
+        folded=fold(resolved.prompt),
         negative_prompt=resolved.negative_prompt,
         width=resolved.width,
         height=resolved.height,

@@ -18,6 +18,7 @@ from generation.domain.clocks import lock_pool, repair_clocks
 from generation.domain.failures import forget_failures
 from generation.domain.finish import give_up_lost
 from generation.domain.place import WORKER_SILENT_S
+from generation.domain.searchtext import fold_prompts
 from generation.queue.wake import wake_errands, wake_pool
 from generation.releases.handover import hand_over_stranded
 
@@ -68,6 +69,7 @@ class SweepReport:
     errands_due: int = 0
     workers_gone: int = 0
     repaired: int = 0  # clocks whose counts were wrong
+    folded: int = 0  # prompts that searches could not read yet as they should
     handed_over: int = 0  # rows of a lane in which nobody draws them, to the one that serves
     errors: list[str] = field(default_factory=list)
 
@@ -93,6 +95,7 @@ def sweep(*, lane: str | None = None) -> SweepReport:
     _attempt(report, "forget old failures", forget_failures)
     report.limits_told = _attempt(report, "tell of limits", send_limit_notices) or 0
     report.handed_over = _attempt(report, "look at the other lane", hand_over_stranded) or 0
+    report.folded = _attempt(report, "fold prompts", fold_prompts) or 0
     _attempt(report, "look for errands", lambda: _wake_errands(report, lane=lane))
     return report
 

@@ -7,6 +7,7 @@ from generation.models.lora import Lora, LoraCost, LoraGrant
 from generation.models.model import Model, ModelGrant
 from generation.models.queue import Cost, FairClock, Pool, Worker
 from generation.models.release import Lane, Release
+from generation.models.selection import Selection
 
 __all__ = [
     "ComparedCase",
@@ -27,5 +28,6 @@ __all__ = [
     "Pool",
     "Receipt",
     "Release",
+    "Selection",
     "Worker",
 ]

@@ -29,6 +29,8 @@ class Generation(TenantModel):
     # What
     task = models.CharField(_("task"), max_length=20, choices=Task.choices, default=Task.TEXT_TO_IMAGE)
     prompt = models.TextField(_("prompt"))
+    # The prompt as searches read it (`domain/searchtext.py`); none in rows of before, until the sweep has come by.
+    folded = models.TextField(null=True, editable=False)
     negative_prompt = models.TextField(_("negative prompt"), blank=True)
     width = models.PositiveIntegerField(_("width"))
     height = models.PositiveIntegerField(_("height"))
@@ -92,6 +94,16 @@ class Generation(TenantModel):
             models.Index(fields=["lease_until"], name="generation_lease", condition=Q(status="running")),
             # the gallery
             models.Index(fields=["tenant", "-created_at", "-id"], name="generation_history"),
+            # its filters that find few of many rows
+            models.Index(fields=["tenant", "-created_at", "-id"], name="generation_starred", condition=Q(starred=True)),
+            models.Index(
+                fields=["tenant", "-created_at", "-id"],
+                name="generation_undrawn",
+                condition=Q(status__in=("failed", "canceled")),
+            ),
+            models.Index(fields=["tenant", "user", "-created_at", "-id"], name="generation_member"),
+            # rows that the sweep has to fold
+            models.Index(fields=["id"], name="generation_unfolded", condition=Q(folded=None)),
             # staff's list and search
             models.Index(fields=["-created_at", "-id"], name="generation_all"),
             models.Index(fields=["request_id"], name="generation_request", condition=~Q(request_id="")),

@@ -30,7 +30,7 @@ else:
     InlineBase = admin.StackedInline
 
 READ_PROMPTS = "generation.read_prompts"
-PRIVATE = ("prompt", "negative_prompt", "params")  # `params` holds the metadata that came with the request
+PRIVATE = ("prompt", "folded", "negative_prompt", "params")  # `params` holds the metadata that came with the request
 
 
 class FailureInline(ReadInlineMixin, InlineBase):

@@ -1,4 +1,4 @@
-"""/files/<image>: the produced files, for their tenant and nobody else; the picture itself also for whoever comes by a
+"""/files/<image> and /files/zips: the produced files, for their tenant and nobody else; the picture itself also for whoever comes by a
 signed link (`generation/domain/links.py`).
 
 Whoever may not see a file gets the answer of one that does not exist. Types are fixed by what we encoded ourselves, and
@@ -19,13 +19,14 @@ from django.views.decorators.http import require_safe
 from accounts.api.problems import problem_response
 from accounts.domain.visitors import may_look_in
 from accounts.enums import Scope
-from accounts.errors import NotFound
+from accounts.errors import NotAllowed, NotFound
 from accounts.tenancy import in_tenant
 from accounts.web.requests import StudioRequest
 from accounts.web.serving import VARY, media_file, send_file
 from generation.domain.gallery import find_image
 from generation.domain.links import tenant_of_link
 from generation.domain.receipts import find_receipt
+from generation.domain.selections import fetch_zip
 from generation.errors import FileNotFound
 
 TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -56,6 +57,25 @@ def serve_receipt(request: StudioRequest, image: UUID) -> HttpResponseBase:
     except (FileNotFound, NotFound) as error:
         return problem_response(error, path=request.path)
     return JsonResponse(receipt, headers={"Cache-Control": "private, no-cache", "Vary": VARY})
+
+
+@require_safe
+def serve_zip(request: StudioRequest, zip: UUID) -> HttpResponseBase:
+    """The file of a zip, for who has asked for it."""
+    try:
+        if request.caller is None:
+            raise FileNotFound
+        row = fetch_zip(by=request.caller, zip_id=zip)
+        path = media_file(row.file)
+    except (FileNotFound, NotFound, NotAllowed):
+        return problem_response(FileNotFound(), path=request.path)
+    response = send_file(request, path)
+    response.headers["Content-Type"] = "application/zip"
+    name = f"qwenstudio-{row.created_at:%Y%m%d-%H%M%S}-{row.total}.zip"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Cache-Control"] = "private, no-store"
+    response.headers["Vary"] = VARY
+    return response
 
 
 def _serve(request: StudioRequest, image: UUID, *, thumbnail: bool) -> HttpResponseBase:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from django.urls import path
 
-from generation.web.gallery import delete_picture, gallery, picture
+from generation.web.chosen import compare, delete_chosen, zip_chosen
+from generation.web.gallery import gallery, gallery_ids, gallery_work
+from generation.web.picture import delete_picture, draw_again, picture, vary
 from generation.web.studio import home, studio, studio_state, studio_words
 
 urlpatterns = [
@@ -13,6 +15,13 @@ urlpatterns = [
     path("studio/state/", studio_state, name="studio-state"),
     path("studio/words/", studio_words, name="studio-words"),
     path("gallery/", gallery, name="gallery"),
+    path("gallery/ids/", gallery_ids, name="gallery-ids"),
+    path("gallery/work/", gallery_work, name="gallery-work"),
+    path("gallery/zip/", zip_chosen, name="zip-chosen"),
+    path("gallery/delete/", delete_chosen, name="delete-chosen"),
+    path("gallery/compare/", compare, name="compare"),
     path("gallery/<uuid:generation>/", picture, name="picture"),
+    path("gallery/<uuid:generation>/again/", draw_again, name="picture-again"),
+    path("gallery/<uuid:generation>/vary/", vary, name="picture-vary"),
     path("gallery/<uuid:generation>/delete/", delete_picture, name="picture-delete"),
 ]

@@ -11,6 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from accounts.domain.expired import forget_expired
+from generation.domain.retention import ask_retention
+from generation.domain.selections import forget_selections
 from generation.domain.storage import janitor
 from generation.domain.stored import rebuild_all_stored
 from generation.domain.sweep import sweep
@@ -72,6 +74,8 @@ def clean_files() -> None:
         logger.info("janitor: %d images looked at, %d files without a row", report.checked, len(report.orphans))
         rebuild_all_stored()
         logger.info("janitor: %d sessions and links have ended and are forgotten", forget_expired())
+        logger.info("janitor: %d tenants have pictures that their plans keep no longer", ask_retention())
+        forget_selections()
     except Exception:  # the next hour tries again
         logger.exception("janitor failed")
     finally:

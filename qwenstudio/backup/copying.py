@@ -117,8 +117,8 @@ class Copying:
 def walk(root: Path) -> Iterator[Entry]:
     """Every file below `root` that belongs into a backup, in the lists' order. Links are not followed.
 
-    Left out are files under way (`.….tmp`), the readiness check's own, and exports: those live for a week, hold what
-    the backup has anyway, and can be asked for again.
+    Left out are files under way (`.….tmp`), the readiness check's own, exports and zips: those live for some days, hold
+    what the backup has anyway, and can be asked for again.
     """
     yield from _walk(root, "")
 
@@ -146,7 +146,7 @@ def is_left_out(path: str) -> bool:
     """Whether a file of `STUDIO_MEDIA` is no part of a backup."""
     parts = path.split("/")
     temporary = parts[-1].startswith(".") and (parts[-1].endswith(".tmp") or parts[-1].startswith(".ready-"))
-    return temporary or (len(parts) == 3 and parts[1] == "exports")
+    return temporary or (len(parts) >= 3 and parts[1] in ("exports", "zips"))
 
 
 def stat_file(file: Path, path: str) -> Entry | None:

@@ -259,9 +259,14 @@ def end_load(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
 
 
 def expire_exports(connection: psycopg.Connection[tuple[Any, ...]]) -> int:
-    """Exports are no part of a backup: those that could be fetched have expired. Returns how many."""
+    """Exports and zips are no part of a backup: those that could be fetched have expired. Returns how many."""
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(ROLE)))
-        return connection.execute(
-            "UPDATE public.accounts_export SET status = 'expired', file = '' WHERE status = 'ready'"
-        ).rowcount
+        return sum(
+            connection.execute(
+                sql.SQL("UPDATE public.{} SET status = 'expired', file = '' WHERE status = 'ready'").format(
+                    sql.Identifier(table)
+                )
+            ).rowcount
+            for table in ("accounts_export", "generation_selection")
+        )

@@ -22,6 +22,7 @@ _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(r'(csrfmiddlewaretoken" value=|data-csrf=|X-CSRFToken": ?)"\w+"')
 # Columns that being asked changes, and tables that follow who asks.
 UNSEEN_COLUMNS = {"last_used_at", "last_used_ip", "last_seen_at", "last_login"}
+LISTS = {"ids"}  # fields of a body that hold several
 UNSEEN_TABLES = {"django_session"}  # its rows go together with those of usersessions_usersession
 
 
@@ -47,7 +48,7 @@ def send(client: Client, operation: str, op: Op, ids: Mapping[tuple[str, str], A
         elif place == "query":
             query[name] = str(value)
         elif place == "body":
-            body[name] = str(value)
+            body[name] = [str(value)] if name in LISTS else str(value)
         else:
             headers[name] = str(value)
     if query:

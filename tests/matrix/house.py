@@ -20,8 +20,9 @@ from accounts.models import Export, Invitation, Tenant, User
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.remove import remove_generation
+from generation.enums import Act, SelectionStatus
 from generation.errors import AlreadyFinished
-from generation.models import Image
+from generation.models import Image, Selection
 from tests.factories import Person, make_key, make_member, make_tenant, make_user
 from tests.generation.api.calls import finish
 from tests.generation.domain.desk import submit
@@ -162,6 +163,24 @@ def _export(house: House, owner: Person) -> UUID:
     return UUID(str(row.pk))
 
 
+def _zip(house: House, owner: Person) -> UUID:
+    file = f"{owner.tenant.pk}/zips/{uuid7().hex}/pictures.zip"
+    (house.media / file).parent.mkdir(parents=True, exist_ok=True)
+    (house.media / file).write_bytes(b"zip")
+    ends = timezone.now() + timedelta(days=1)
+    return _selection(owner, act=Act.ZIP, status=SelectionStatus.READY, file=file, bytes=3, expires_at=ends)
+
+
+def _deletion(house: House, owner: Person) -> UUID:
+    return _selection(owner, act=Act.DELETE, status=SelectionStatus.DONE)
+
+
+def _selection(owner: Person, **fields: Any) -> UUID:
+    with in_tenant(owner.tenant.pk):
+        row = Selection.objects.create(tenant_id=owner.tenant.pk, requested_by=owner.user.pk, **fields)
+    return UUID(str(row.pk))
+
+
 def _logo(house: House, owner: Person) -> UUID:
     """Every logo has the same name here, so that a foreign tenant's id is wrong by itself."""
     file = f"{owner.tenant.pk}/{LOGO}"
@@ -238,6 +257,8 @@ KINDS: dict[str, Kind] = {
     "member": Kind(_member, _deleted(_member, ("accounts_membership", "user_id"))),
     "invitation": Kind(_invitation, _deleted(_invitation, ("accounts_invitation", "id"))),
     "export": Kind(_export, _deleted(_export, ("accounts_export", "id"))),
+    "zip": Kind(_zip, _deleted(_zip, ("generation_selection", "id")), personal=True),
+    "deletion": Kind(_deletion, _deleted(_deletion, ("generation_selection", "id")), personal=True),
     "logo": Kind(_logo, _lost_logo),
     "session": Kind(
         _session,

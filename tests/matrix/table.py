@@ -71,6 +71,7 @@ def page(right: Right | None, ok: int = 200, **more: Any) -> Op:
 
 SEE, MAKE, KEYS = Right.SEE_IMAGES, Right.MAKE_IMAGES, Right.MAKE_KEYS
 MEMBERS, USAGE, BUDGETS, EXPORT = Right.MANAGE_MEMBERS, Right.SEE_USAGE, Right.SET_BUDGETS, Right.EXPORT_TENANT
+MANY = {("body", "ids"): Spot("ended")}
 WEBHOOK = {("body", "webhook"): Spot("webhook", malformed=400, exists=False)}
 # Events of a person: whoever it is, those of one's own tenant's log, and none for whom it does not name.
 FILTER = {("query", "person"): Spot("member", answer=200, malformed=200, optional=True)}
@@ -79,13 +80,14 @@ KEY_BODY = {"name": "a key", "scopes": ["keys:write"]}
 
 OPERATIONS: dict[str, Op] = {
     # ---- pictures
-    "GET /api/v1/images": Op(SEE),
+    "GET /api/v1/images": Op(SEE, spots=narrow("member")),
     "POST /api/v1/images": Op(MAKE, 202, BODY, WEBHOOK),
     "GET /api/v1/images/{generation}": Op(SEE, spots=path("generation", "ended")),
     "PATCH /api/v1/images/{generation}": Op(MAKE, 200, {"starred": True}, path("generation", "ended")),
     "DELETE /api/v1/images/{generation}": Op(MAKE, 204, spots=path("generation", "ended")),
     "POST /api/v1/images/{generation}/cancel": Op(MAKE, spots=path("generation", "waiting")),
     "POST /api/v1/images/{generation}/retry": Op(MAKE, 202, spots=path("generation", "ended")),
+    "POST /api/v1/images/{generation}/vary": Op(MAKE, 202, spots=path("generation", "ended")),
     "GET /api/v1/images/{generation}/events": Op(SEE, spots=path("generation", "ended")),
     "GET /api/v1/events": Op(SEE),
     "POST /api/v1/estimates": Op(SEE, 200, BODY, WEBHOOK),
@@ -98,6 +100,13 @@ OPERATIONS: dict[str, Op] = {
     "POST /v1/images/edits": Op(MAKE, 400, BODY),
     "GET /v1/models": Op(SEE),
     "GET /v1/models/{model}": Op(SEE, fixed={"model": "demo"}),
+    # ---- many pictures at once
+    "GET /api/v1/zips": Op(SEE),
+    "POST /api/v1/zips": Op(SEE, 202, {}, MANY, once=True),
+    "GET /api/v1/zips/{zip}": Op(SEE, spots=path("zip", "zip")),
+    "GET /api/v1/deletions": Op(MAKE),
+    "POST /api/v1/deletions": Op(MAKE, 202, {}, MANY),
+    "GET /api/v1/deletions/{deletion}": Op(MAKE, spots=path("deletion", "deletion"), denied=(403, 404)),
     # ---- keys
     "GET /api/v1/keys": Op(KEYS),
     "POST /api/v1/keys": Op(KEYS, 201, KEY_BODY),
@@ -129,14 +138,24 @@ OPERATIONS: dict[str, Op] = {
     "GET /files/{image}": Op(SEE, spots=path("image", "image"), **HIDDEN),
     "GET /files/{image}/thumbnail": Op(SEE, spots=path("image", "image"), **HIDDEN),
     "GET /files/{image}/receipt": Op(SEE, spots=path("image", "image"), **HIDDEN),
+    "GET /files/zips/{zip}": Op(SEE, spots=path("zip", "zip"), **HIDDEN),
     "GET /files/exports/{export}": Op(EXPORT, spots=path("export", "export"), **HIDDEN),
     "GET /files/logos/{tenant}/{name}": Op(None, spots=path("tenant", "logo"), fixed={"name": LOGO}, **HIDDEN),
     # ---- pages
     "GET /studio/": page(SEE, spots={("query", "again"): Spot("ended")}),
     "GET /studio/state/": page(None, anonymous=(401,), suspended=(401,)),
     "POST /studio/words/": page(SEE, body={"model": "demo", "prompt": "x"}),
-    "GET /gallery/": page(SEE),
+    "GET /gallery/": page(SEE, spots=narrow("member")),
+    "GET /gallery/ids/": page(SEE, spots=narrow("member")),
+    "GET /gallery/work/": page(SEE),
+    "POST /gallery/zip/": page(SEE, 302, spots={("body", "id"): Spot("ended")}, once=True),
+    "POST /gallery/delete/": page(MAKE, 302, body={"sure": "1"}, spots={("body", "id"): Spot("ended")}),
+    "GET /gallery/compare/": page(SEE, spots={("query", "left"): Spot("ended"), ("query", "right"): Spot("ended")}),
+    # leads to the page above, or back where there are not two
+    "POST /gallery/compare/": page(SEE, 302, spots={("body", "id"): Spot("ended", answer=302, malformed=302)}),
     "GET /gallery/{generation}/": page(SEE, spots=path("generation", "ended")),
+    "POST /gallery/{generation}/again/": page(MAKE, 302, spots=path("generation", "ended")),
+    "POST /gallery/{generation}/vary/": page(MAKE, 302, spots=path("generation", "ended")),
     "POST /gallery/{generation}/delete/": page(MAKE, 302, spots=path("generation", "ended")),
     "GET /keys/": page(SEE),
     "POST /keys/": page(KEYS, 201, body={**KEY_BODY, "scopes": ["images:read"]}),
@@ -269,6 +288,8 @@ PLAIN: dict[str, str] = {
     "q": "words that are searched for in one's own tenant's rows",
     "status": "one of five words",
     "created_after": "a time",
+    "created_before": "a time",
+    "size": "two numbers",
     "cursor": "a place in a list: only compared with one's own tenant's rows",
     "limit": "a number",
     "revoked": "a flag",
@@ -289,6 +310,9 @@ PLAIN: dict[str, str] = {
     "ask-back": "a path of this site, checked to be one",
     "download": "a flag",
     "image": "a number: which image of a generation; or a file that is sent",
+    "i": "a number: which image of a generation",
+    "j": "a number: which image of a generation",
+    "sure": "a flag",
     "language": "one of two words",
     "next": "a path of this site, checked to be one",
     "email": "an address that is compared, with one answer for known and unknown ones",

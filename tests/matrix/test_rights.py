@@ -31,6 +31,7 @@ def begin_anew(house: House, op: Op) -> None:
     """Where a call begins something of which there is one at a time."""
     if op.once:
         house.look("DELETE FROM accounts_export RETURNING 1")
+        house.look("DELETE FROM generation_selection RETURNING 1")
         house.look("UPDATE accounts_tenant SET delete_after = NULL WHERE delete_after IS NOT NULL RETURNING 1")
 
 

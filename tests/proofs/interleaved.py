@@ -34,6 +34,7 @@ PROVES = (
     "accounts/web/middleware.py",
     "accounts/domain/callers.py",
     "generation/domain/gallery.py",
+    "generation/domain/history.py",
     "generation/api",
     "generation/web",
     "qwenstudio/door",

@@ -177,5 +177,5 @@ def describe(found: Restored) -> list[str]:
         f"{placed.there:,} were there, {len(placed.left_out):,} left out"
     )
     if found.expired_exports:
-        lines.append(f"{found.expired_exports:,} exports have expired (they are no part of a backup)")
+        lines.append(f"{found.expired_exports:,} exports and zips have expired (they are no part of a backup)")
     return lines + [f"Note: {note}" for note in found.notes]

@@ -17,7 +17,8 @@ from tests.factories import Person, make_key
 from tests.generation.api.calls import IMAGES, finish, ledger, rows, submit, submitted
 
 VERBS = [
-    ("get", ""), ("patch", ""), ("delete", ""), ("post", "/cancel"), ("post", "/retry"), ("get", "/events"),
+    ("get", ""), ("patch", ""), ("delete", ""), ("post", "/cancel"), ("post", "/retry"), ("post", "/vary"),
+    ("get", "/events"),
 ]  # fmt: skip
 
 
@@ -123,6 +124,21 @@ def test_retry_is_a_generation_of_its_own(alice: Person, media: Path) -> None:
     assert len(rows(alice)) == 2
 
 
+def test_vary_is_the_same_with_another_seed(alice: Person, media: Path) -> None:
+    first = submitted(alice, seed=5, negative_prompt="fog", metadata={"a": "b"})
+    assert alice.api.post(f"{IMAGES}/{first}/vary").status_code == 409  # it still waits
+    finish(alice, first, media)
+    again = alice.api.post(f"{IMAGES}/{first}/retry").json()
+    other = alice.api.post(f"{IMAGES}/{first}/vary")
+    assert other.status_code == 202
+    body = other.json()
+    assert (again["seed"], again["retry_of"], body["retry_of"]) == (5, str(first), str(first))
+    assert body["seed"] != 5
+    one = alice.api.get(f"{IMAGES}/{first}").json()
+    for name in ("model", "prompt", "negative_prompt", "width", "height", "num_inference_steps", "n", "metadata"):
+        assert body[name] == one[name] == again[name], name
+
+
 def test_remove_takes_row_and_files(alice: Person, media: Path) -> None:
     generation = submitted(alice)
     assert alice.api.delete(f"{IMAGES}/{generation}").status_code == 409  # it still waits
@@ -180,13 +196,18 @@ def test_list_filters(alice: Person, media: Path) -> None:
     assert find("model=other") == []
     assert find("created_after=2099-01-01T00:00:00Z") == []
     assert len(find("created_after=2020-01-01T00:00:00Z")) == 2
+    assert find("created_before=2020-01-01T00:00:00Z") == []
+    assert find("q=SQUARE+红&size=64x64") == find("size=64X64&q=红") == [str(blue)]
+    assert find("size=128x64") == [] and find("seed=1") == []
+    assert find(f"member={alice.user.pk}") == [str(blue), str(red)]
 
 
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=101", "limit=x", "cursor=nonsense", "status=unknown", "starred=maybe", "created_after=yesterday",
      "created_after=2026-01-01T00:00:00%2B00:00:01.500000", "created_after=2026-01-01T00:00:00%2B23:59",
-     "q=%00", "unheard_of=1", "model=%00"],
+     "q=%00", "unheard_of=1", "model=%00", "created_before=soon", "size=64", "seed=-1", f"q={'x' * 201}",
+     f"q={'%E7%BA%A2' * 201}"],
 )  # fmt: skip
 def test_wrong_filter_is_refused(alice: Person, query: str) -> None:
     answer = alice.api.get(f"{IMAGES}?{query}")
@@ -218,3 +239,32 @@ def test_wrong_verb_is_405(alice: Person) -> None:
 def test_answers_are_not_cached(alice: Person) -> None:
     assert submit(alice)["Cache-Control"] == "no-store"
     assert alice.api.get(IMAGES)["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("who", ["nobody", "a stranger"])
+def test_a_member_who_is_not_there_to_see_is_a_404(alice: Person, bob: Person, mallory: Person, who: str) -> None:
+    member = uuid7() if who == "nobody" else mallory.user.pk
+    answers = [comparable(alice.client.get(f"{IMAGES}?member={member}"))]
+    answers.append(comparable(bob.client.get(f"{IMAGES}?member={alice.user.pk}")))  # members do not see the members
+    assert [status for status, _, _ in answers] == [404, 404]
+    assert answers[0] == answers[1]
+
+
+def test_a_search_of_thirty_thousand_characters_is_refused_by_its_bound(alice: Person) -> None:
+    answer = alice.api.get(f"{IMAGES}?q={'x' * 32_768}")
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == {"q": ["q is too long, max 200 chars"]}
+
+
+def test_searching_costs_the_same_statements_however_much_is_found(alice: Person, media: Path) -> None:
+    def count(query: str) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert alice.api.get(f"{IMAGES}?limit=50&{query}").status_code == 200
+        return len(queries)
+
+    queries = ("q=house", "q=red+box&starred=true", f"member={alice.user.pk}&size=64x64&status=succeeded")
+    finish(alice, submitted(alice, prompt="a red box, a house"), media)
+    few = [count(query) for query in queries]
+    for _ in range(8):
+        finish(alice, submitted(alice, prompt="a red box, a house"), media)
+    assert [count(query) for query in queries] == few

@@ -30,6 +30,7 @@ from accounts.errors import ExportUnderWay, NotAllowed, NotFound
 from accounts.models import ApiKey, Errand, Export, KeySecret, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.domain import export as export_module
+from generation.domain import pace
 from generation.domain.finish import finish_slice
 from generation.models import Image
 from tests.factories import Person, make_member
@@ -202,7 +203,7 @@ def test_removed_pictures_are_left_out(alice: Person, media: Path, as_worker: As
 def test_a_full_disk_is_said_at_once(
     alice: Person, media: Path, as_worker: AsWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_module, "SPARE_BYTES", 2**62)
+    monkeypatch.setattr(pace, "SPARE_BYTES", 2**62)
     export = ask(alice)
     assert work(as_worker) == ["done"]
     assert row_of(export).status == "failed" and "no room" in row_of(export).error

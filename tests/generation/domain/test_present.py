@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +16,8 @@ from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.estimate import estimate
 from generation.domain.finish import fail_row, finish_slice
-from generation.domain.gallery import find_image, get_generation, list_active, list_generations
+from generation.domain.gallery import find_image, get_generation, list_active
+from generation.domain.history import Filters, list_generations, read_filters
 from generation.domain.receipts import receipt_is_ours
 from generation.domain.remove import remove_generation
 from generation.domain.request import GenerationRequest
@@ -182,16 +184,18 @@ def test_lists_filter_and_page(alice: Person, bob: Person, as_worker: AsWorker) 
         assert [item["id"] for item in first.results] == [str(theirs), str(ids[2]), str(ids[1])] and first.next
         rest = list_generations(limit=3, cursor=first.next)
         assert [item["id"] for item in rest.results] == [str(ids[0])] and rest.next is None
-        assert [item["id"] for item in list_generations(q="BOAT").results] == [str(theirs)]
-        assert len(list_generations(q="100%").results) == 3 and not list_generations(q="100_").results
-        assert [item["id"] for item in list_generations(status="succeeded").results] == [str(ids[0])]
-        assert len(list_generations(status="queued").results) == 3
-        assert [item["id"] for item in list_generations(starred="true").results] == [str(ids[1])]
-        assert list_generations(created_after="2999-01-01T00:00:00Z").results == []
+        assert [item["id"] for item in list_generations(Filters(q="BOAT")).results] == [str(theirs)]
+        assert len(list_generations(Filters(q="100%")).results) == 3 and not list_generations(Filters(q="100_")).results
+        assert [item["id"] for item in list_generations(Filters(status="succeeded")).results] == [str(ids[0])]
+        assert len(list_generations(Filters(status="queued")).results) == 3
+        assert [item["id"] for item in list_generations(Filters(starred=True)).results] == [str(ids[1])]
+        assert list_generations(Filters(created_after=datetime(2999, 1, 1, tzinfo=UTC))).results == []
         assert [item["id"] for item in list_active(bob.user.pk)] == [str(theirs)]
-        for bad in ({"status": "x"}, {"starred": "1"}, {"created_after": "today"}, {"q": "a\x00"}, {"cursor": "x"}):
+        with pytest.raises(InvalidField):
+            list_generations(cursor="x")
+        for bad in ({"status": "x"}, {"starred": "1"}, {"created_after": "today"}, {"q": "a\x00"}):
             with pytest.raises(InvalidField):
-                list_generations(**bad)  # type: ignore[arg-type]
+                read_filters(bad, by=alice.caller)
         for wrong in ({"starred": 1}, {}, {"starred": True, "prompt": "x"}):
             with pytest.raises(InvalidRequest):
                 star_generation(ids[0], data=wrong)

@@ -98,7 +98,7 @@ def test_the_same_studio_on_an_empty_server(
     there = environment(services, empty, media=tmp_path / "new media", var=tmp_path / "var2", keys=keys)
     done = manage("restore", str(root), env=there)
     assert done.returncode == 0, done.stderr
-    assert "8 files written" in done.stdout and "1 exports have expired" in done.stdout
+    assert "8 files written" in done.stdout and "1 exports and zips have expired" in done.stdout
     superuser = url_in(services.superuser_url, empty)
     assert all_rows(superuser) == before
     for table, rows in before.items():

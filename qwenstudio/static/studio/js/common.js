@@ -57,30 +57,32 @@ document.addEventListener("click", (event) => {
   if (button) copy(document.getElementById(button.dataset.copy).textContent.trim());
 });
 
+/** Ask in the page's dialogue; resolves to whether the answer is yes. */
+export function ask({ title, text, yes }) {
+  const dialog = document.getElementById("confirm");
+  dialog.querySelector("[data-confirm-title]").textContent = title;
+  dialog.querySelector("[data-confirm-text]").textContent = text;
+  dialog.querySelector("[data-confirm-yes]").textContent = yes;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
 // Forms that delete ask first, in a dialogue of the page; sent without this script they are asked by the server (ask.py).
 const ASK_FIELDS = ["ask", "ask-text", "ask-yes", "ask-back"];
-document.addEventListener("submit", (event) => {
+document.addEventListener("submit", async (event) => {
   const form = event.target;
   const question = form.elements.namedItem("ask");
   if (!form.matches("[data-confirm]") || !question || question.disabled) return;
   event.preventDefault();
-  const dialog = document.getElementById("confirm");
-  dialog.querySelector("[data-confirm-title]").textContent = question.value;
-  dialog.querySelector("[data-confirm-text]").textContent = form.elements.namedItem("ask-text").value;
-  dialog.querySelector("[data-confirm-yes]").textContent = form.elements.namedItem("ask-yes").value;
-  dialog.returnValue = "";
-  dialog.addEventListener(
-    "close",
-    () => {
-      if (dialog.returnValue !== "yes") return;
-      const fields = ASK_FIELDS.map((name) => form.elements.namedItem(name));
-      for (const field of fields) field.disabled = true; // sent without them it is done
-      form.requestSubmit();
-      for (const field of fields) field.disabled = false; // who comes back is asked again
-    },
-    { once: true },
-  );
-  dialog.showModal();
+  const said = (name) => form.elements.namedItem(name).value;
+  if (!(await ask({ title: question.value, text: said("ask-text"), yes: said("ask-yes") }))) return;
+  const fields = ASK_FIELDS.map((name) => form.elements.namedItem(name));
+  for (const field of fields) field.disabled = true; // sent without them it is done
+  form.requestSubmit();
+  for (const field of fields) field.disabled = false; // who comes back is asked again
 });
 
 // Tabs: one button per panel.

@@ -1,4 +1,4 @@
-// The gallery: stars without a reload.
+// The gallery and the page of one picture: stars without a reload, which picture of several is shown.
 
 import { call } from "./api.js";
 import { toast } from "./common.js";
@@ -16,6 +16,15 @@ document.addEventListener("click", async (event) => {
     button.setAttribute("aria-pressed", String(!starred));
     toast(error.message || say("againFailed"));
   }
+});
+
+// How many filters are set, on the button that they are behind.
+const filters = document.querySelector(".filter-more");
+filters?.closest("form").addEventListener("input", () => {
+  const set = [...filters.querySelectorAll("input, select")].filter((field) => field.value).length;
+  const summary = filters.querySelector("summary");
+  if (set) summary.dataset.count = String(set);
+  else delete summary.dataset.count;
 });
 
 // The image page of several pictures shows the one that its address names.

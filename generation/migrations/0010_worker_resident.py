@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """Which of its models a worker has in memory: it may serve more than fit."""
 
     dependencies = [
-        ("generation", "0012_loras"),
+        ("generation", "0009_loras"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     expands = True
 
     dependencies = [
-        ("generation", "0006_golden_cases"),
+        ("generation", "0010_worker_resident"),
     ]
 
     operations = [

@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("accounts", "0002_people_and_limits"),
-        ("generation", "0006_golden_cases"),
+        ("generation", "0008_selections"),
     ]
 
     operations = [
