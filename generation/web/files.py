@@ -1,5 +1,5 @@
-"""/files/<image> and /files/zips: the produced files, for their tenant and nobody else; the picture itself also for whoever comes by a
-signed link (`generation/domain/links.py`).
+"""/files/<image> and /files/zips: the produced files, for their tenant and nobody else; the picture itself also for
+whoever comes by a signed link (`generation/domain/links.py`).
 
 Whoever may not see a file gets the answer of one that does not exist. Types are fixed by what we encoded ourselves, and
 nothing in a file may run in a browser (`qwenstudio/headers.py` has the policy for this path).

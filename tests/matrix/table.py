@@ -289,7 +289,6 @@ PLAIN: dict[str, str] = {
     "status": "one of five words",
     "created_after": "a time",
     "created_before": "a time",
-    "size": "two numbers",
     "cursor": "a place in a list: only compared with one's own tenant's rows",
     "limit": "a number",
     "revoked": "a flag",
