@@ -18,7 +18,7 @@ help: ## this list
 run: $(VENV)/.run ## the whole studio on this machine; Ctrl-C stops it
 	@$(PY) manage.py up
 
-test: $(VENV)/.dev check ## lint, types and every test; STRICT=1 skips nothing, PROCESSES=4 is faster on more cores
+test: $(VENV)/.dev tests/clients/node_modules/.made check ## lint, types and every test; STRICT=1 skips nothing, PROCESSES=4 is faster on more cores
 	@$(PY) -m tests.needs
 	@$(PY) -m pytest -q -n $(PROCESSES) --dist loadfile
 	@$(PY) -m tests.proofs.stale
@@ -37,6 +37,12 @@ bench: $(VENV)/.dev ## side-by-side benchmarks into benchmarks/results/ (NAMES="
 
 lock: $(VENV)/.dev ## pin the whole tree anew (UPGRADE=--upgrade for newer versions)
 	@$(PY) deploy/lock.py $(UPGRADE)
+
+# ---- OpenAI's Node client, for its tests only; without npm they are skipped, as tests.needs says
+
+tests/clients/node_modules/.made: tests/clients/package-lock.json
+	@! command -v npm >/dev/null || { npm ci --silent --no-audit --no-fund --prefix tests/clients && touch $@; } || \
+	  echo "npm could not install OpenAI's Node client"
 
 # ---- the virtual environment: installed again when a requirements file changes
 

@@ -20,6 +20,7 @@ class StudioError(Exception):
     kind: Kind = "invalid"
     code = "invalid"
     limit: str | None = None  # the limit that refused, where one did: "images_per_day"
+    repeats: bool | None = None  # whether a program may simply send it again; None: as its kind says
     tenant: UUID | None = None  # whose log a refused credential belongs into; set where it was looked up
     key: UUID | None = None
 

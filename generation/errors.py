@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from accounts.errors import QuotaExceeded, StudioError
 
 
@@ -10,6 +12,16 @@ class ModelNotFound(StudioError):
 
     kind = "invalid"
     code = "model_not_found"
+
+
+class TaskNotOffered(StudioError):
+    """The model is there, and does something else."""
+
+    kind = "invalid"
+    code = "task_not_offered"
+
+    def __init__(self, task: str, *, slug: str, tasks: Sequence[str]) -> None:
+        super().__init__(f"the model {slug!r} has no task {task!r}, its tasks are: {', '.join(tasks)}", field="model")
 
 
 class GenerationNotFound(StudioError):
@@ -66,6 +78,42 @@ class KeyReused(StudioError):
 
     kind = "mismatch"
     code = "idempotency_key_reused"
+
+
+class TookTooLong(StudioError):
+    """A client has waited for its picture as long as one may; the picture was given up, at our cost."""
+
+    kind = "unavailable"
+    code = "took_too_long"
+    repeats = False  # the queue is long: by itself a client would only stand in it once more
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the picture was not done within {seconds:g} s: it was cancelled and is not charged; try again later, or "
+            "ask POST /api/v1/images, which does not wait"
+        )
+
+
+class StudioStops(StudioError):
+    """This process ends (an update): what it waited for was given up, and whoever takes over draws it."""
+
+    kind = "unavailable"
+    code = "studio_stops"
+    repeats = True
+
+    def __init__(self) -> None:
+        super().__init__("the studio is being updated: nothing was charged, send it again", retry_after_s=1)
+
+
+class PictureCanceled(StudioError):
+    """Somebody has cancelled what a client waits for."""
+
+    kind = "conflict"
+    code = "canceled"
+    repeats = False
+
+    def __init__(self) -> None:
+        super().__init__("this generation was cancelled while it was waited for")
 
 
 class QueueFull(QuotaExceeded):

@@ -78,8 +78,7 @@ def _log_access(request: HttpRequest, response: HttpResponseBase, *, started: fl
 
 def _who_and_why(request: HttpRequest, response: HttpResponseBase) -> dict[str, str]:
     """The key's id, and the code of a refusal: what `manage.py daily` counts by."""
-    caller, body = getattr(request, "caller", None), getattr(response, "data", None)
+    caller = getattr(request, "caller", None)
     key = caller.key if caller is not None else None
-    code = body.get("code") if isinstance(body, dict) and response.status_code >= 400 else None
-    found = {"key": key, "code": code or getattr(response, "problem_code", None)}
+    found = {"key": key, "code": getattr(response, "problem_code", None)}
     return {name: str(value) for name, value in found.items() if value}

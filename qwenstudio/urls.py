@@ -25,6 +25,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema/", schema, name="api-schema"),
     path("api/docs/", docs_page, name="api-docs"),
     re_path(r"^api/", NoSuchRoute.as_view()),
+    path("v1/", include("generation.api.openai.urls")),
+    re_path(r"^v1/", NoSuchRoute.as_view()),
     path("files/logos/<id:tenant>/<str:name>", serve_logo, name="logo"),
     path("files/exports/<id:export>", serve_export, name="export-file"),
     path("files/<id:image>", serve_file, name="file"),

@@ -1,5 +1,5 @@
 """Programs that some tests use and a machine may lack: nginx, Chromium, systemd-analyze, certbot and an authority
-to try it on.
+to try it on, Node with OpenAI's client (which `make test` installs where npm is).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ INSTALL = {
     "certbot": "apt-get install certbot",
     "pebble": "apt-get install pebble",
     "systemd-analyze": "apt-get install systemd",
+    "openai-node": "apt-get install nodejs npm  (then npm ci --prefix tests/clients)",
 }
 MARKERS = {
     "needs_nginx": "nginx",
@@ -24,8 +25,10 @@ MARKERS = {
     "needs_certbot": "certbot",
     "needs_pebble": "pebble",
     "needs_systemd": "systemd-analyze",
+    "needs_openai_node": "openai-node",
 }
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CLIENTS = Path(__file__).resolve().parent / "clients"
 MACOS_CHROMIUM = Path("/Applications/Chromium.app/Contents/MacOS/Chromium")
 
 
@@ -42,12 +45,18 @@ def find_chromium() -> str | None:
     return found or (str(MACOS_CHROMIUM) if MACOS_CHROMIUM.exists() else None)
 
 
+def find_node() -> str | None:
+    """Node, where it finds OpenAI's client too."""
+    return shutil.which("node") if (CLIENTS / "node_modules" / "openai").is_dir() else None
+
+
 FINDERS = {
     "nginx": find_nginx,
     "chromium": find_chromium,
     "certbot": lambda: shutil.which("certbot"),
     "pebble": lambda: shutil.which("pebble") and shutil.which("pebble-challtestsrv"),
     "systemd-analyze": lambda: shutil.which("systemd-analyze"),
+    "openai-node": find_node,
 }
 
 

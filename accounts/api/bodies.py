@@ -8,9 +8,11 @@ from typing import Any
 
 import orjson
 
+from accounts.api.openai.errors import is_openai, openai_body, openai_status, retry_headers
 from accounts.errors import Kind, QuotaExceeded, StudioError
 
 PROBLEM_TYPE = "application/problem+json"
+JSON_TYPE = "application/json"
 
 STATUS_OF_KIND: dict[Kind, int] = {
     "invalid": 400,
@@ -25,9 +27,27 @@ STATUS_OF_KIND: dict[Kind, int] = {
 DEFAULT_RETRY_S = 5
 
 
-def status_of(error: StudioError) -> int:
-    """The HTTP status of a refusal."""
-    return STATUS_OF_KIND[error.kind]
+def status_of(error: StudioError, path: str = "") -> int:
+    """The HTTP status of a refusal; OpenAI's where the path is."""
+    status = STATUS_OF_KIND[error.kind]
+    return openai_status(error.code, status) if is_openai(path) else status
+
+
+def refusal_body(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    path: str,
+    request_id: str = "",
+    errors: Mapping[str, list[str]] | None = None,
+    limit: str | None = None,
+) -> tuple[dict[str, Any], str]:
+    """What a refusal says under this path, and its media type: OpenAI's error under `/v1/`, else a problem."""
+    if is_openai(path):
+        return openai_body(status, code, detail, fields=errors), JSON_TYPE
+    body = problem_body(status, code, detail, instance=path, request_id=request_id, errors=errors, limit=limit)
+    return body, PROBLEM_TYPE
 
 
 def problem_body(
@@ -60,6 +80,11 @@ def problem_body(
 def problem_bytes(body: Mapping[str, Any]) -> bytes:
     """A problem as the bytes of its JSON."""
     return orjson.dumps(body)
+
+
+def refusal_headers(error: StudioError, *, path: str) -> dict[str, str]:
+    """The headers of a refusal under this path."""
+    return problem_headers(error) | (retry_headers(error) if is_openai(path) else {})
 
 
 def problem_headers(error: StudioError) -> dict[str, str]:

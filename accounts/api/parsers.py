@@ -11,7 +11,7 @@ from typing import IO, Any, NoReturn
 
 from django.conf import settings
 from rest_framework.exceptions import APIException, ParseError
-from rest_framework.parsers import BaseParser
+from rest_framework.parsers import BaseParser, DataAndFiles, MultiPartParser
 
 MAX_DEPTH = 16
 MAX_INTEGER = 2**63 - 1  # PostgreSQL's bigint
@@ -48,6 +48,20 @@ class StrictJSONParser(BaseParser):
         if context.get("request") is not None:
             context["request"].body_sha256 = sha256(body).hexdigest()
         return parse_json(body)
+
+
+class BoundedMultiPartParser(MultiPartParser):
+    """`multipart/form-data` of at most the view's `max_body_bytes`, or the default cap."""
+
+    def parse(
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> DataAndFiles:
+        """Raises `BodyTooLarge` before a byte is read: the server in front has not read them either."""
+        context = parser_context or {}
+        cap = getattr(context.get("view"), "max_body_bytes", settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        if (announced := _content_length(context)) > cap:
+            raise BodyTooLarge(f"the body has {announced} bytes, max {cap}")
+        return super().parse(stream, media_type, parser_context)
 
 
 def parse_json(body: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""Problem answers (RFC 9457), one shape for every refusal under `/api/`."""
+"""Refusals: problems (RFC 9457), one shape for all of them under `/api/`; OpenAI's errors under `/v1/`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.http import Http404, HttpResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from accounts.api.bodies import PROBLEM_TYPE, problem_body, problem_bytes, problem_headers, status_of
+from accounts.api.bodies import problem_bytes, refusal_body, refusal_headers, status_of
 from accounts.errors import StudioError, Unavailable
 from accounts.logcontext import log_fields
 from accounts.meters import count_refusal
@@ -35,7 +35,7 @@ _CODES = {
 
 
 def answer_exception(error: Exception, context: dict[str, Any]) -> Response:
-    """The framework's hook: every exception of an API view as a problem; what nobody expected is logged and a 500."""
+    """The framework's hook: every exception of an API view as a refusal; what nobody expected is logged and a 500."""
     request = context.get("request")
     path = request.path if request is not None else ""
     if isinstance(error, OperationalError):
@@ -43,13 +43,13 @@ def answer_exception(error: Exception, context: dict[str, Any]) -> Response:
         error = Unavailable("the database does not answer; try again", retry_after_s=5)
     if isinstance(error, StudioError):
         return _answer(
-            status_of(error),
+            status_of(error, path),
             error.code,
             error.message,
             path=path,
             errors=error.fields,
             limit=error.limit,
-            headers=problem_headers(error),
+            headers=refusal_headers(error, path=path),
         )
     status, code, detail, errors, headers = _of_framework(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -62,17 +62,18 @@ def answer_exception(error: Exception, context: dict[str, Any]) -> Response:
 def problem_response(error: StudioError, *, path: str = "") -> HttpResponse:
     """The same answer outside of the framework: for middleware and plain views."""
     count_refusal(error.code)
-    body = problem_body(
-        status_of(error),
+    status = status_of(error, path)
+    body, media_type = refusal_body(
+        status,
         error.code,
         error.message,
-        instance=path,
+        path=path,
         request_id=_request_id(),
         errors=error.fields,
         limit=error.limit,
     )
     response = HttpResponse(
-        problem_bytes(body), status=status_of(error), content_type=PROBLEM_TYPE, headers=problem_headers(error)
+        problem_bytes(body), status=status, content_type=media_type, headers=refusal_headers(error, path=path)
     )
     response.problem_code = error.code  # type: ignore[attr-defined]  # for the access log
     return response
@@ -89,8 +90,12 @@ def _answer(
     limit: str | None = None,
 ) -> Response:
     count_refusal(code)
-    body = problem_body(status, code, detail, instance=path, request_id=_request_id(), errors=errors, limit=limit)
-    return Response(body, status=status, headers=headers, content_type=PROBLEM_TYPE)
+    body, media_type = refusal_body(
+        status, code, detail, path=path, request_id=_request_id(), errors=errors, limit=limit
+    )
+    response = Response(body, status=status, headers=headers, content_type=media_type)
+    response.problem_code = code  # type: ignore[attr-defined]  # for the access log, whatever the body's shape
+    return response
 
 
 def _of_framework(error: Exception) -> tuple[int, str, str, dict[str, list[str]], dict[str, str]]:

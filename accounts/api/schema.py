@@ -7,6 +7,9 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
+from accounts.api.bodies import JSON_TYPE, PROBLEM_TYPE
+from accounts.api.openai.errors import is_openai
+
 PROBLEM = {
     "type": "object",
     "description": "A refusal (RFC 9457).",
@@ -25,6 +28,24 @@ PROBLEM = {
 }
 
 
+OPENAI_ERROR = {
+    "type": "object",
+    "description": "A refusal under `/v1/`, as OpenAI words it.",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string", "example": "invalid api key"},
+                "type": {"type": "string", "example": "invalid_request_error"},
+                "param": {"type": ["string", "null"], "example": None, "description": "The field that is wrong."},
+                "code": {"type": "string", "example": "invalid_api_key"},
+            },
+        },
+    },
+}
+
 INTRODUCTION = """
 Everything that a person can do in the studio, a program can do with a key.
 
@@ -38,8 +59,11 @@ Everything that a person can do in the studio, a program can do with a key.
 `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)); programs branch on `code`. After a 429
 or 503 wait for `Retry-After` seconds; with an `Idempotency-Key` trying again never draws twice.
 
+**Programs that speak OpenAI's API** work with the base address `/v1`: there answers and errors are OpenAI's own.
+
 The description itself: [/api/schema/](/api/schema/) (OpenAPI 3.1).
 """
+OPENAI = "OpenAI's API"
 # The first part of a path → the heading that it stands under.
 HEADINGS = {
     "images": "Pictures",
@@ -59,6 +83,7 @@ TAGS = [
     {"name": "Usage and limits", "description": "Who the key is, what was used and what is left"},
     {"name": "API keys", "description": "Make, narrow, rotate and revoke"},
     {"name": "Organisation", "description": "Members, budgets, invitations, settings, exports"},
+    {"name": OPENAI, "description": "For programs that speak OpenAI's API: base address `/v1`"},
 ]
 
 
@@ -68,21 +93,24 @@ class StudioSchema(AutoSchema):
     def get_operation(self, *args: Any, **kwargs: Any) -> Any:
         operation = super().get_operation(*args, **kwargs)
         if operation:
+            name, kind = ("OpenAIError", JSON_TYPE) if is_openai(self.path) else ("Problem", PROBLEM_TYPE)
             operation["responses"]["default"] = {
                 "description": "A refusal",
-                "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+                "content": {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}},
             }
         return operation
 
     def get_tags(self) -> list[str]:
         """The heading of the operation in the page."""
+        if is_openai(self.path):
+            return [OPENAI]
         first = self.path.removeprefix("/api/v1/").partition("/")[0]
         return [HEADINGS.get(first, first)]
 
 
 def add_problem(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Puts the schema of `Problem` into the description (a hook of `SPECTACULAR_SETTINGS`)."""
-    result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
+    """Puts the schemas of refusals into the description (a hook of `SPECTACULAR_SETTINGS`)."""
+    result.setdefault("components", {}).setdefault("schemas", {}).update(Problem=PROBLEM, OpenAIError=OPENAI_ERROR)
     return result
 
 

@@ -61,7 +61,9 @@ REFUSALS = make_counter(
     "studio_refusals", "Answers that refuse (problem+json), by the code of docs/errors.md.", "lane", "code"
 )
 EVENT_STREAMS = make_gauge("studio_event_streams", "Event streams that are open.", "lane")
-WAITERS = make_gauge("studio_waiting_requests", "Submits with Prefer: wait that wait for their picture.", "lane")
+WAITERS = make_gauge(
+    "studio_waiting_requests", "Submits that wait for their picture (Prefer: wait, /v1/images).", "lane"
+)
 ERRANDS_RUN = make_counter(
     "studio_errand_runs", "Errands run: done, retry (goes back), failed (for staff), lost.", "lane", "kind", "outcome"
 )

@@ -65,9 +65,10 @@ class TenantMiddleware:
         try:
             _find_caller(request)
         except OperationalError:
-            if not request.path.startswith("/api/"):
+            if not request.path.startswith(("/api/", "/v1/")):
                 raise
-            return problem_response(Unavailable("the database does not answer; try again", retry_after_s=5))
+            unavailable = Unavailable("the database does not answer; try again", retry_after_s=5)
+            return problem_response(unavailable, path=request.path)
         if must_set_up(request):
             return lead_to_set_up(request)
         with _surroundings(request):

@@ -57,6 +57,5 @@ def _what(request: StudioRequest) -> str:
 
 
 def _code(response: HttpResponseBase, error: StudioError | None) -> str:
-    body = getattr(response, "data", None)
-    found = body.get("code") if isinstance(body, dict) else None
+    found = getattr(response, "problem_code", None)
     return str(found or (error.code if error else "not_allowed"))

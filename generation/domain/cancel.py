@@ -31,7 +31,8 @@ RETURNING {LEFT_COLUMNS}
 _CANCEL_RUNNING_SQL = f"""
 UPDATE generation_generation g
    SET status = 'canceled', finished_at = clock_timestamp(), lease_until = NULL, worker = NULL,
-       cost_ms = g.cost_ms + %(run_ms)s, cancel_requested_at = coalesce(g.cancel_requested_at, clock_timestamp())
+       cost_ms = g.cost_ms + CASE WHEN g.cancel_is_free THEN 0 ELSE %(run_ms)s END,
+       cancel_requested_at = coalesce(g.cancel_requested_at, clock_timestamp())
  WHERE g.id = %(id)s AND g.tenant_id = %(tenant)s AND g.fence = %(fence)s AND g.status = 'running'
 RETURNING {LEFT_COLUMNS}
 """  # noqa: S608
@@ -79,7 +80,10 @@ def find_cancelled(running: Sequence[UUID]) -> frozenset[UUID]:
 
 
 def cancel_running(*, row: ClaimedRow, run_ms: float) -> bool:
-    """The worker has dropped a row that was to be cancelled: charge what ran. False when the row was lost."""
+    """The worker has dropped a row that was to be cancelled: charge what ran, unless that is at our cost.
+
+    False when the row was lost.
+    """
     run = max(0, round(run_ms))
     with scope_of(row.tenant), transaction.atomic():
         changed = fetch_one(_CANCEL_RUNNING_SQL, id=row.id, tenant=row.tenant, fence=row.fence, run_ms=run)

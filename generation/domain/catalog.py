@@ -47,6 +47,14 @@ def find_model(slug: str, caller: Caller) -> Model:
     return model
 
 
+def first_model(caller: Caller, *, task: str) -> Model:
+    """What is drawn with where nobody names a model: the first that has the task. Raises `ModelNotFound`."""
+    found = next((model for model in _visible(caller) if task in spec_of(model).tasks), None)
+    if found is None:
+        raise ModelNotFound(f"there is no model for {task} here; GET /v1/models lists yours", field="model")
+    return found
+
+
 def _visible(caller: Caller) -> QuerySet[Model]:
     granted = ModelGrant.objects.filter(tenant_id=caller.tenant, model=OuterRef("slug"))
     return Model.objects.filter(Q(public=True) | Q(Exists(granted)), enabled=True)

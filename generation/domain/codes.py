@@ -22,6 +22,36 @@ add_code(
     _("Choose one of the models that GET /api/v1/models lists."),
 )
 add_code(
+    "task_not_offered",
+    400,
+    Retry.CHANGED,
+    _("The model does not do what was asked for."),
+    _("Choose a model whose `tasks` in GET /api/v1/models name it."),
+)
+add_code(
+    "took_too_long",
+    503,
+    Retry.ANEW,
+    _("The picture was not done in the time that a request may wait; it was cancelled and is not charged."),
+    _("Try again when the queue is shorter, or ask POST /api/v1/images, which does not wait."),
+)
+add_code(
+    "studio_stops",
+    503,
+    Retry.LATER,
+    _("The studio is being updated; what was waited for was cancelled and is not charged."),
+    _("Send the same request again; OpenAI's clients do so by themselves."),
+    whole=True,
+)
+add_code(
+    "canceled",
+    409,
+    Retry.ANEW,
+    _("Somebody has cancelled the picture while it was waited for."),
+    _("Ask for it once more, if it is still wanted."),
+    whole=True,
+)
+add_code(
     "release_refused",
     409,
     Retry.STATE,

@@ -59,7 +59,7 @@ class StoredImage:
 
 # What a statement below must return about the row it changed.
 LEFT_COLUMNS = f"""g.id, g.tenant_id, g."user", g.key, g.model_id, g.lane, g.pool, g.status, g.n, g.done, g.charged_on,
-  g.estimate_ms, g.claimed_ms, g.cost_ms, {REMAINING_MS.format(row="g")} AS remaining_ms"""
+  g.estimate_ms, g.claimed_ms, g.cost_ms, g.cancel_is_free, {REMAINING_MS.format(row="g")} AS remaining_ms"""
 
 _FINISH_SQL = f"""
 UPDATE generation_generation g
@@ -230,7 +230,8 @@ def charge_ending(changed: Mapping[str, Any], ending: Ending) -> None:
         "label": changed["model_id"],
     }
     if ending == "refund":
-        refund(**work, reason=changed["status"])
+        # What was cancelled at our cost does not count for the plan's `cancels_per_day`.
+        refund(**work, reason="too slow" if changed["cancel_is_free"] else changed["status"])
     else:
         settle(**work, actual={Metric.GPU_MS: changed["cost_ms"], Metric.IMAGES: changed["done"]})
 

@@ -48,6 +48,7 @@ class GenerationRequest:
     n: int = 1
     loras: tuple[LoraChoice, ...] = ()
     output_format: str = OutputFormat.PNG.value
+    output_compression: int | None = None  # 0 to 100, the encoder's quality, of JPEG and WebP; None: the house's
     metadata: Mapping[str, Any] = field(default_factory=dict)
     webhook: UUID | None = None
 
@@ -151,6 +152,7 @@ def resolve(request: GenerationRequest, spec: ModelSpec, plan: PlanLimits) -> Re
             "guided": guided,
             "loras": [],
             "output_format": request.output_format,
+            **({} if request.output_compression is None else {"output_compression": request.output_compression}),
             "metadata": dict(request.metadata),
         },
         batch_key=_make_batch_key(
@@ -170,8 +172,13 @@ def resolve(request: GenerationRequest, spec: ModelSpec, plan: PlanLimits) -> Re
 
 def guess_bucket(prompt: str, spec: ModelSpec) -> int:
     """The text-length bucket that a prompt likely falls into. The web has no tokenizer; the worker knows better."""
-    tokens = min(spec.max_prompt_tokens, max(1, -(-len(prompt.encode()) // _BYTES_PER_TOKEN)))
+    tokens = min(spec.max_prompt_tokens, guess_tokens(prompt))
     return next((rung for rung in spec.length_buckets if tokens <= rung), tokens)
+
+
+def guess_tokens(text: str) -> int:
+    """About how many tokens a text has."""
+    return max(1, -(-len(text.encode()) // _BYTES_PER_TOKEN))
 
 
 def hash_request(request: GenerationRequest) -> str:

@@ -34,6 +34,7 @@ def retry_generation(id: UUID, caller: Caller) -> Submitted:
         n=row.n,
         loras=tuple(LoraChoice(name=use["name"], scale=use["scale"]) for use in row.params.get("loras", [])),
         output_format=row.params.get("output_format", "png"),
+        output_compression=row.params.get("output_compression"),
         metadata=row.params.get("metadata", {}),
     )
     return submit_generation(caller=caller, request=request, retry_of=row.retry_of or row.pk)

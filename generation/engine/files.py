@@ -17,6 +17,7 @@ _OPTIONS: dict[str, dict[str, int]] = {
     "jpeg": {"quality": 95, "subsampling": 0},
     "webp": {"quality": 92, "method": 2},
 }
+_FULL_COLOUR = 90  # a JPEG of less quality keeps a quarter of its colours, as everywhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +34,26 @@ class PictureFile:
         return f"image/{self.format}"
 
 
-def encode_picture(picture: Image.Image, *, fmt: Format) -> PictureFile:
-    """Raises ValueError for a format that is not one of png, jpeg, webp."""
+def encode_picture(picture: Image.Image, *, fmt: Format, quality: int | None = None) -> PictureFile:
+    """`quality`, 0 to 100, is for JPEG and WebP instead of ours; PNG loses nothing, whatever it is.
+
+    Raises ValueError for a format that is not one of png, jpeg, webp, and for a quality out of range.
+    """
     if fmt not in _OPTIONS:
         raise ValueError(f"format {fmt!r} is unknown, allowed: {', '.join(FORMATS)}")
-    return PictureFile(
-        data=_save(picture, fmt, **_OPTIONS[fmt]), format=fmt, width=picture.width, height=picture.height
-    )
+    data = _save(picture, fmt, **_options_of(fmt, quality))
+    return PictureFile(data=data, format=fmt, width=picture.width, height=picture.height)
+
+
+def _options_of(fmt: Format, quality: int | None) -> dict[str, int]:
+    options = _OPTIONS[fmt]
+    if quality is None or fmt == "png":
+        return options
+    if not 0 <= quality <= 100:
+        raise ValueError(f"quality {quality} is out of range, 0 to 100")
+    if fmt == "jpeg":
+        return {"quality": max(1, quality), "subsampling": 0 if quality >= _FULL_COLOUR else 2}
+    return {**options, "quality": quality}
 
 
 def encode_thumbnail(picture: Image.Image) -> PictureFile:

@@ -58,6 +58,7 @@ class _Order:
     latents: RowLatents
     callback: Store
     fmt: Format
+    quality: int | None
 
 
 class Tail:
@@ -82,9 +83,17 @@ class Tail:
         self._thread.start()
 
     def submit(
-        self, latents: RowLatents, callback: Store, *, fmt: Format = "png", timeout: float | None = None
+        self,
+        latents: RowLatents,
+        callback: Store,
+        *,
+        fmt: Format = "png",
+        quality: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Hand a drawn row over; `callback(result)` is called once, in the tail's thread.
+
+        `fmt` and `quality` are as in `encode_picture`.
 
         Raises TailClosed after `close`, TimeoutError when the queue stays full for `timeout` seconds.
         """
@@ -93,7 +102,7 @@ class Tail:
                 raise TailClosed("the tail is closed, make a new one")
             self._open += 1
         try:
-            self._orders.put(_Order(latents, callback, fmt), timeout=timeout)
+            self._orders.put(_Order(latents, callback, fmt, quality), timeout=timeout)
         except queue.Full:
             self._done()
             raise TimeoutError(f"the tail took no picture for {timeout:g} s") from None
@@ -146,7 +155,7 @@ class Tail:
             check_frame(frame)
             picture = to_picture(frame)
         decoded = time.perf_counter()
-        file = encode_picture(picture, fmt=order.fmt)
+        file = encode_picture(picture, fmt=order.fmt, quality=order.quality)
         return TailPicture(
             file=file,
             thumbnail=encode_thumbnail(picture),

@@ -50,6 +50,8 @@ class Generation(TenantModel):
     worker = models.UUIDField(_("worker"), null=True)
     step = models.PositiveSmallIntegerField(_("step"), default=0)  # of the running pass, as of the last renewal
     cancel_requested_at = models.DateTimeField(_("asked to cancel"), null=True)
+    # Cancelled because we were too slow for a client that waited: what ran without a picture is not charged.
+    cancel_is_free = models.BooleanField(_("cancelled at our cost"), default=False, db_default=False)
     error_code = models.CharField(_("error"), max_length=40, blank=True)
     error_message = models.CharField(_("what went wrong"), max_length=500, blank=True)
     warnings = models.JSONField(_("warnings"), default=list)

@@ -1,4 +1,5 @@
-"""/files/<image>: the produced files, for their tenant and nobody else.
+"""/files/<image>: the produced files, for their tenant and nobody else; the picture itself also for whoever comes by a
+signed link (`generation/domain/links.py`).
 
 Whoever may not see a file gets the answer of one that does not exist. Types are fixed by what we encoded ourselves, and
 nothing in a file may run in a browser (`qwenstudio/headers.py` has the policy for this path).
@@ -16,23 +17,28 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from accounts.api.problems import problem_response
+from accounts.domain.visitors import may_look_in
 from accounts.enums import Scope
 from accounts.errors import NotFound
+from accounts.tenancy import in_tenant
 from accounts.web.requests import StudioRequest
 from accounts.web.serving import VARY, media_file, send_file
 from generation.domain.gallery import find_image
+from generation.domain.links import tenant_of_link
 from generation.domain.receipts import find_receipt
 from generation.errors import FileNotFound
 
 TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 # A file never changes under its id. `private`: no proxy may keep it for somebody else.
 CACHING = "private, max-age=31536000, immutable"
+LINK_CACHING = "private, max-age=300"  # a link ends, and what it showed should not outlive it by much
 
 
 @require_safe
 def serve_file(request: StudioRequest, image: UUID) -> HttpResponseBase:
-    """The full picture; `?download=1` asks the browser to save it."""
-    return _serve(request, image, thumbnail=False)
+    """The full picture; `?download=1` asks the browser to save it. With `?token=…` the link alone counts."""
+    token = request.GET.get("token")
+    return _serve(request, image, thumbnail=False) if token is None else _serve_linked(request, image, token)
 
 
 @require_safe
@@ -55,6 +61,29 @@ def serve_receipt(request: StudioRequest, image: UUID) -> HttpResponseBase:
 def _serve(request: StudioRequest, image: UUID, *, thumbnail: bool) -> HttpResponseBase:
     try:
         row = _find(request, image)
+    except FileNotFound as error:
+        return problem_response(error, path=request.path)
+    return _answer(request, row, thumbnail=thumbnail)
+
+
+def _serve_linked(request: StudioRequest, image: UUID, token: str) -> HttpResponseBase:
+    """For whoever holds a link, while its tenant would let them in."""
+    tenant = tenant_of_link(token, image=image)
+    if tenant is None:
+        return problem_response(FileNotFound(), path=request.path)
+    with in_tenant(tenant):
+        row = find_image(image) if may_look_in(tenant, address=request.client_address) else None
+        response = _answer(request, row, thumbnail=False)
+    if response.status_code < 400:
+        response.headers["Cache-Control"] = LINK_CACHING
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"  # the pages of whoever asked for the link
+    return response
+
+
+def _answer(request: StudioRequest, row: Mapping[str, Any] | None, *, thumbnail: bool) -> HttpResponseBase:
+    try:
+        if row is None:
+            raise FileNotFound
         path = media_file(row["thumbnail" if thumbnail else "file"])
     except (FileNotFound, NotFound) as error:
         return problem_response(error, path=request.path)

@@ -32,7 +32,14 @@ class TailLike(Protocol):
     @property
     def pending(self) -> int: ...
 
-    def submit(self, latents: RowLatents, callback: Callable[[TailResult], None], *, fmt: Any = "png") -> None: ...
+    def submit(
+        self,
+        latents: RowLatents,
+        callback: Callable[[TailResult], None],
+        *,
+        fmt: Any = "png",
+        quality: int | None = None,
+    ) -> None: ...
 
     def drain(self, timeout: float | None = None) -> bool: ...
 

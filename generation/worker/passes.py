@@ -145,11 +145,13 @@ def _hand_on(row: ClaimedRow, outcome: PassOutcome, served: Served, desk: Desk) 
 
 
 def _submit(done: Slice, served: Served, desk: Desk) -> None:
-    fmt = done.row.params.get("output_format", "png")
+    params = done.row.params
+    fmt, quality = params.get("output_format", "png"), params.get("output_compression")
     for index, image in sorted(done.outcomes.items()):
         if image.latents is None:
             raise ValueError(f"image {index} was drawn without latents")
-        served.tail.submit(image.latents, partial(_receive, done, index, served, desk), fmt=fmt)
+        receive = partial(_receive, done, index, served, desk)
+        served.tail.submit(image.latents, receive, fmt=fmt, quality=quality)
     desk.leases.hand_over(done.row)
 
 

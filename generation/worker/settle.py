@@ -230,6 +230,8 @@ def make_receipt(row: ClaimedRow, index: int, outcome: RowOutcome, model: Loaded
         "true_cfg_scale": params.get("true_cfg_scale"),
         "dtype": model.dtype,
         "offload": model.offload,
+        "prompt_tokens": outcome.tokens.used if outcome.tokens else None,
+        "negative_prompt_tokens": outcome.negative_tokens.used if outcome.negative_tokens else None,
         "bucket": outcome.bucket,
         "negative_bucket": outcome.negative_bucket,
         "batch_size": outcome.batch_size,

@@ -1,4 +1,4 @@
-"""The async door: everything that waits (event streams, `Prefer: wait`) enters here and nowhere else.
+"""The async door: everything that waits (event streams, `Prefer: wait`, OpenAI's images) enters here and nowhere else.
 
 While a request waits it holds no thread, no database connection and no transaction.
 
@@ -11,4 +11,5 @@ While a request waits it holds no thread, no database connection and no transact
     hub.py       who is told about which generation
     streams.py   server-sent events
     wait.py      POST /api/v1/images with `Prefer: wait=N`
+    pictures.py  POST /v1/images/…, OpenAI's: waits, and sends the pictures (imageanswers.py, imagebytes.py)
 """

@@ -26,6 +26,8 @@ from qwenstudio.door.health import PATHS, answer_health
 from qwenstudio.door.http import Message, Receive, Request, Scope, Send, read_request, send_problem, send_refusal
 from qwenstudio.door.hub import Hub
 from qwenstudio.door.openings import Openings
+from qwenstudio.door.pictures import PATHS as PICTURE_PATHS
+from qwenstudio.door.pictures import submit_picture
 from qwenstudio.door.streams import stream_caller, stream_generation
 from qwenstudio.door.wait import asks_to_wait, submit_waiting
 
@@ -62,8 +64,10 @@ class Door:
         )
 
     def takes(self, scope: Scope) -> bool:
-        """Whether a request is the door's: an event stream, or a submit that wants to wait."""
+        """Whether a request is the door's: an event stream, or a submit that waits."""
         path = scope["path"]
+        if path in PICTURE_PATHS:
+            return True
         if path == SUBMIT:
             return scope["method"] == "POST" and asks_to_wait(scope)
         return path == CALLER_EVENTS or GENERATION_EVENTS.fullmatch(path) is not None
@@ -120,9 +124,12 @@ class Door:
             if not send.status:
                 await send_problem(send, request, 500, code="internal", detail="this is our mistake; it was logged")
 
-    async def _route(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _route(self, request: Request, scope: Scope, receive: Receive, send: Watched) -> None:
         if request.path == SUBMIT:
             await submit_waiting(self.house, request, scope, receive, send)
+            return
+        if request.path in PICTURE_PATHS:  # whatever else than POST is refused by Django
+            send.code = await submit_picture(self.house, request, scope, receive, send)
             return
         if request.method != "GET":
             await send_problem(
@@ -182,6 +189,8 @@ class Watched:
 
 def route_of(path: str) -> str:
     """The name under which a request of the door is counted: the URLconf's, and one of its own for waiting submits."""
+    if path in PICTURE_PATHS:
+        return PICTURE_PATHS[path]
     return "api-images-wait" if path == SUBMIT else "api-events" if path == CALLER_EVENTS else "api-image-events"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from accounts.api.bodies import PROBLEM_TYPE, problem_body, problem_headers, status_of
+from accounts.api.bodies import refusal_body, refusal_headers, status_of
 from accounts.api.credentials import key_of
 from accounts.domain.addresses import client_address
 from accounts.errors import StudioError
@@ -135,21 +135,25 @@ async def send_problem(
 ) -> None:
     """A refusal of the door's own."""
     count_refusal(code)
-    body = problem_body(status, code, detail, instance=request.path, request_id=request.id)
-    await send_json(send, status, body, headers=[*headers, *own_headers(request)], media_type=PROBLEM_TYPE)
+    body, media_type = refusal_body(status, code, detail, path=request.path, request_id=request.id)
+    await send_json(send, status, body, headers=[*headers, *own_headers(request)], media_type=media_type)
 
 
-async def send_refusal(send: Send, request: Request, error: StudioError) -> None:
+async def send_refusal(
+    send: Send, request: Request, error: StudioError, *, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
     """A refusal of the domain's, exactly as Django's side would answer it."""
     count_refusal(error.code)
-    body = problem_body(
-        status_of(error),
+    status = status_of(error, request.path)
+    body, media_type = refusal_body(
+        status,
         error.code,
         error.message,
-        instance=request.path,
+        path=request.path,
         request_id=request.id,
         errors=error.fields,
         limit=error.limit,
     )
-    headers = [(name.lower().encode(), value.encode()) for name, value in problem_headers(error).items()]
-    await send_json(send, status_of(error), body, headers=[*headers, *own_headers(request)], media_type=PROBLEM_TYPE)
+    own = refusal_headers(error, path=request.path)
+    more = [(name.lower().encode(), value.encode()) for name, value in own.items()]
+    await send_json(send, status, body, headers=[*more, *headers, *own_headers(request)], media_type=media_type)

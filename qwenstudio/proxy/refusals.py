@@ -1,4 +1,4 @@
-"""What nginx answers by itself: one calm page in both languages, and problems for programs.
+"""What nginx answers by itself: one calm page in both languages, problems for programs, OpenAI's errors under `/v1/`.
 
 Words come from the catalogue of codes, so that a refusal reads the same whoever made it.
 """
@@ -15,6 +15,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext, override
 from django.utils.translation import gettext_lazy as _
 
+from accounts.api.openai.errors import openai_body as openai_body_of
 from accounts.domain.codes import CATALOGUE
 
 # Which code says what happened, and the Retry-After in seconds. nginx's own 494 (headers too large) is answered as 431.
@@ -100,6 +101,7 @@ def render_refusals(*, body_bytes: int) -> str:
                 default="",
             ),
             _map("$status", "$studio_detail", details, default=""),
+            *_openai_maps(),
             _map(
                 "$status", "$studio_words", {status: _words(status, code) for status, code, _wait in FAULTS}, default=""
             ),
@@ -107,6 +109,15 @@ def render_refusals(*, body_bytes: int) -> str:
             f'map "" $studio_page_head {{ default {quote(HEAD)}; }}',
         ]
     )
+
+
+def _openai_maps() -> list[str]:
+    """Type and code as the application's own errors under `/v1/` have them."""
+    errors = {status: openai_body_of(status, code, "")["error"] for status, code, _wait in FAULTS}
+    return [
+        _map("$status", f"$studio_openai_{name}", {status: error[name] for status, error in errors.items()}, default=usual)
+        for name, usual in (("type", "invalid_request_error"), ("code", "invalid"))
+    ]
 
 
 def page_body() -> str:
@@ -127,6 +138,12 @@ def problem_body() -> str:
         ("request_id", '"$studio_request_id"'),
     ]
     return "'{" + ",".join(f'"{name}":{value}' for name, value in members) + "}'"
+
+
+def openai_body() -> str:
+    """OpenAI's error, likewise."""
+    members = '"message":"$studio_detail","type":"$studio_openai_type","param":null,"code":"$studio_openai_code"'
+    return f"'{{\"error\":{{{members}}}}}'"
 
 
 def quote(text: str) -> str:

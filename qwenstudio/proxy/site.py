@@ -76,7 +76,10 @@ class Site:
     read_timeout_s: int = 60
     stream_timeout_s: int = 90
     """Longer than a wait (60 s) with its submit, and than six keep-alives of a stream."""
-    shutdown_timeout_s: int = 120
+    image_timeout_s: int = 330
+    """Longer than OpenAI's images wait (300 s) with their submit."""
+    shutdown_timeout_s: int = 330
+    """Of a worker of nginx after a reload: nobody who waits loses the connection."""
     version: tuple[int, ...] = field(default_factory=nginx_version)
 
     @property
@@ -154,6 +157,7 @@ def render_site(site: Site) -> str:
         body_timeout=f"{site.body_timeout_s}s",
         read_timeout=f"{site.read_timeout_s}s",
         stream_timeout=f"{site.stream_timeout_s}s",
+        image_timeout=f"{site.image_timeout_s}s",
         static=site.static,
         media=site.media,
         accel_prefix=site.accel_prefix,
@@ -161,6 +165,7 @@ def render_site(site: Site) -> str:
         metrics_networks=_allow(site.metrics_networks),
         page_body=refusals.page_body(),
         problem_body=refusals.problem_body(),
+        openai_body=refusals.openai_body(),
     )
 
 

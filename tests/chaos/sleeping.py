@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 import errno
 import hashlib
+import io
 import logging
 import os
 import queue
@@ -37,6 +38,7 @@ class Faults:
 
     step_s: float = float(os.environ.get("SLEEPING_STEP_S", "0.0125"))
     decode_s: float = float(os.environ.get("SLEEPING_DECODE_S", "0"))
+    previews: bool = os.environ.get("SLEEPING_PREVIEWS", "") == "1"
     broken_checkpoint: bool = os.environ.get("SLEEPING_BROKEN", "") == "1"
     load_s: float = float(os.environ.get("SLEEPING_LOAD_S", "0"))
     # What it says of its memory, in bytes: used, total.
@@ -194,7 +196,7 @@ class Sleeping:
             at = time.perf_counter()
             time.sleep(3600 if any("HANG" in row.prompt for row in alive.values()) else self.faults.step_s)
             share_ms += since(at) / len(alive)
-            hooks.step(step, steps, dict.fromkeys(alive, b""))
+            hooks.step(step, steps, dict.fromkeys(alive, preview_of(step) if self.faults.previews else b""))
         for key, row in alive.items():
             timings = Timings(encode_ms=0.1, steps_ms=since(started), share_ms=share_ms)
             ended[key] = self._drawn(row, timings, len(alive))
@@ -225,7 +227,7 @@ class SleepingTail:
     def __init__(self, phase: Callable[[Any, Mapping[str, Any]], None], *, decode_s: float) -> None:
         self._phase = phase
         self._decode_s = decode_s
-        self._orders: queue.Queue[tuple[Latents, Callable[[Any], None], Any] | None] = queue.Queue(maxsize=16)
+        self._orders: queue.Queue[tuple[Latents, Callable[[Any], None], Any, int | None] | None] = queue.Queue(maxsize=16)
         self._idle = threading.Condition()
         self._open = 0
         self._thread = threading.Thread(target=self._work, name="tail", daemon=True)
@@ -235,10 +237,12 @@ class SleepingTail:
     def pending(self) -> int:
         return self._open
 
-    def submit(self, latents: Latents, callback: Callable[[Any], None], *, fmt: Any = "png") -> None:
+    def submit(
+        self, latents: Latents, callback: Callable[[Any], None], *, fmt: Any = "png", quality: int | None = None
+    ) -> None:
         with self._idle:
             self._open += 1
-        self._orders.put((latents, callback, fmt))
+        self._orders.put((latents, callback, fmt, quality))
 
     def drain(self, timeout: float | None = None) -> bool:
         with self._idle:
@@ -251,11 +255,11 @@ class SleepingTail:
 
     def _work(self) -> None:
         while (order := self._orders.get()) is not None:
-            latents, callback, fmt = order
+            latents, callback, fmt, quality = order
             try:
                 self._phase("decode", {"key": latents.key})
                 time.sleep(self._decode_s)
-                result = Result(key=latents.key, picture=draw(latents, fmt))
+                result = Result(key=latents.key, picture=draw(latents, fmt, quality))
                 self._phase("store", {"key": latents.key})
             except Exception as error:
                 result = Result(key=latents.key, error=error)
@@ -272,15 +276,22 @@ def since(started: float) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
-def draw(latents: Latents, fmt: Any = "png") -> Picture:
+def draw(latents: Latents, fmt: Any = "png", quality: int | None = None) -> Picture:
     """A plain picture in the seed's colour; the same seed always gives the same bytes."""
     if "BLACK" in latents.prompt:
         raise BadFrame("the picture is completely black")
     red, green, blue = colorsys.hsv_to_rgb((latents.seed * 0.618034) % 1, 0.6, 0.9)
     colour = (int(255 * red), int(255 * green), int(255 * blue))
     picture = Image.new("RGB", (latents.width, latents.height), colour)
-    file = encode_picture(picture, fmt=fmt)
+    file = encode_picture(picture, fmt=fmt, quality=quality)
     return Picture(file=file, thumbnail=encode_thumbnail(picture), sha256=hashlib.sha256(file.data).hexdigest())
+
+
+def preview_of(step: int) -> bytes:
+    """A little WebP, brighter with every step."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), (min(255, 30 * step),) * 3).save(buffer, "WEBP")
+    return buffer.getvalue()
 
 
 def _fill_disk(marker: str) -> None:

@@ -71,6 +71,12 @@ WAIT = {"Prefer": "respond-async, wait=5"}
         ("GET", "/api/v1/images/0190/events", {}, "stream"),
         ("GET", "/api/v1/images/0190/events/x", {}, "web"),
         ("GET", "/api/v1/images/a/b/events", {}, "web"),
+        ("POST", "/v1/images/generations", {}, "stream"),
+        ("POST", "/v1/images/edits", {}, "stream"),
+        ("POST", "/v1/images/generations/x", {}, "web"),
+        ("POST", "/v1/images/variations", {}, "web"),
+        ("GET", "/v1/models", {}, "web"),
+        ("GET", "/v1/models/demo", {}, "web"),
     ],
 )
 @pytest.mark.parametrize("lane", ["blue", "green"])

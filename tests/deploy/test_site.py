@@ -300,6 +300,14 @@ def test_the_page_for_waiting_is_calm(nginx: RunningNginx) -> None:
         page = client.get("/gallery/?q=x")
         problem = client.post("/api/v1/images", json=BODY)
         stream = client.get("/api/v1/events")
+        openai = [client.post("/v1/images/generations", json=BODY), client.get("/v1/models")]
+    for answer in openai:
+        assert (answer.status_code, answer.headers["Content-Type"]) == (502, "application/json")
+        assert answer.json()["error"]["message"]
+        assert answer.json()["error"] == {
+            "message": answer.json()["error"]["message"], "type": "server_error", "param": None, "code": "no_answer"
+        }  # fmt: skip
+        assert once(answer.headers, "Retry-After") == "5"
     assert page.status_code == problem.status_code == stream.status_code == 502
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "Back in a moment" in page.text and "马上回来" in page.text

@@ -84,6 +84,12 @@ def shape_of(answer: Any, asked: object = "") -> Shape:
     return Shape(answer.status_code, kept, text)
 
 
+def code_of(answer: Any) -> str:
+    """The code of a refusal: a problem's, or that of OpenAI's error."""
+    body = answer.json()
+    return str(body["error"]["code"] if "error" in body else body["code"])
+
+
 def tell_apart(one: Shape, other: Shape) -> str:
     """In which words two answers differ."""
     if one.status != other.status:

@@ -13,6 +13,7 @@ from accounts.domain.roles import Right
 from tests.matrix.house import LOGO, fresh_email
 
 BODY = {"model": "demo", "prompt": "a white house", "width": 64, "height": 64}
+OPENAI_BODY = {"model": "demo", "prompt": "a white house", "size": "64x64"}
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ OPERATIONS: dict[str, Op] = {
     "POST /api/v1/estimates": Op(SEE, 200, BODY, WEBHOOK),
     "GET /api/v1/models": Op(SEE),
     "GET /api/v1/me": Op(None),
+    # ---- pictures, as OpenAI's API has them
+    "POST /v1/images/generations": Op(MAKE, 202, OPENAI_BODY),
+    "POST /v1/images/edits": Op(MAKE, 400, BODY),
+    "GET /v1/models": Op(SEE),
+    "GET /v1/models/{model}": Op(SEE, fixed={"model": "demo"}),
     # ---- keys
     "GET /api/v1/keys": Op(KEYS),
     "POST /api/v1/keys": Op(KEYS, 201, KEY_BODY),
@@ -238,6 +244,20 @@ PLAIN: dict[str, str] = {
     "loras.name": "a name on offer; staff's, not a tenant's",
     "loras.scale": "a number",
     "output_format": "one of three words",
+    "output_compression": "a number",
+    "size": "two numbers",
+    "quality": "one of a few words",
+    "background": "one of a few words",
+    "moderation": "one of a few words",
+    "style": "one of a few words",
+    "complexity": "one of a few words",
+    "response_format": "one of two words",
+    "stream": "a flag",
+    "partial_images": "a number",
+    "user": "text that only comes back",
+    "safety_identifier": "text that only comes back",
+    "guidance_scale": "a number",
+    "token": "a signed word that names its tenant and one picture (`tests/generation/web/test_links.py`)",
     "metadata": "text that only comes back",
     "starred": "a flag",
     # of lists
@@ -263,7 +283,7 @@ PLAIN: dict[str, str] = {
     "ask-yes": "the word on its button",
     "ask-back": "a path of this site, checked to be one",
     "download": "a flag",
-    "image": "a number: which image of a generation",
+    "image": "a number: which image of a generation; or a file that is sent",
     "language": "one of two words",
     "next": "a path of this site, checked to be one",
     "email": "an address that is compared, with one answer for known and unknown ones",

@@ -12,7 +12,7 @@ from accounts.domain.roles import Right
 from accounts.domain.tenants import suspend_tenant
 from accounts.enums import Role, Scope
 from tests.factories import Person
-from tests.matrix.asking import Stored, difference, send
+from tests.matrix.asking import Stored, code_of, difference, send
 from tests.matrix.house import KINDS, House, with_key
 from tests.matrix.routes import all_routes
 from tests.matrix.table import OPERATIONS, PERSONAL, Op
@@ -45,10 +45,10 @@ def refuse(
     answer = send(client, operation, op, ids)
     assert answer.status_code in statuses, answer.content[:300]
     if op.by_key and answer.status_code == 401:
-        assert answer.json()["code"] in ("not_signed_in", "invalid_api_key")
+        assert code_of(answer) in ("not_signed_in", "invalid_api_key")
         assert "WWW-Authenticate" in answer
     elif op.by_key and answer.status_code == 403:
-        assert answer.json()["code"] == "not_allowed"
+        assert code_of(answer) == "not_allowed"
     elif answer.status_code == 302:
         assert answer["Location"].startswith("/sign-in/")
     assert difference(before, stored.now()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -34,6 +35,17 @@ def refusals(*statuses: int) -> dict[Any, Any]:
     """Problem answers for these statuses and for those that every operation may give."""
     return {
         (status, "application/problem+json"): OpenApiResponse(PROBLEM, description=REFUSALS[status])
+        for status in sorted({*statuses, *ALWAYS})
+    }
+
+
+OPENAI_ERROR = {"$ref": "#/components/schemas/OpenAIError"}  # likewise
+
+
+def openai_refusals(*statuses: int, words: Mapping[int, str] = REFUSALS) -> dict[Any, Any]:
+    """The same in OpenAI's shape, for what stands under `/v1/`."""
+    return {
+        (status, "application/json"): OpenApiResponse(OPENAI_ERROR, description=words.get(status, "Our mistake."))
         for status in sorted({*statuses, *ALWAYS})
     }
 

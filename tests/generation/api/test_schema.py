@@ -32,6 +32,8 @@ WANTED = {
     ("delete", "/api/v1/invitations/{invitation}"), ("post", "/api/v1/invitations/{invitation}/renew"),
     ("get", "/api/v1/tenant"), ("patch", "/api/v1/tenant"),
     ("get", "/api/v1/exports"), ("post", "/api/v1/exports"), ("get", "/api/v1/exports/{export}"),
+    ("post", "/v1/images/generations"), ("post", "/v1/images/edits"),
+    ("get", "/v1/models"), ("get", "/v1/models/{model}"),
     ("get", "/api/v1/usage"), ("get", "/api/v1/members/{member}/budget"), ("put", "/api/v1/members/{member}/budget"),
 }  # fmt: skip
 
@@ -49,9 +51,9 @@ def test_is_valid_openapi_31(schema: dict[str, Any]) -> None:
 
 def test_every_route_of_the_api_is_described(schema: dict[str, Any]) -> None:
     assert set(operations(schema)) == WANTED
-    groups = [group for group in get_resolver().url_patterns if str(group.pattern) == "api/v1/"]
-    patterns = [str(route.pattern) for group in groups for route in group.url_patterns]
-    routes = {"/api/v1/" + re.sub(r"<id:(\w+)>", r"{\1}", pattern) for pattern in patterns}
+    groups = [group for group in get_resolver().url_patterns if str(group.pattern) in ("api/v1/", "v1/")]
+    patterns = [f"/{group.pattern}{route.pattern}" for group in groups for route in group.url_patterns]
+    routes = {re.sub(r"<\w+:(\w+)>", r"{\1}", pattern) for pattern in patterns}
     assert {path for _, path in WANTED} == routes
 
 
@@ -66,10 +68,12 @@ def test_every_operation_names_credentials_refusals_and_itself(schema: dict[str,
             assert "404" in operation["responses"]
         if verb in ("post", "patch") and "requestBody" in operation:
             assert {"400", "413", "415"} <= set(operation["responses"])
-            assert operation["requestBody"]["content"]["application/json"]["examples"]
+            for content in operation["requestBody"]["content"].values():
+                assert content.get("examples") or path == "/v1/images/edits", path
+        kind = "application/json" if path.startswith("/v1/") else "application/problem+json"
         for status, answer in operation["responses"].items():
-            if status[0] in "45":
-                assert list(answer["content"]) == ["application/problem+json"], (path, status)
+            if status[0] in "45" or status == "default":
+                assert list(answer["content"]) == [kind], (path, status)
     assert len(names) == len(WANTED)
     assert set(schema["components"]["securitySchemes"]) == {"apiKey", "session"}
 
@@ -106,16 +110,30 @@ def test_answers_are_as_described(schema: dict[str, Any], alice: Person, mallory
         check(schema, "post", "/api/v1/estimates", answer)
 
 
+def test_answers_in_openais_shapes_are_as_described(schema: dict[str, Any], alice: Person) -> None:
+    api, images, model = alice.api, "/v1/images/generations", "/v1/models/{model}"
+    for body in (BODY, {**BODY, "size": "x"}, {**BODY, "model": "nobodys"}):
+        check(schema, "post", images, api.post(images, body, content_type="application/json"))
+    check(schema, "post", images, api.generic("POST", images, b"x", content_type="text/plain"))
+    check(schema, "post", images, Client().post(images, BODY, content_type="application/json"))
+    check(schema, "post", "/v1/images/edits", api.post("/v1/images/edits", {"model": "demo", "prompt": "x"}))
+    check(schema, "get", "/v1/models", api.get("/v1/models"))
+    check(schema, "get", model, api.get("/v1/models/demo"))
+    check(schema, "get", model, api.get("/v1/models/nobodys"))
+
+
 def test_example_of_the_description_is_accepted(schema: dict[str, Any], alice: Person) -> None:
-    examples = operations(schema)["post", "/api/v1/images"]["requestBody"]["content"]["application/json"]["examples"]
-    for example in examples.values():
-        assert alice.api.post("/api/v1/images", example["value"], content_type="application/json").status_code == 202
+    for path in ("/api/v1/images", "/v1/images/generations"):
+        examples = operations(schema)["post", path]["requestBody"]["content"]["application/json"]["examples"]
+        for example in examples.values():
+            assert alice.api.post(path, example["value"], content_type="application/json").status_code == 202
 
 
 def test_unknown_route_is_a_problem_too() -> None:
     for path in ("/api/v1/nothing", "/api/", "/api/v2/images"):
         for answer in (Client().get(path), Client().post(path)):
             assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+    assert Client().get("/v1/nothing").json()["error"]["code"] == "not_found"
 
 
 def test_page_names_no_other_host(db: None) -> None:
