@@ -11,7 +11,7 @@ from typing import IO, Any, NoReturn
 
 from django.conf import settings
 from rest_framework.exceptions import APIException, ParseError
-from rest_framework.parsers import BaseParser, DataAndFiles, MultiPartParser
+from rest_framework.parsers import BaseParser, MultiPartParser
 
 MAX_DEPTH = 16
 MAX_INTEGER = 2**63 - 1  # PostgreSQL's bigint
@@ -55,7 +55,7 @@ class BoundedMultiPartParser(MultiPartParser):
 
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> DataAndFiles:
+    ) -> Any:
         """Raises `BodyTooLarge` before a byte is read: the server in front has not read them either."""
         context = parser_context or {}
         cap = getattr(context.get("view"), "max_body_bytes", settings.DATA_UPLOAD_MAX_MEMORY_SIZE)

@@ -31,7 +31,7 @@ class AskMiddleware:
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
         """The question, in place of what the form would do."""
-        if request.method != "POST" or request.path.startswith("/api/") or not request.POST.get("ask"):
+        if request.method != "POST" or request.path.startswith(("/api/", "/v1/")) or not request.POST.get("ask"):
             return None
         left_out = (*ASK_FIELDS, "csrfmiddlewaretoken")
         context = {

@@ -106,8 +106,8 @@ class WholeAnswer:
 class StreamedAnswer(WholeAnswer):
     """Server-sent events, each picture as soon as it is there.
 
-    The answer begins with the first of them, or with the first keep-alive: until then whatever refuses the request is an
-    answer with its own status, afterwards it is an event that ends the stream.
+    The answer begins with the first of them, or with the first keep-alive: until then whatever refuses the request is
+    an answer with its own status, afterwards it is an event that ends the stream.
     """
 
     sends_early = True

@@ -1,8 +1,8 @@
 """POST /v1/images/generations and /v1/images/edits: Django takes the request, the door waits and sends the pictures.
 
-While it waits it holds nothing but its coroutine (as `Prefer: wait` does). A client that leaves cancels nothing; one that
-has waited `MAX_WAIT_S` in vain gets 503, and the work is given up at our cost. Whether the caller may still see it is
-asked every `RECHECK_S`.
+While it waits it holds nothing but its coroutine (as `Prefer: wait` does). A client that leaves cancels nothing; one
+that has waited `MAX_WAIT_S` in vain gets 503, and the work is given up at our cost. Whether the caller may still see it
+is asked every `RECHECK_S`.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class Waiter:
         """Until the generation has ended. Raises what ends the waiting before that."""
         if await self._look(answer, mailbox):  # a repeated request's may have ended long ago
             return
-        for event in [*self._house.hub.bus.recent(self._generation).values()]:  # it was faster than we
-            if event.tenant == mailbox.tenant and await self._take(answer, mailbox, event):
+        for early in list(self._house.hub.bus.recent(self._generation).values()):  # it was faster than we
+            if early.tenant == mailbox.tenant and await self._take(answer, mailbox, early):
                 return
         alive_at = checked_at = time.monotonic()
         while True:
@@ -195,7 +195,7 @@ class Waiter:
 
 
 async def give_up(*, tenant: UUID, generation: UUID) -> bool:
-    """Cancel at our own cost, in a thread, because the ORM's connections are Django's side's; False when it has ended."""
+    """Cancel at our own cost; False when it has ended. In a thread: the ORM's connections are Django's side's."""
     return await asyncio.to_thread(_give_up, tenant, generation)
 
 

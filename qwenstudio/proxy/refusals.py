@@ -115,7 +115,12 @@ def _openai_maps() -> list[str]:
     """Type and code as the application's own errors under `/v1/` have them."""
     errors = {status: openai_body_of(status, code, "")["error"] for status, code, _wait in FAULTS}
     return [
-        _map("$status", f"$studio_openai_{name}", {status: error[name] for status, error in errors.items()}, default=usual)
+        _map(
+            "$status",
+            f"$studio_openai_{name}",
+            {status: error[name] for status, error in errors.items()},
+            default=usual,
+        )
         for name, usual in (("type", "invalid_request_error"), ("code", "invalid"))
     ]
 

@@ -227,7 +227,9 @@ class SleepingTail:
     def __init__(self, phase: Callable[[Any, Mapping[str, Any]], None], *, decode_s: float) -> None:
         self._phase = phase
         self._decode_s = decode_s
-        self._orders: queue.Queue[tuple[Latents, Callable[[Any], None], Any, int | None] | None] = queue.Queue(maxsize=16)
+        self._orders: queue.Queue[tuple[Latents, Callable[[Any], None], Any, int | None] | None] = queue.Queue(
+            maxsize=16
+        )
         self._idle = threading.Condition()
         self._open = 0
         self._thread = threading.Thread(target=self._work, name="tail", daemon=True)

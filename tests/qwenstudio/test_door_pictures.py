@@ -91,9 +91,7 @@ def blocks(exchange: Exchange) -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("with_bus", [True, False], ids=["bus", "poll"])
-def test_the_picture_is_in_the_answer(
-    alice: Person, media: Path, redis: Redis, settings: Any, with_bus: bool
-) -> None:
+def test_the_picture_is_in_the_answer(alice: Person, media: Path, redis: Redis, settings: Any, with_bus: bool) -> None:
     if not with_bus:
         settings.REDIS_URL = NOBODY
 

@@ -55,7 +55,7 @@ def openai_type(status: int, code: str) -> str:
 
 
 def retry_headers(error: StudioError) -> dict[str, str]:
-    """`x-should-retry`, by which OpenAI's clients decide: they would else repeat every 409, 429 and 5xx by themselves."""
+    """`x-should-retry`, by which OpenAI's clients decide: else they repeat every 409, 429 and 5xx by themselves."""
     if error.repeats is not None:
         return {"x-should-retry": str(error.repeats).lower()}
     if error.kind == "limited" and (error.retry_after_s or 0) > PATIENCE_S:

@@ -26,5 +26,6 @@ class OpenAIView(CountedView):
         answer = super().finalize_response(request, response, *args, **kwargs)
         caller = vars(request).get("_auth")  # as it was found; `request.auth` would judge refused credentials once more
         if isinstance(caller, Caller):
-            answer.headers.update(ratelimit_headers(caller, self.rate, self.refusal))
+            for name, value in ratelimit_headers(caller, self.rate, self.refusal).items():
+                answer.headers[name] = value
         return answer

@@ -30,8 +30,8 @@ SAME = (
     "seed",
     "loras",
 )
-# The words that a field may have. Only `response_format` changes anything: how many steps a model needs, and what it may
-# draw, is in its entry; none draws transparent grounds.
+# The words that a field may have. Only `response_format` changes anything: how many steps a model needs is in its
+# entry, and none draws transparent grounds.
 WORDS: Mapping[str, tuple[str, ...]] = {
     "quality": ("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
     "moderation": ("auto", "low"),

@@ -26,7 +26,7 @@ class OpenAIImageRequest(Shape):
     quality = _word("quality", "Checked, and without effect: the model's steps, or `num_inference_steps`, decide.")
     background = _word("background", "`transparent` is refused: no model draws it.")
     moderation = _word("moderation")
-    style = _word("style")
+    style = _word("style")  # type: ignore[assignment]  # the framework takes declared fields off the class
     complexity = _word("complexity")
     output_format = s.ChoiceField(choices=OutputFormat.values, required=False, allow_null=True)
     output_compression = s.IntegerField(
@@ -84,7 +84,7 @@ class OpenAIImage(Shape):
 class OpenAIImages(Shape):
     created = s.IntegerField()
     background = s.CharField()
-    data = OpenAIImage(many=True)
+    data = OpenAIImage(many=True)  # type: ignore[assignment]
     output_format = s.ChoiceField(choices=OutputFormat.values)
     size = s.CharField()
     usage = OpenAIUsage()
@@ -107,4 +107,4 @@ class OpenAIModel(Shape):
 
 class OpenAIModels(Shape):
     object = s.CharField()
-    data = OpenAIModel(many=True)
+    data = OpenAIModel(many=True)  # type: ignore[assignment]

@@ -87,8 +87,8 @@ def test_every_word_is_taken(name: str) -> None:
     ("field", "value"),
     [
         ("prompt", None), ("prompt", ""), ("prompt", 7), ("prompt", "x" * 32_769), ("model", 5), ("n", 0), ("n", 11),
-        ("n", "2"), ("n", True), ("size", "big"), ("size", "0x64"), ("size", "100x100"), ("size", "64X64"), ("size", 64),
-        ("size", "64x64 "), ("size", "99999x16"), ("size", ""), ("quality", "best"), ("quality", 1),
+        ("n", "2"), ("n", True), ("size", "big"), ("size", "0x64"), ("size", "100x100"), ("size", "64X64"),
+        ("size", 64), ("size", "64x64 "), ("size", "99999x16"), ("size", ""), ("quality", "best"), ("quality", 1),
         ("background", "transparent"), ("moderation", "off"), ("style", "loud"), ("complexity", "x"),
         ("output_format", "gif"), ("output_format", "svg"), ("output_compression", -1), ("output_compression", 101),
         ("output_compression", 1.5), ("output_compression", 50), ("response_format", "path"), ("stream", 1),
