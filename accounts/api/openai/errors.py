@@ -13,7 +13,7 @@ from accounts.errors import StudioError
 
 PREFIX = "/v1/"
 # Our codes that have another name there.
-_CODES = {"rate_limited": "rate_limit_exceeded", "quota_exceeded": "insufficient_quota"}
+_NAMES = {"rate_limited": "rate_limit_exceeded", "quota_exceeded": "insufficient_quota"}
 _TYPES = {"quota_exceeded": "insufficient_quota"}
 # What a client of OpenAI's expects to be absent, where our own API calls it a wrong value.
 _STATUSES = {"model_not_found": 404}
@@ -40,7 +40,7 @@ def openai_body(status: int, code: str, message: str, *, fields: Mapping[str, li
             "message": message,
             "type": openai_type(status, code),
             "param": _param_of(fields),
-            "code": _CODES.get(code, code),
+            "code": _NAMES.get(code, code),
         }
     }
 
