@@ -23,6 +23,7 @@ from accounts.models import Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from qwenstudio.embedded import Services
 from tests.chaos.rig import Rig, offer_sleeping_model, wait_for, wait_until
+from tests.chaos.sleeping import Latents, draw
 from tests.factories import Person, make_plan
 from tests.generation.api.calls import ledger, rows
 from tests.needs import find_node
@@ -74,9 +75,11 @@ def test_python_makes_pictures(front: RunningFront, rig: Rig, alice: Person, med
     assert made.created == int(row.finished_at.timestamp())
     assert ledger(alice)["images"] == 2
 
-    small = client.images.generate(**WANTED, output_format="jpeg", output_compression=20, quality="low")
-    picture = picture_of((small.data or [])[0].b64_json or "")
-    assert (picture.format, picture.size) == ("JPEG", (64, 64))
+    small = client.images.generate(
+        **WANTED, output_format="jpeg", output_compression=20, quality="low", extra_body={"seed": 7}
+    )
+    content = base64.b64decode((small.data or [])[0].b64_json or "")
+    assert content == draw(Latents("", "", 7, 64, 64), "jpeg", 20).file.data
     linked = client.images.generate(**WANTED, response_format="url", output_format="webp")
     answer = httpx.get((linked.data or [])[0].url or "")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/webp")
