@@ -52,6 +52,7 @@ export class Loras {
 
   /** What the API is told, and where: `{loras}` for pictures, or `{loras, lora, scales}` for a grid. */
   body() {
+    if (!this.box) return {};
     const uses = this.#chosen().map((item) => ({ name: item.dataset.lora, scale: Number(this.#range(item).value) }));
     if (!this.isGrid) return uses.length ? { loras: uses } : {};
     const lora = this.vary.value;
