@@ -19,6 +19,9 @@ def test_every_marker_has_a_program_and_every_program_a_package(monkeypatch: pyt
     marked = {marker for marker in needs.MARKERS if f"{marker}:" in (ROOT / "pyproject.toml").read_text()}
     assert marked == set(needs.MARKERS), "pytest knows them"
     monkeypatch.setattr(needs, "FINDERS", dict.fromkeys(needs.FINDERS, lambda: None))
+    monkeypatch.setattr(needs.shutil, "which", lambda name: "/usr/bin/npm" if name == "npm" else None)
+    assert "npm" not in needs.missing_packages(), "npm brings the client, another Node must not come over this one"
+    monkeypatch.setattr(needs.shutil, "which", lambda name: None)
     packages = needs.missing_packages()
     assert len(packages) >= len(needs.INSTALL) and not [word for word in packages if "(" in word or word == "install"]
 
