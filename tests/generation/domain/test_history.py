@@ -208,7 +208,6 @@ def test_row_level_security_spoils_no_plan(
         Filters(q="house"),
         Filters(q="MEADOW house a"),
         Filters(status="succeeded"),
-        Filters(size=(64, 64)),
     ):
         plan = plan_of(alice, filters)
         kinds = {node["Node Type"] for node in nodes(plan)}
