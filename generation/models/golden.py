@@ -90,6 +90,11 @@ class Comparison(models.Model):
             models.Index(fields=["-promoted_at"], name="generation_comparison_refs"),
         ]
 
+    @property
+    def is_red(self) -> bool:
+        """Whether its release should not be promoted."""
+        return self.verdict == Verdict.RED
+
     def __str__(self) -> str:
         return f"{self.lane}, {self.release_name}, {self.started_at:%Y-%m-%d %H:%M:%S} UTC"
 

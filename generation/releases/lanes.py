@@ -115,12 +115,13 @@ def adopt_default(tools: Tools) -> None:
     """Note which release the default lane is, where no release command has put it there: the first one, or another
     one after an uninstall that kept the data.
     """
-    lane = read_lane(default_lane())
-    name = tools.code.release_of(lane.name)[:NAME_CHARS]
-    if not name or release_name(lane) == name:
-        return
-    since = timezone.now() if lane.release else lane.changed_at
     with transaction.atomic():
+        # `release status` asks beside other commands: two of them note it once. The release is read after the lock.
+        lane = Lane.objects.select_for_update().get(state=LaneState.SERVING)
+        name = tools.code.release_of(lane.name)[:NAME_CHARS]
+        if not name or release_name(lane) == name:
+            return
+        since = timezone.now() if lane.release else lane.changed_at
         if lane.release is not None:
             move_release(lane.release, ReleaseState.ENDED, detail=f"{name} was installed in its place")
         lane.release = Release.objects.create(

@@ -116,6 +116,14 @@ class RunningNginx:
         path = self.places.logs / "qwenstudio.access.log"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
+    def log_line(self, request_id: str) -> dict[str, Any]:
+        """The access log's line of a request: nginx writes it a moment after its client has the answer."""
+        until = time.monotonic() + START_S
+        while not (found := [line for line in self.log_lines() if line["request_id"] == request_id]):
+            assert time.monotonic() < until, f"the access log does not know {request_id}"
+            time.sleep(0.02)
+        return found[-1]
+
     def all_logs(self) -> str:
         """Whatever nginx has written."""
         return "\n".join(path.read_text(encoding="utf-8") for path in sorted(self.places.logs.iterdir()))

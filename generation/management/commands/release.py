@@ -19,7 +19,7 @@ from django.urls import reverse
 from accounts.errors import StudioError
 from generation.enums import ReleaseMode
 from generation.releases.compare.report import as_json
-from generation.releases.compare.run import AGAINST, compare_lane, is_red
+from generation.releases.compare.run import AGAINST, compare_lane
 from generation.releases.compare.side import PICTURE_S
 from generation.releases.drain import EMPTY_S, drain_lane
 from generation.releases.finish import finish_release
@@ -130,7 +130,7 @@ class Command(BaseCommand):
         else:
             self.say(f"{lane} with {found.release_name} against {found.against}: {found.verdict.upper()}")
             self.say(f"report: {page}")
-        if is_red(found):
+        if found.is_red:
             words = f"The comparison is red: release promote {lane} refuses, unless --force says why."
             raise CommandError(words, returncode=RED)
 

@@ -1,4 +1,4 @@
-"""What a comparison has to say in a promotion: red stops it, none is a warning. Light: web processes load this.
+"""What a comparison has to say in a promotion: red stops it, without one it is made. Light: web processes load this.
 
 The last verdict of this very stay of the release counts. Where there is none, because nobody asked or in a hand-over
 nobody could draw before, the first case of each model is drawn now, while nobody has been led there.
@@ -16,7 +16,7 @@ from generation.releases.compare.words import say_reasons
 from generation.releases.lanes import read_lane, release_name
 from generation.releases.promote import Verdict
 
-IN_PROMOTION_S = 120.0  # for one picture, while everybody waits
+IN_PROMOTION_S = 120.0  # for one picture; in a hand-over everybody waits for it
 
 
 def last_comparison(release: Release | None) -> Comparison | None:
@@ -35,7 +35,7 @@ def ask_comparison(lane: str) -> Verdict | None:
     found = last_comparison(here.release)
     if found is None:
         return _compare_now(here)
-    return Verdict(red=found.verdict == Colour.RED, words=say_comparison(found))
+    return Verdict(red=found.is_red, words=say_comparison(found))
 
 
 def say_comparison(found: Comparison) -> str:
@@ -61,7 +61,7 @@ def _compare_now(lane: Lane) -> Verdict:
         found = compare_lane(lane.name, against=against, firsts=True, timeout_s=IN_PROMOTION_S, by="promote")
     except StudioError as error:
         return Verdict(red=False, words=f"{release_name(lane)} could not be compared: {error.message}")
-    return Verdict(red=found.verdict == Colour.RED, words=say_comparison(found))
+    return Verdict(red=found.is_red, words=say_comparison(found))
 
 
 def keep_references(lane: str) -> None:

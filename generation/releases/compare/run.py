@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.domain.audit import record
 from accounts.domain.sql import fetch_all
-from generation.enums import REFERENCES, LaneState, ReleaseMode, Verdict
+from generation.enums import REFERENCES, LaneState, ReleaseMode
 from generation.errors import ReleaseFailed, ReleaseRefused
 from generation.models import ComparedCase, Comparison, GoldenCase, Lane
 from generation.releases.compare.judge import Judged, judge_case, judge_model, worst
@@ -312,8 +312,3 @@ def _row(comparison: Comparison, pair: Pair) -> ComparedCase:
         old_run_ms=old.run_ms,
         hardware=new.hardware,
     )
-
-
-def is_red(comparison: Comparison) -> bool:
-    """Whether its release should not be promoted."""
-    return comparison.verdict == Verdict.RED

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.generation.domain.conftest import as_worker, look, worker  # noqa: F401  (fixtures)
+
+if TYPE_CHECKING:
+    from tests.generation.releases.machine import Machine
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +38,11 @@ def machine(worker: None) -> Iterator[object]:  # noqa: F811
         yield machine
     finally:
         machine.close()
+
+
+@pytest.fixture
+def golden_cases(machine: Machine, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three golden cases of the model on offer (`comparing.py`)."""
+    from tests.generation.releases.comparing import prepare_cases
+
+    prepare_cases(machine, monkeypatch)

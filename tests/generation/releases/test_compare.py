@@ -6,99 +6,32 @@ Workers are threads that draw what a test wants (`painter.py`); a whole comparis
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from io import StringIO
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from django.core.management import CommandError, call_command
 
 from accounts.domain.media import media_path
 from accounts.models import AuditEvent, Tenant
 from accounts.tenancy import across_tenants, in_tenant
-from generation.domain.claim import ClaimedRow
 from generation.domain.pools import pause_pool
 from generation.enums import ReleaseMode
 from generation.errors import ReleaseFailed, ReleaseRefused
-from generation.models import ComparedCase, Comparison, GoldenCase, Lane, Model, Pool
+from generation.models import ComparedCase, Comparison, GoldenCase, Model, Pool
 from generation.releases.compare import keep, limits, run, side
 from generation.releases.compare.limits import Bound
 from generation.releases.compare.paths import picture_path
-from generation.releases.compare.run import compare_lane
-from generation.releases.compare.shipped import add_shipped
-from generation.releases.lanes import one_at_a_time
 from generation.releases.promote import roll_back
 from generation.releases.status import say_status
 from tests.chaos.rig import wait_until
 from tests.factories import make_person, make_tenant
+from tests.generation.releases.comparing import SLUGS, black, compare, drawing, nan, only, wrong
 from tests.generation.releases.machine import Machine
-from tests.generation.releases.painter import Draw, Fault, Painter, encode, paint, scene
+from tests.generation.releases.painter import Draw, Fault, encode, paint, scene
 from tests.generation.releases.test_release_steps import finish, promote, start
 
-pytestmark = pytest.mark.timeout(120)
-SLUGS = ["apple", "boat", "cloud"]
-made: list[Machine] = []
-
-
-@pytest.fixture(autouse=True)
-def _cases(machine: Machine, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three cases of the model on offer; no verdict depends on how quick this machine is."""
-    made[:] = [machine]
-    for position, slug in enumerate(SLUGS):
-        GoldenCase.objects.create(slug=slug, model_id="demo", prompt=f"a {slug}", seed=position, position=position)
-    monkeypatch.setattr("generation.releases.compare.judge.SLOWER", Bound(1e9, 1e9))
-    monkeypatch.setattr(side, "LOOK_EVERY_S", 0.02)
-
-
-@contextmanager
-def drawing(
-    *, blue: Draw | None = paint, green: Draw | None = paint, green_slow_s: float = 0.0
-) -> Iterator[dict[str, Painter]]:
-    """Workers of both lanes (None: of one no worker draws)."""
-    made[0]._let_workers_look()  # seen just now
-    releases = {lane.name: lane.release.name for lane in Lane.objects.select_related("release") if lane.release}
-    with ExitStack() as stack:
-        yield {
-            lane: stack.enter_context(Painter(lane, release=releases[lane], draw=draw, slow_s=slow_s))
-            for lane, draw, slow_s in (("blue", blue, 0.0), ("green", green, green_slow_s))
-            if draw is not None
-        }
-
-
-@contextmanager
-def _drawing_later(*, green: Draw) -> Iterator[Painter]:
-    """A worker of green that is there before its lane is: by hand-over it loads in the middle of the promotion."""
-    release = Lane.objects.select_related("release").get(pk="green").release
-    assert release is not None
-    with Painter("green", release=release.name, draw=green) as painter:
-        yield painter
-
-
-def wrong(row: ClaimedRow) -> bytes:
-    """Another picture than was asked for."""
-    return encode(scene(row.seeds[0][1] + 1000, width=row.width, height=row.height))
-
-
-def black(row: ClaimedRow) -> bytes:
-    return encode(np.zeros((row.height, row.width, 3)))
-
-
-def nan(row: ClaimedRow) -> Fault:
-    """What the engine's own guard says of NaN."""
-    return Fault("bad_frame")
-
-
-def only(prompt: str, draw: Draw) -> Draw:
-    """A fault in one case; the others are well."""
-    return lambda row: draw(row) if row.prompt == prompt else paint(row)
-
-
-def compare(lane: str = "green", **options: Any) -> Comparison:
-    return compare_lane(lane, **{"timeout_s": 20.0} | options)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("golden_cases")]
 
 
 def test_two_lanes_that_draw_the_same(machine: Machine, look: Callable[..., Any]) -> None:
@@ -420,88 +353,6 @@ def test_some_cases_only(machine: Machine) -> None:
         promote(machine)  # a part of the cases is no verdict: it compares
 
 
-# ---- promotions
-
-
-def test_a_promotion_that_nobody_has_compared_compares(machine: Machine) -> None:
-    start(machine)
-    refusal = pytest.raises(ReleaseRefused, match=r"the comparison says no: two against blue \(one\) is red: apple")
-    with drawing(green=wrong), refusal:
-        promote(machine)
-    assert Comparison.objects.get().cases.count() == 1, "the first case of the model, and no more"
-    assert machine.serves() == "blue one"
-    # What was red stays so until this stay of the release has a better verdict.
-    with drawing(), pytest.raises(ReleaseRefused, match="is red: apple"):
-        promote(machine)
-    with drawing():
-        compare()
-        promote(machine)
-    assert machine.serves() == "green two"
-
-
-def test_a_promotion_where_nobody_can_draw_is_warned_of(machine: Machine) -> None:
-    start(machine)
-    Pool.objects.update_or_create(lane="green", name="demo")
-    pause_pool(lane="green", name="demo", reason="maintenance", by=None)
-    promote(machine)
-    assert machine.serves() == "green two"
-    assert any("two could not be compared: no worker of green draws now" in one for one in machine.said)
-
-
-def test_a_verdict_of_an_earlier_stay_says_nothing(machine: Machine) -> None:
-    start(machine)
-    with drawing(green=wrong):
-        assert compare().verdict == "red"
-    finish(machine)
-    start(machine)
-    with drawing():
-        promote(machine)
-    assert "two against blue (one) is green" in machine.said
-
-
-def test_a_green_verdict_is_said(machine: Machine) -> None:
-    start(machine)
-    with drawing():
-        compare()
-    assert any(
-        "compared on" in line and "two against blue (one) is green" in line for line in say_status(machine.tools())
-    )
-    promote(machine)
-    assert "two against blue (one) is green" in machine.said
-
-
-def test_status_names_compare_as_the_next_step(machine: Machine) -> None:
-    start(machine)
-    assert "next: release compare green, then release promote green" in "\n".join(say_status(machine.tools()))
-
-
-def test_a_hand_over_compares_one_picture_while_nobody_is_led_there(machine: Machine) -> None:
-    say_status(machine.tools())  # notes which release blue is
-    with drawing(green=None):
-        compare("blue")
-    start(machine, mode=ReleaseMode.HAND_OVER)
-    refusal = pytest.raises(ReleaseRefused, match=r"the comparison says no: two against references .* is red: apple")
-    with _drawing_later(green=wrong) as painter, refusal:
-        promote(machine, timeout_s=10.0)
-    assert painter.batches == [1], "the first case of the model, and no more"
-    assert machine.serves() == "blue one"
-    assert machine.draws() == {"blue"}
-    # Green draws as it should now.
-    finish(machine)
-    start(machine, mode=ReleaseMode.HAND_OVER)
-    with _drawing_later(green=paint):
-        promote(machine, timeout_s=10.0)
-    assert machine.serves() == "green two"
-    assert "two against references (one) is green" in machine.said
-
-
-def test_a_hand_over_without_references_is_warned_of(machine: Machine) -> None:
-    start(machine, mode=ReleaseMode.HAND_OVER)
-    promote(machine)
-    assert machine.serves() == "green two"
-    assert "two was not compared: no references are stored yet" in machine.said
-
-
 # ---- crashes, keeping
 
 
@@ -589,102 +440,3 @@ def test_the_janitor_leaves_golden_pictures_alone(machine: Machine, media: Path)
         found = compare()
     janitor(older_than_s=-1)
     assert all(media_path(picture_path(case.new_sha256)).is_file() for case in found.cases.all())
-
-
-# ---- the shipped set
-
-
-def test_shipped_cases_are_written_once_and_are_staffs_then(machine: Machine) -> None:
-    GoldenCase.objects.all().delete()
-    first = add_shipped()
-    assert len(first) == 6
-    assert "red-circle" in first
-    GoldenCase.objects.filter(slug="red-circle").update(prompt="a green circle", enabled=False)
-    GoldenCase.objects.filter(slug="yellow-star").delete()
-    assert add_shipped() == []
-    case = GoldenCase.objects.get(slug="red-circle")
-    assert (case.prompt, case.enabled) == ("a green circle", False)
-    assert not GoldenCase.objects.filter(slug="yellow-star").exists()
-
-
-def test_shipped_cases_are_drawn_as_the_demo_allows(machine: Machine) -> None:
-    from generation.engine.catalog import read_catalog
-
-    GoldenCase.objects.all().delete()
-    demo = next(spec for spec in read_catalog("deploy/models.toml") if spec.slug == "demo")
-    Model.objects.filter(slug="demo").update(spec=demo.to_table())
-    add_shipped()
-    assert [side.want(case).refused for case in GoldenCase.objects.select_related("model")] == [""] * 6
-
-
-def test_a_model_that_is_not_on_offer_gets_no_cases(machine: Machine) -> None:
-    GoldenCase.objects.all().delete()
-    Model.objects.all().delete()
-    assert add_shipped() == []
-
-
-def test_loadmodels_writes_them(machine: Machine) -> None:
-    GoldenCase.objects.all().delete()
-    out = StringIO()
-    call_command("loadmodels", "--dry-run", stdout=out)
-    assert not GoldenCase.objects.exists()
-    call_command("loadmodels", stdout=out)
-    assert "+ golden case red-circle" in out.getvalue()
-    assert GoldenCase.objects.count() == 6
-
-
-# ---- the command
-
-
-def type_compare(machine: Machine, *words: str) -> tuple[str, str, int]:
-    out, err = StringIO(), StringIO()
-    path = "tests.generation.releases.test_compare:tools_of_this_test"
-    made[:] = [machine]
-    try:
-        call_command("release", "--tools", path, "compare", *words, stdout=out, stderr=err)
-    except CommandError as error:
-        return out.getvalue(), f"{err.getvalue()}{error}", error.returncode
-    return out.getvalue(), err.getvalue(), 0
-
-
-def tools_of_this_test() -> Any:
-    return made[0].tools()
-
-
-def test_the_command(machine: Machine) -> None:
-    start(machine)
-    with drawing():
-        out, _, code = type_compare(machine)
-    assert code == 0
-    assert "drawing 3 golden pictures of demo" in out
-    assert "green with two against blue: GREEN" in out
-    found = Comparison.objects.get()
-    assert f"/admin/generation/comparison/{found.pk}/change/" in out
-    assert found.by != ""
-
-
-def test_the_command_as_json_and_its_exit_code(machine: Machine) -> None:
-    start(machine)
-    with drawing(green=only("a boat", wrong)):
-        out, err, code = type_compare(machine, "green", "--json", "--cases", "boat,apple", "--against", "blue")
-    assert code == 3
-    assert "is red: release promote green refuses" in err
-    report = json.loads(out)
-    assert (report["verdict"], report["whole"]) == ("red", False)
-    boat = next(case for case in report["cases"] if case["slug"] == "boat")
-    assert boat["reasons"][0]["level"] == "red"
-    assert "SSIM" in boat["reasons"][0]["words"]
-    assert boat["prompt"] == "a boat"
-
-
-def test_one_release_command_at_a_time(machine: Machine) -> None:
-    import threading
-
-    start(machine)
-    seen: list[tuple[str, str, int]] = []
-    with one_at_a_time():
-        thread = threading.Thread(target=lambda: seen.append(type_compare(machine)))
-        thread.start()
-        thread.join(30)
-    assert seen[0][2] == 1
-    assert "another release command is at work" in seen[0][1]

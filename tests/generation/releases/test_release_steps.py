@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from accounts.models import AuditEvent
 from accounts.tenancy import across_tenants
@@ -16,6 +19,7 @@ from generation.releases import promote as promotion
 from generation.releases import ready
 from generation.releases.drain import drain_lane
 from generation.releases.finish import finish_release
+from generation.releases.lanes import adopt_default
 from generation.releases.promote import Verdict, promote_lane, roll_back
 from generation.releases.start import plan_start, start_lane
 from generation.releases.status import say_status
@@ -158,6 +162,31 @@ def test_another_release_was_installed_in_the_place_of_the_one_that_served(machi
     assert list(found) == [
         ("one", "ended", "three was installed in its place"), ("three", "current", ""), ("two", "withdrawn", ""),
     ]  # fmt: skip
+
+
+def test_two_who_look_at_once_adopt_it_once(machine: Machine) -> None:
+    assert "blue serves, with one" in status(machine)
+    machine.links["blue"] = "three"
+    known = machine.release_of
+
+    def slowly(lane: str) -> str:
+        time.sleep(0.3)
+        return known(lane)
+
+    machine.release_of = slowly  # type: ignore[method-assign]
+
+    def look() -> None:
+        try:
+            adopt_default(machine.tools())
+        finally:
+            connection.close()
+
+    both = [threading.Thread(target=look) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(30)
+    assert Release.objects.filter(name="three").count() == 1
 
 
 def test_every_step_is_in_the_audit_log(machine: Machine) -> None:

@@ -1,0 +1,77 @@
+"""Workers that draw what a test of comparisons wants, right and wrong, and the three golden cases they draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from generation.domain.claim import ClaimedRow
+from generation.models import Comparison, GoldenCase, Lane
+from generation.releases.compare import side
+from generation.releases.compare.limits import Bound
+from generation.releases.compare.run import compare_lane
+from tests.generation.releases.machine import Machine
+from tests.generation.releases.painter import Draw, Fault, Painter, encode, paint, scene
+
+SLUGS = ["apple", "boat", "cloud"]
+made: list[Machine] = []
+
+
+def prepare_cases(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three cases of the model on offer; no verdict depends on how quick this machine is."""
+    made[:] = [machine]
+    for position, slug in enumerate(SLUGS):
+        GoldenCase.objects.create(slug=slug, model_id="demo", prompt=f"a {slug}", seed=position, position=position)
+    monkeypatch.setattr("generation.releases.compare.judge.SLOWER", Bound(1e9, 1e9))
+    monkeypatch.setattr(side, "LOOK_EVERY_S", 0.02)
+
+
+@contextmanager
+def drawing(
+    *, blue: Draw | None = paint, green: Draw | None = paint, green_slow_s: float = 0.0
+) -> Iterator[dict[str, Painter]]:
+    """Workers of both lanes (None: of one no worker draws)."""
+    made[0]._let_workers_look()  # seen just now
+    releases = {lane.name: lane.release.name for lane in Lane.objects.select_related("release") if lane.release}
+    with ExitStack() as stack:
+        yield {
+            lane: stack.enter_context(Painter(lane, release=releases[lane], draw=draw, slow_s=slow_s))
+            for lane, draw, slow_s in (("blue", blue, 0.0), ("green", green, green_slow_s))
+            if draw is not None
+        }
+
+
+@contextmanager
+def drawing_later(*, green: Draw) -> Iterator[Painter]:
+    """A worker of green that is there before its lane is: by hand-over it loads in the middle of the promotion."""
+    release = Lane.objects.select_related("release").get(pk="green").release
+    assert release is not None
+    with Painter("green", release=release.name, draw=green) as painter:
+        yield painter
+
+
+def wrong(row: ClaimedRow) -> bytes:
+    """Another picture than was asked for."""
+    return encode(scene(row.seeds[0][1] + 1000, width=row.width, height=row.height))
+
+
+def black(row: ClaimedRow) -> bytes:
+    return encode(np.zeros((row.height, row.width, 3)))
+
+
+def nan(row: ClaimedRow) -> Fault:
+    """What the engine's own guard says of NaN."""
+    return Fault("bad_frame")
+
+
+def only(prompt: str, draw: Draw) -> Draw:
+    """A fault in one case; the others are well."""
+    return lambda row: draw(row) if row.prompt == prompt else paint(row)
+
+
+def compare(lane: str = "green", **options: Any) -> Comparison:
+    return compare_lane(lane, **{"timeout_s": 20.0} | options)
