@@ -30,6 +30,9 @@ class Task(models.TextChoices):
     """What a pass does."""
 
     TEXT_TO_IMAGE = "text-to-image", _("text to image")
+    IMAGE_TO_IMAGE = "image-to-image", _("image to image")
+    INPAINT = "inpaint", _("inpaint")
+    EDIT = "edit", _("edit by instruction")
 
 
 class WorkerState(models.TextChoices):

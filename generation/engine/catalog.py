@@ -20,10 +20,9 @@ from typing import Any
 from generation.engine.entry import EntryReader, TurboLora
 from generation.engine.errors import CatalogError
 from generation.engine.families import FAMILIES, LENGTH_BUCKETS
-from generation.engine.request import MAX_LORAS
+from generation.engine.request import MAX_LORAS, TASKS
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]  # relative paths in entries start here
-TASKS = ("text-to-image",)
 OFFLOADS = ("none", "model", "group", "sequential")
 LANES = ("blue", "green")
 
@@ -71,7 +70,7 @@ class ModelSpec:
     sizes: tuple[tuple[int, int], ...] = ()
     max_prompt_tokens: int = 512
     length_buckets: tuple[int, ...] = LENGTH_BUCKETS  # left out in the entry: the family's
-    tasks: tuple[str, ...] = TASKS
+    tasks: tuple[str, ...] = ("text-to-image",)
     memory_bytes: int = 0
     offload: str = "none"
     batch_max: int = 1

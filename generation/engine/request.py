@@ -13,6 +13,8 @@ MAX_STEPS = 100
 MAX_SEED = 2**63 - 1  # what a signed bigint column and torch.Generator both hold
 MAX_CFG = 30.0
 MAX_LORAS = 4
+MAX_INPUTS = 3  # pictures that an edit may start from, as Qwen-Image-Edit takes them
+TASKS = ("text-to-image", "image-to-image", "inpaint", "edit")
 MAX_LORA_SCALE = 2.0
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -39,12 +41,31 @@ class LoraUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputPicture:
+    """A picture that a row starts from, or its mask: a PNG of 8 bits without alpha, and the SHA-256 of its bytes (hex).
+
+    Pictures are RGB and upright; a mask is grey, white where to draw anew.
+    """
+
+    path: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError("picture path is empty, give the PNG file")
+        if not _SHA256.fullmatch(self.sha256):
+            raise ValueError("picture sha256 must be 64 lower-case hex digits")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PassRow:
     """One picture of a pass.
 
     `key` names the row in hooks and outcome (any string that is unique in the pass). Sizes are in pixels.
     `negative_prompt` "" means none was given; true CFG runs when one is given and `true_cfg_scale` > 1
     (" " is a given, blank one, as on the Qwen-Image card).
+    `images`: what the task starts from: one for image-to-image and inpaint, up to `MAX_INPUTS` for an edit. `strength`,
+    0 < s ≤ 1, is the first noise level of image-to-image and inpaint: 1 keeps nothing of the picture.
 
     Raises ValueError, naming field and bound. What depends on the model (its steps, size multiple and largest size) is
     checked by `Family.check`.
@@ -59,6 +80,10 @@ class PassRow:
     negative_prompt: str = ""
     true_cfg_scale: float = 1.0
     loras: tuple[LoraUse, ...] = ()
+    task: str = "text-to-image"
+    images: tuple[InputPicture, ...] = ()
+    mask: InputPicture | None = None
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -78,6 +103,21 @@ class PassRow:
             raise ValueError(f"loras has {len(self.loras)} entries, max {MAX_LORAS}")
         if len({use.sha256 for use in self.loras}) < len(self.loras):
             raise ValueError("loras names the same file twice")
+        self._check_task()
+
+    def _check_task(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task {self.task!r} is unknown, one of {', '.join(TASKS)}")
+        most = {"text-to-image": 0, "edit": MAX_INPUTS}.get(self.task, 1)
+        if not min(1, most) <= len(self.images) <= most:
+            raise ValueError(f"images has {len(self.images)} entries, {self.task} takes {most and 1} to {most}")
+        if (self.mask is not None) != (self.task == "inpaint"):
+            raise ValueError("mask belongs to inpaint, and inpaint needs one")
+        _check_number("strength", self.strength, 0.0, 1.0)
+        if self.strength == 0:
+            raise ValueError("strength must be more than 0")
+        if self.strength != 1 and self.task not in ("image-to-image", "inpaint"):
+            raise ValueError("strength belongs to image-to-image and inpaint")
 
     @property
     def guided(self) -> bool:

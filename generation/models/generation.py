@@ -14,6 +14,7 @@ from generation.enums import Status, Task
 # during an update the release before draws what it can.
 SCHEMA_VERSION = 1
 LORA_VERSION = 2  # `loras` is not empty: a release before it would draw such a row without its LoRAs
+TASK_VERSION = 3  # another task than text to image: a release before it would draw such a row from noise alone
 
 
 class Generation(TenantModel):
@@ -37,7 +38,7 @@ class Generation(TenantModel):
     steps = models.PositiveSmallIntegerField(_("steps"))
     seed = models.BigIntegerField(_("seed"))  # of the first image; image i has seed + i
     n = models.PositiveSmallIntegerField(_("images"), default=1)
-    params = models.JSONField(_("parameters"), default=dict)  # true_cfg_scale, loras, output_format, metadata
+    params = models.JSONField(_("parameters"), default=dict)  # true_cfg_scale, loras, images, mask, strength, …
     schema_version = models.PositiveSmallIntegerField(default=SCHEMA_VERSION)
     batch_key = models.CharField(max_length=64)
     retry_of = models.UUIDField(_("again of"), null=True)
