@@ -28,7 +28,7 @@ OLD_ENOUGH_S = 3600  # a younger file without a row may belong to a finish that 
 _BATCH = 1000
 _UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 _OURS = re.compile(rf"{_UUID}/(?:{_UUID}|nobody)/\d{{4}}-\d\d/{_UUID}-\d+-\d+(?:-thumb)?\.(?:png|jpg|webp)")
-_LORA = re.compile(r"loras/[0-9a-f]{2}/[0-9a-f]{64}\.safetensors")
+LORA_FILE = re.compile(r"loras/[0-9a-f]{2}/[0-9a-f]{64}\.safetensors")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
@@ -111,7 +111,7 @@ def _list_files(*, older_than_s: float) -> Iterator[str]:
         for name in names:
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
-            if not (_OURS.fullmatch(relative) or _LORA.fullmatch(relative) or _TEMPORARY.fullmatch(name)):
+            if not (_OURS.fullmatch(relative) or LORA_FILE.fullmatch(relative) or _TEMPORARY.fullmatch(name)):
                 continue
             try:
                 old = now - path.stat().st_mtime >= older_than_s

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from generation.domain.storage import LORA_FILE
 from qwenstudio.backup.copying import stat_file, walk
 from qwenstudio.backup.disk import check_room, copy_hashing, hash_file, open_new, sync_folder
 from qwenstudio.backup.errors import BackupError
@@ -65,9 +66,14 @@ class Owner:
 
 
 def find_foreign(media: Path, listed: Path) -> list[str]:
-    """The files in a folder of pictures that are not of this backup, at most a few."""
+    """The files in a folder of pictures that are not of this backup, at most a few.
+
+    A LoRA is never one: its name says what it holds, and a server that has just been set up keeps the demo's.
+    """
     foreign = []
     for path, (here, wanted) in side_by_side(walk(media), read_list(listed)):
+        if wanted is None and LORA_FILE.fullmatch(path):
+            continue
         if here and (wanted is None or here.bytes != wanted.bytes):
             foreign.append(path)
             if len(foreign) == NAMED:

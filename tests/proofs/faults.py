@@ -77,8 +77,9 @@ WRONG_PICTURES = """
 _right = draw
 
 
-def draw(latents, fmt="png"):
-    return _right(Latents(latents.key, latents.prompt, latents.seed + 1, latents.width, latents.height), fmt)
+def draw(latents, fmt="png", quality=None):
+    other = Latents(latents.key, latents.prompt, latents.seed + 1, latents.width, latents.height)
+    return _right(other, fmt, quality)
 """
 MIGRATION = '''"""Planted."""
 

@@ -37,6 +37,7 @@ from generation.releases.compare.paths import picture_path
 from qwenstudio.support import SUPPORT, keep_support_group
 from tests.chaos.rig import offer_sleeping_model
 from tests.factories import Person, make_user
+from tests.generation.lorafiles import offer_lora
 
 SQL = psycopg.Connection[tuple[Any, ...]]
 PICTURE = "a" * 64  # a hash
@@ -71,6 +72,7 @@ def world(alice: Person, bob: Person, mallory: Person, media: object) -> Person:
             kind="send_mail", tenant_id=None, failed_at="2026-01-01T00:00:00Z", data={"sealed": "xyz"}
         )
     Group.objects.create(name="others")
+    offer_lora()
     return alice
 
 
@@ -126,7 +128,7 @@ def addresses(world: Person) -> list[str]:
             "<path:pool>": "demo", "<uuid:worker>": str(worker.pk if worker else ""),
             "<uuid:errand>": str(errand.pk if errand else ""), "<path:content_type_id>": "1",
             "<path:object_id>": str(world.tenant.pk), "<uuid:comparison>": str(comparison.pk if comparison else ""),
-            "<str:sha256>": PICTURE,
+            "<str:sha256>": PICTURE, "<str:upload>": "0123456789abcdef",
         }  # fmt: skip
         if model in rows:
             row = rows[model]
