@@ -19,11 +19,12 @@ from django.db import transaction
 
 from accounts.domain.sql import fetch_all, fetch_one
 from generation.domain.clocks import REMAINING_MS, pool_lock_name
-from generation.domain.cost import LORA_FACTOR
+from generation.domain.cost import LORA_FACTOR, STEPS_RUN
 from generation.domain.fairness import SEARCHED, Waiting, count_seats, fill_pass, window_ms
+from generation.engine.tasksteps import steps_run
 from generation.meters import LEASES_LOST, WAITED
 
-KNOWN_SCHEMAS = (1, 2)  # versions of `params` that this release can draw; rows of others are left to their lane
+KNOWN_SCHEMAS = (1, 2, 3)  # versions of `params` that this release can draw; rows of others are left to their lane
 MAX_LOST = 5  # leases: then the row fails
 ALONE_AFTER = 2  # lost leases: from then on the row runs alone
 _TRIES = 3  # a head that somebody cancels at this very moment is skipped
@@ -66,6 +67,11 @@ class ClaimedRow:
     def guided(self) -> bool:
         """Whether true CFG runs."""
         return bool(self.params.get("guided", False))
+
+    @property
+    def steps_run(self) -> int:
+        """How many of its steps run: one that begins from a picture leaves the first out."""
+        return steps_run(self.steps, self.params.get("strength", 1.0))
 
     @property
     def loras(self) -> int:
@@ -137,7 +143,7 @@ _HEAD_SQL = f"""
 SELECT c.tenant, c.vtime, c.weight, g.*,
        coalesce((SELECT k.ms * {LORA_FACTOR} FROM generation_cost k
                   WHERE k.model_id = g.model_id AND k.hardware = %(hardware)s AND k.task = g.task AND k.width = g.width
-                    AND k.height = g.height AND k.steps = g.steps
+                    AND k.height = g.height AND k.steps = {STEPS_RUN}
                     AND k.guided = coalesce((g.params ->> 'guided')::boolean, false)),
                 g.estimate_ms::float8 / g.n) AS image_ms
   FROM generation_fairclock c

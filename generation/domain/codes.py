@@ -169,6 +169,14 @@ add_code(
     place=Place.GENERATION,
 )
 add_code(
+    "input_refused",
+    0,
+    Retry.CHANGED,
+    _("The picture that it starts from cannot be read."),
+    _("Send the picture again with a new request."),
+    place=Place.GENERATION,
+)
+add_code(
     "engine_error",
     0,
     Retry.ANEW,

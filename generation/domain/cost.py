@@ -20,6 +20,9 @@ SELECT ms, width, height, steps, guided,
  ORDER BY exact DESC, updated_at DESC LIMIT 1
 """
 
+# How many steps of the row `g` run (`steps_run` of the engine): one that begins from a picture leaves the first out.
+STEPS_RUN = "greatest(1, ceil(round((g.steps * coalesce((g.params ->> 'strength')::float8, 1))::numeric, 6)))"
+
 # How much longer an image of the row `g` takes with its LoRAs than without, for a statement with a cost `k`.
 LORA_FACTOR = f"""(CASE WHEN coalesce(jsonb_array_length(g.params -> 'loras'), 0) = 0 THEN 1 ELSE coalesce(
   (SELECT l.factor FROM generation_loracost l WHERE l.model_id = k.model_id AND l.hardware = k.hardware

@@ -142,7 +142,7 @@ def finish_slice(
                 task=row.task,
                 width=row.width,
                 height=row.height,
-                steps=row.steps,
+                steps=row.steps_run,
                 guided=row.guided,
                 image_ms=run / len(images),
                 loras=row.loras,

@@ -20,7 +20,7 @@ from typing import Any
 from generation.engine.entry import EntryReader, TurboLora
 from generation.engine.errors import CatalogError
 from generation.engine.families import FAMILIES, LENGTH_BUCKETS
-from generation.engine.request import MAX_LORAS, TASKS
+from generation.engine.request import MAX_LORAS
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]  # relative paths in entries start here
 OFFLOADS = ("none", "model", "group", "sequential")
@@ -70,7 +70,7 @@ class ModelSpec:
     sizes: tuple[tuple[int, int], ...] = ()
     max_prompt_tokens: int = 512
     length_buckets: tuple[int, ...] = LENGTH_BUCKETS  # left out in the entry: the family's
-    tasks: tuple[str, ...] = ("text-to-image",)
+    tasks: tuple[str, ...] = ()  # left out in the entry: the family's
     memory_bytes: int = 0
     offload: str = "none"
     batch_max: int = 1
@@ -94,6 +94,7 @@ class ModelSpec:
         table = {key: _plain(value) for key, value in dataclasses.asdict(self).items() if key != "slug"}
         # Left out where they say nothing: a release that does not know them yet reads the same entries.
         usual = {field.name: _plain(field.default) for field in dataclasses.fields(self) if field.name in _SILENT}
+        usual["tasks"] = _plain(FAMILIES[self.family].tasks)
         return {key: value for key, value in table.items() if value is not None and usual.get(key, _NONE) != value}
 
     @property
@@ -146,6 +147,7 @@ class _Reader(EntryReader):
         if values["family"] not in FAMILIES:
             self.fail("family", f"{values['family']!r} is unknown, allowed: {', '.join(FAMILIES)}")
         values.setdefault("length_buckets", FAMILIES[values["family"]].length_buckets)
+        values.setdefault("tasks", FAMILIES[values["family"]].tasks)
         spec = ModelSpec(slug=self.slug, **values)
         spec = dataclasses.replace(spec, **_derived(spec))
         self.check(spec)
@@ -154,7 +156,7 @@ class _Reader(EntryReader):
     def check(self, spec: ModelSpec) -> None:
         """Bounds that need more than one value's type."""
         choices: list[tuple[str, str, Collection[str]]] = [("offload", spec.offload, OFFLOADS)]
-        choices += [("tasks", task, TASKS) for task in spec.tasks]
+        choices += [("tasks", task, FAMILIES[spec.family].tasks) for task in spec.tasks]
         choices += [("lane", spec.lane, LANES)] if spec.lane else []
         for key, value, allowed in choices:
             if value not in allowed:
@@ -188,7 +190,7 @@ class _Reader(EntryReader):
             if len(set(values)) < len(values):
                 self.fail(key, "names one twice")
         if not spec.tasks:
-            self.fail("tasks", f"is empty, allowed: {', '.join(TASKS)}")
+            self.fail("tasks", f"is empty, allowed: {', '.join(FAMILIES[spec.family].tasks)}")
 
     def check_sizes(self, spec: ModelSpec) -> None:
         least = FAMILIES[spec.family].size_multiple

@@ -40,6 +40,10 @@ class LoraRefused(RowRefused):
     """A LoRA cannot be used with this model; the message names the key, and the LoRA where it has a name."""
 
 
+class InputRefused(RowRefused):
+    """A picture that a row starts from is gone, or not the one that was sent."""
+
+
 class OutOfMemory(EngineError):
     """One picture alone does not fit the device's memory."""
 

@@ -15,6 +15,7 @@ LENGTH_BUCKETS = (64, 128, 256, 512, 1024)
 # somebody's own code.
 Part = tuple[str, tuple[str, ...]]
 _SCHEDULER: Part = ("diffusers", ("FlowMatchEulerDiscreteScheduler",))
+_FROM_PICTURES = ("text-to-image", "image-to-image", "inpaint")
 _TOKENIZER: Part = ("transformers", ("Qwen2Tokenizer", "Qwen2TokenizerFast"))  # one class since transformers 5
 
 
@@ -25,7 +26,8 @@ class FamilyInfo:
     `draws` and the values of `loads` are `module:attribute`, imported by GPU workers only. `loads` names what reads a
     part where that is not the library's own class; `settings` are the pipeline's own arguments in model_index.json.
     `exact_lengths`: padding would move pictures by more than rounding, so an entry may not have length buckets.
-    `guidance` says how a request's `true_cfg_scale` becomes the pipeline's own number.
+    `tasks`: what its code draws; an entry may offer less. `guidance` says how a request's `true_cfg_scale` becomes the
+    pipeline's own number.
     """
 
     draws: str
@@ -38,6 +40,7 @@ class FamilyInfo:
     length_buckets: tuple[int, ...] = LENGTH_BUCKETS
     exact_lengths: bool = False
     guidance: str = "true_cfg_scale"
+    tasks: tuple[str, ...] = ("text-to-image",)
 
 
 FAMILIES: Mapping[str, FamilyInfo] = MappingProxyType(
@@ -52,6 +55,7 @@ FAMILIES: Mapping[str, FamilyInfo] = MappingProxyType(
                 "transformer": ("diffusers", ("QwenImageTransformer2DModel",)),
                 "vae": ("diffusers", ("AutoencoderKLQwenImage",)),
             },
+            tasks=_FROM_PICTURES,
         ),
         "qwen-image-2.1": FamilyInfo(
             draws="generation.engine.pipelines.qwen_image_21:QwenImage21",
@@ -83,6 +87,7 @@ FAMILIES: Mapping[str, FamilyInfo] = MappingProxyType(
             # The transformer pads each prompt by itself: rows of any length share a forward and stay bit-equal.
             length_buckets=(512,),
             guidance="guidance_scale = true_cfg_scale - 1",
+            tasks=_FROM_PICTURES,
         ),
     }
 )

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from generation.engine.paste import Paste
 from generation.engine.request import LoraUse, PassRow
+from generation.engine.starts import Start
 
 if TYPE_CHECKING:
     from generation.engine.adapters import Adapters
@@ -61,17 +63,19 @@ class Conditioning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowConds:
-    """What `encode` gives for one row; `negative` is None unless true CFG runs."""
+    """What `encode` gives for one row; `negative` is None unless true CFG runs, `start` unless it has a picture."""
 
     positive: Conditioning
     negative: Conditioning | None = None
+    start: Start | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PassShape:
     """What rows must agree on to share one forward. Steps, seeds and all strengths may differ per row.
 
-    `loras` are the sorted SHA-256 of their files: how strong each is, a row says for itself.
+    `inpaint`: parts of the pictures are kept. `loras` are the sorted SHA-256 of their files: how strong each is, a row
+    says for itself.
     """
 
     width: int
@@ -79,6 +83,7 @@ class PassShape:
     bucket: int
     negative_bucket: int | None
     loras: tuple[str, ...] = ()
+    inpaint: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +99,7 @@ class RowState:
     tokens: TokenCount
     lora_scales: tuple[float, ...] = ()
     index: int = 0
+    paste: Paste | None = None
 
     @property
     def steps(self) -> int:
@@ -110,7 +116,8 @@ class Pass:
 
     `latents`, `velocity`: (B, image tokens, channels × 4), the model's dtype; `velocity` is the last prediction.
     `embeds`: (B, bucket, dim); `mask`: (B, bucket) bool, None only for exact lengths. `negative_*` likewise under CFG.
-    `loras`: the files of `shape.loras`, in its order; their strengths are the rows'.
+    `loras`: the files of `shape.loras`, in its order; their strengths are the rows'. `clean`, `noise` and `repaint` are
+    there in an inpainting only, like `latents`: the pictures, their noise, and 1 where they are drawn anew.
     """
 
     shape: PassShape
@@ -122,6 +129,9 @@ class Pass:
     negative_mask: torch.Tensor | None = None
     velocity: torch.Tensor | None = None
     loras: tuple[LoraUse, ...] = ()
+    clean: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
+    repaint: torch.Tensor | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -147,6 +157,7 @@ class RowLatents:
     tensor: torch.Tensor = field(repr=False)
     width: int
     height: int
+    paste: Paste | None = None
 
 
 class Decoder(Protocol):

@@ -21,43 +21,16 @@ DROPPED = 34
 LONGEST = 1024
 
 
-class PromptTokens:
-    """Tokens of the pipeline's template with a prompt in it, where nothing a user types is a special token.
+class TemplateTokens:
+    """Tokens of a pipeline's template with a prompt in it, where nothing a user types is a special token.
 
-    The pipeline parses `<|im_end|>` or `<|image_pad|>` in a prompt as such. Switching that off by
+    `head`: the text before the prompt, with a special token in it; `tail` begins with one. The ids come in three
+    pieces, so that each family cuts a long prompt where its pipeline does.
+
+    The pipelines parse `<|im_end|>` or `<|image_pad|>` in a prompt as such. Switching that off by
     `split_special_tokens` sets a flag on the shared tokenizer and leaves added tokens that are not "special" alone; so
     the user's segment is read by a copy of the tokenizer that has no added tokens at all. Special tokens cut the text
     before anything is merged, so the pieces joined are exactly the pipeline's tokens for every other prompt.
-    """
-
-    def __init__(self, tokenizer: Any, *, limit: int) -> None:
-        self.limit = limit
-        head, _, tail = TEMPLATE.partition("{}")
-        cut = head.rindex("<|im_start|>") + len("<|im_start|>")
-        self._opening = head[cut:]
-        self._head: list[int] = tokenizer(head[:cut], add_special_tokens=False)["input_ids"]
-        self._tail: list[int] = tokenizer(tail, add_special_tokens=False)["input_ids"]
-        self._plain = _without_added_tokens(tokenizer)
-        opening = len(self._head) + len(self._ids(""))
-        if opening != DROPPED:
-            raise ValueError(f"the tokenizer makes {opening} tokens of the template where the pipeline drops {DROPPED}")
-
-    def _ids(self, prompt: str) -> list[int]:
-        ids: list[int] = self._plain.encode(self._opening + prompt, add_special_tokens=False).ids
-        return ids
-
-    def read(self, prompt: str) -> tuple[list[int], TokenCount]:
-        """Input ids as the pipeline would feed them (cut at 1,024 + 34), and how many of the prompt's are read."""
-        middle = self._ids(prompt)
-        total = max(len(self._head) + len(middle) - DROPPED, 0)
-        ids = (self._head + middle + self._tail)[: LONGEST + DROPPED]
-        return ids, TokenCount(used=min(total, self.limit), total=total)
-
-
-class TemplateTokens:
-    """As `PromptTokens`, for any template: `head` ends a special token before the prompt, `tail` begins with one.
-
-    Its ids come in three pieces, so that each family cuts a long prompt where its pipeline does.
     """
 
     def __init__(self, tokenizer: Any, *, head: str, tail: str, limit: int) -> None:
@@ -86,6 +59,23 @@ class TemplateTokens:
         middle = self._ids(prompt)
         total = max(len(middle) - self._before, 0)
         return middle, TokenCount(used=min(total, self.limit), total=total)
+
+
+class PromptTokens(TemplateTokens):
+    """Those of `QwenImagePipeline`."""
+
+    def __init__(self, tokenizer: Any, *, limit: int) -> None:
+        head, _, tail = TEMPLATE.partition("{}")
+        super().__init__(tokenizer, head=head, tail=tail, limit=limit)
+        if self.before != DROPPED:
+            raise ValueError(
+                f"the tokenizer makes {self.before} tokens of the template where the pipeline drops {DROPPED}"
+            )
+
+    def make_input(self, prompt: str) -> tuple[list[int], TokenCount]:
+        """Input ids as the pipeline would feed them (cut at 1,024 + 34), and how many of the prompt's are read."""
+        middle, tokens = self.read(prompt)
+        return (self.head + middle + self.tail)[: LONGEST + DROPPED], tokens
 
 
 def _without_added_tokens(tokenizer: Any) -> Tokenizer:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from generation.engine.tasksteps import steps_run
+
 MAX_PROMPT_CHARS = 32_768
 MAX_SIDE = 4096  # pixels; QwenEmbedRope knows 4,096 positions per axis, and nobody has a card for more
 MAX_STEPS = 100
@@ -123,6 +125,11 @@ class PassRow:
     def guided(self) -> bool:
         """Whether true CFG runs: the rule of `QwenImagePipeline.__call__`."""
         return self.true_cfg_scale > 1 and self.negative_prompt != ""
+
+    @property
+    def steps_run(self) -> int:
+        """How many of its steps it runs."""
+        return steps_run(self.num_inference_steps, self.strength)
 
     @property
     def stack(self) -> tuple[LoraUse, ...]:

@@ -61,9 +61,10 @@ class _Run:
 def run_pass(model: LoadedModel, rows: Sequence[PassRow], hooks: Hooks) -> PassOutcome:
     """Draw `rows`, together where they may be, and say of each how it ended.
 
-    Rows that agree in size, steps, text-length bucket and LoRAs share a forward, at most `batch_max` at a time; others
-    follow one another. A row that cannot be drawn fails alone: a group that raises is repeated row by row, and out of
-    memory halves it. Raises ValueError for two rows of one key, HookFailed when a hook raised; nothing else.
+    Rows that agree in size, steps to run, text-length bucket and LoRAs share a forward, at most `batch_max` at a time;
+    others follow one another. A row that cannot be drawn fails alone: a group that raises is repeated row by row, and
+    out of memory halves it. Raises ValueError for two rows of one key, HookFailed when a hook raised;
+    nothing else.
     """
     if len({row.key for row in rows}) != len(rows):
         raise ValueError("key is used twice in one pass")
@@ -90,7 +91,7 @@ def _schedule(run: _Run, rows: Sequence[PassRow]) -> list[list[_Ready]]:
     groups: dict[tuple[PassShape, int], list[_Ready]] = {}
     for row in rows:
         if (ready := _encode(run, row)) is not None:
-            groups.setdefault((ready.shape, row.num_inference_steps), []).append(ready)
+            groups.setdefault((ready.shape, row.steps_run), []).append(ready)
     most = run.model.family.limits.batch_max
     return [group[at : at + most] for group in groups.values() for at in range(0, len(group), most)]
 
@@ -157,7 +158,7 @@ def _attempt(run: _Run, group: list[_Ready]) -> None:
     family, hooks = run.model.family, run.hooks
     meter = _Meter()
     state = family.begin([ready.row for ready in group], [ready.conds for ready in group])
-    steps = group[0].row.num_inference_steps
+    steps = group[0].row.steps_run
     for step in range(1, steps + 1):
         if _call(hooks.stop):
             return _leave(run, group, state, meter, status="stopped", keys=set(state.keys))

@@ -11,6 +11,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import calculate_shift
 
+_LEAST = 0.001  # of a step, so that any strength above 0 runs one
 Grid = Callable[[int], Sequence[float]]
 
 
@@ -67,6 +68,20 @@ class Schedule:
         scheduler.set_timesteps(sigmas=self._grid(steps), mu=mu, device="cpu")
         sigmas: torch.Tensor = scheduler.sigmas
         return sigmas.to(torch.float32)
+
+
+def begin_at(sigmas: torch.Tensor, strength: float) -> torch.Tensor:
+    """The end of a schedule that a picture of this `strength` runs; its first level follows the strength continuously.
+
+    The pipelines begin at one of the schedule's own levels, so that four steps know four strengths. Here the first
+    level lies between its two neighbours where the strength does; where steps × strength is whole, both agree.
+    """
+    steps = len(sigmas) - 1
+    at = steps - max(round(steps * strength, 6), _LEAST)
+    whole = int(at)
+    levels = sigmas[whole:].clone()
+    levels[0] += (at - whole) * (levels[1] - levels[0])
+    return levels
 
 
 def model_timesteps(sigmas: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

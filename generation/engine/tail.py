@@ -154,6 +154,8 @@ class Tail:
             frame = self._decoder.decode(order.latents)
             check_frame(frame)
             picture = to_picture(frame)
+            if order.latents.paste is not None:
+                picture = order.latents.paste.onto(picture)
         decoded = time.perf_counter()
         file = encode_picture(picture, fmt=order.fmt, quality=order.quality)
         return TailPicture(

@@ -17,7 +17,7 @@ from accounts.domain.media import media_path
 from generation.domain.claim import Claim, ClaimedRow
 from generation.domain.lorafiles import lora_path
 from generation.engine.errors import RowRefused
-from generation.engine.request import LoraUse, PassRow
+from generation.engine.request import InputPicture, LoraUse, PassRow
 from generation.meters import PASS_IMAGES, PASS_SECONDS
 from generation.worker.clock import PhaseClock
 from generation.worker.database import PATIENCE_S
@@ -107,6 +107,8 @@ def make_pictures(row: ClaimedRow) -> list[PassRow]:
             )
             for use in row.params.get("loras", [])
         )
+        images = tuple(map(_input, row.params.get("images", [])))
+        mask = row.params.get("mask")
         return [
             PassRow(
                 key=make_key(row, index),
@@ -118,11 +120,19 @@ def make_pictures(row: ClaimedRow) -> list[PassRow]:
                 seed=seed,
                 true_cfg_scale=scale,
                 loras=loras,
+                task=row.task,
+                images=images,
+                mask=_input(mask) if mask else None,
+                strength=float(row.params.get("strength", 1.0)),
             )
             for index, seed in row.seeds
         ]
     except ValueError as error:  # our own words, about this row's values
         raise RowRefused(str(error)) from error
+
+
+def _input(stored: Mapping[str, Any]) -> InputPicture:
+    return InputPicture(path=str(media_path(stored["file"])), sha256=stored["sha256"])
 
 
 def _prepare(claim: Claim, desk: Desk) -> tuple[list[ClaimedRow], list[PassRow]]:
@@ -225,7 +235,11 @@ class PassHooks:
         return self._desk.stop.seconds + self._step_s * self._steps_left > GRACE_S
 
     def _progress(self, row: UUID) -> int:
-        """Steps of a row with several images: their average, so that it only rises and ends at the last step."""
+        """Steps of a row with several images: their average, so that it only rises and ends at the last step.
+
+        Those that it leaves out, because it begins from a picture, count as done with its first.
+        """
         claimed = self._rows[row]
-        drawn = sum(self._steps.get(make_key(claimed, index), 0) for index, _ in claimed.seeds)
+        steps = [self._steps.get(make_key(claimed, index), 0) for index, _ in claimed.seeds]
+        drawn = sum(step + claimed.steps - claimed.steps_run if step else 0 for step in steps)
         return (claimed.done * claimed.steps + drawn) // max(1, claimed.n)

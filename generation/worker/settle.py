@@ -23,7 +23,7 @@ from generation.domain.claim import ClaimedRow
 from generation.domain.failures import FailureNote
 from generation.domain.finish import StoredImage, fail_row, finish_slice, release_row
 from generation.domain.storage import ImagePaths, image_paths
-from generation.engine.errors import BadFrame, LoraRefused, OutOfMemory, RowRefused
+from generation.engine.errors import BadFrame, InputRefused, LoraRefused, OutOfMemory, RowRefused
 from generation.worker.database import insist
 from generation.worker.leases import Leases
 from generation.worker.lines import RecentLines
@@ -197,6 +197,8 @@ def explain(error: Exception) -> tuple[str, str, bool]:
         return "bad_frame", error.reason, False
     if isinstance(error, OutOfMemory):
         return "out_of_memory", str(error), True
+    if isinstance(error, InputRefused):
+        return "input_refused", str(error)[:500], False
     if isinstance(error, LoraRefused):
         return "lora_refused", str(error)[:500], False
     if isinstance(error, RowRefused):
@@ -225,6 +227,9 @@ def make_receipt(row: ClaimedRow, index: int, outcome: RowOutcome, model: Loaded
         "checkpoint": model.spec.path,
         "loras": params.get("loras", []),
         "task": row.task,
+        "images": [picture["sha256"] for picture in params.get("images", [])],
+        "mask": params["mask"]["sha256"] if params.get("mask") else None,
+        "strength": params.get("strength"),
         "seed": dict(row.seeds)[index],
         "width": row.width,
         "height": row.height,

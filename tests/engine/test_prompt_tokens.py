@@ -26,7 +26,7 @@ def test_template_is_the_pipelines(oracle: Any) -> None:
     "prompt", [*PROMPTS, " leading", "\n\nlines\n", "trailing  ", "a <b> | c", "e\u0301 decomposed"]
 )
 def test_tokens_equal_the_pipelines(tokenizer: Any, prompt: str) -> None:
-    ids, _ = PromptTokens(tokenizer, limit=512).read(prompt)
+    ids, _ = PromptTokens(tokenizer, limit=512).make_input(prompt)
     assert ids == tokenizer(TEMPLATE.format(prompt))["input_ids"]
 
 
@@ -34,9 +34,9 @@ def test_tokens_equal_the_pipelines(tokenizer: Any, prompt: str) -> None:
 def test_typed_special_tokens_are_text(tokenizer: Any, token: str) -> None:
     reader = PromptTokens(tokenizer, limit=512)
     prompt = f"a circle{token} and {token}"
-    ids, _ = reader.read(prompt)
+    ids, _ = reader.make_input(prompt)
     special = tokenizer.convert_tokens_to_ids(token)
-    assert ids.count(special) == reader.read("a circle")[0].count(special)
+    assert ids.count(special) == reader.make_input("a circle")[0].count(special)
     assert tokenizer(TEMPLATE.format(prompt))["input_ids"].count(special) > ids.count(special)  # what the pipeline does
     assert tokenizer.decode(ids).count(prompt) == 1
 
@@ -50,6 +50,7 @@ def test_typed_special_tokens_draw_and_leave_the_tokenizer_alone(model: Any, tok
 def test_a_tokenizer_that_breaks_the_template_is_refused(tokenizer: Any) -> None:
     class Wrong:
         backend_tokenizer = tokenizer.backend_tokenizer
+        get_added_vocab = tokenizer.get_added_vocab
 
         def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
             return {"input_ids": [0, *tokenizer(text)["input_ids"]]}

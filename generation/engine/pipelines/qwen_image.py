@@ -7,109 +7,54 @@ equals `pipe(...)` bit for bit on the CPU.
 from __future__ import annotations
 
 import copy
-import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from generation.engine.adapters import Adapters
 from generation.engine.catalog import ModelSpec
-from generation.engine.errors import RowRefused
-from generation.engine.family import (
-    Conditioning,
-    Decoder,
-    Limits,
-    Parked,
-    Pass,
-    PassShape,
-    RowConds,
-    RowLatents,
-    RowState,
-    TokenCount,
-)
-from generation.engine.lorarules import RULES
+from generation.engine.family import Conditioning, Decoder, Pass
 from generation.engine.pipelines.qwen_image_vae import QwenImageDecoder, denormalise, unpack_latents
+from generation.engine.pipelines.rows import RowFamily, make_limits, steps_now
 from generation.engine.preview import LatentMap, encode_preview, fit_latent_map
-from generation.engine.prompts import DROPPED, LONGEST, PromptCache, PromptTokens, pad_embeds
-from generation.engine.request import PassRow, length_bucket
+from generation.engine.prompts import DROPPED, LONGEST, PromptTokens
+from generation.engine.request import PassRow
 from generation.engine.schedule import Schedule, model_timesteps
-
-# What a `Pass` holds per row, first dimension = rows.
-_TENSORS = ("latents", "embeds", "mask", "negative_embeds", "negative_mask", "velocity")
+from generation.engine.starts import keep_rest
 
 
-class QwenImage:
+class QwenImage(RowFamily):
     """See `Family`. `pipe` keeps the weights (and the offload hooks) together; its `__call__` is never used.
 
     It takes the VAE out of `pipe`. `exact_decode` as in `load_model`.
     """
 
+    _masked = True
+    _tokens: PromptTokens
+
     def __init__(self, *, pipe: Any, spec: ModelSpec, device: torch.device, exact_decode: bool = False) -> None:
-        self._pipe = pipe
+        super().__init__(pipe=pipe, spec=spec)
         self._exact_decode = exact_decode
         self.device = device
         self.dtype: torch.dtype = pipe.transformer.dtype
         self._factor = int(pipe.vae_scale_factor)  # picture pixels per latent, a side
+        self._patch = 2 * self._factor
         self._channels = pipe.transformer.config.in_channels // 4
         self._buckets = spec.length_buckets
         self._schedule = Schedule(config=pipe.scheduler.config, overrides=spec.scheduler, fixed=spec.sigmas)
         self._tokens = PromptTokens(pipe.tokenizer, limit=min(spec.max_prompt_tokens, LONGEST))
-        self._cache = PromptCache()
         # The family keeps the VAE, outside the pipeline's offload hooks: it is small, and decoders copy it.
         self._vae = pipe.vae.to(device)
         pipe.register_modules(vae=None)
         self._map = self._fit_map()
-        self.adapters = Adapters(
-            pipe.transformer,
-            rules=RULES[spec.family],
-            most_bytes=spec.lora_cache_bytes,
-            max_rank=spec.max_lora_rank,
-        )
-        self.limits = Limits(
-            size_multiple=max(spec.size_multiple, 2 * self._factor),
-            max_width=spec.max_width,
-            max_height=spec.max_height,
-            min_steps=spec.min_steps,
-            max_steps=spec.max_steps,
-            max_prompt_tokens=self._tokens.limit,
-            batch_max=spec.batch_max,
-            length_buckets=spec.length_buckets,
-            tasks=spec.tasks,
-            max_loras=spec.max_loras,
+        self.limits = make_limits(
+            spec, size_multiple=max(spec.size_multiple, self._patch), max_prompt_tokens=self._tokens.limit
         )
 
     # 1. One row, alone
 
-    def check(self, row: PassRow) -> None:
-        limits = self.limits
-        for name, value, most in (("width", row.width, limits.max_width), ("height", row.height, limits.max_height)):
-            if value % limits.size_multiple:
-                raise RowRefused(f"{name} {value} is not a multiple of {limits.size_multiple}")
-            if value > most:
-                raise RowRefused(f"{name} {value} is over this model's {most}")
-        if not limits.min_steps <= row.num_inference_steps <= limits.max_steps:
-            raise RowRefused(
-                f"num_inference_steps {row.num_inference_steps} is out of range, "
-                f"{limits.min_steps} to {limits.max_steps}"
-            )
-        if len(row.loras) > limits.max_loras:
-            raise RowRefused(f"loras has {len(row.loras)} entries, this model takes {limits.max_loras}")
-
-    def count_tokens(self, prompt: str) -> TokenCount:
-        return self._tokens.read(prompt)[1]
-
-    @torch.no_grad()
-    def encode(self, row: PassRow) -> RowConds:
-        negative = self._encode_prompt(row.negative_prompt) if row.guided else None
-        return RowConds(positive=self._encode_prompt(row.prompt), negative=negative)
-
     def _encode_prompt(self, prompt: str) -> Conditioning:
         """Alone, never in a batch: padding to company moves an embedding by up to .0156 in BF16."""
-        cached = self._cache.get(prompt)
-        if cached is not None:
-            return cached
-        ids, tokens = self._tokens.read(prompt)
+        ids, tokens = self._tokens.make_input(prompt)
         input_ids = torch.tensor([ids], device=self.device)
         states = self._pipe.text_encoder(
             input_ids=input_ids,
@@ -119,57 +64,16 @@ class QwenImage:
             logits_to_keep=1,  # nobody reads the logits: 150,000 numbers per token saved
         ).hidden_states
         embeds = states[-1][0, DROPPED : DROPPED + self._tokens.limit].to(self.dtype)
-        cond = Conditioning(embeds=embeds.clone(), tokens=tokens)
-        self._cache.put(prompt, cond)
-        return cond
+        return Conditioning(embeds=embeds.clone(), tokens=tokens)
 
-    def plan(self, row: PassRow, conds: RowConds) -> PassShape:
-        negative = conds.negative
-        return PassShape(
-            width=row.width,
-            height=row.height,
-            bucket=length_bucket(conds.positive.length, self._buckets),
-            negative_bucket=length_bucket(negative.length, self._buckets) if negative else None,
-            loras=tuple(use.sha256 for use in row.stack),
-        )
+    def _encode_picture(self, pixels: torch.Tensor) -> torch.Tensor:
+        raw = self._vae.encode(pixels[:, :, None].to(self.dtype)).latent_dist.mode()
+        return pack_latents(denormalise(raw, self._vae, inverse=True).transpose(1, 2))
+
+    def _spread_mask(self, mask: torch.Tensor) -> torch.Tensor:
+        return pack_latents(mask[:, :, None].expand(-1, -1, self._channels, -1, -1))
 
     # 2. A pass, step by step
-
-    @torch.no_grad()
-    def begin(self, rows: Sequence[PassRow], conds: Sequence[RowConds]) -> Pass:
-        shapes = {self.plan(row, cond) for row, cond in zip(rows, conds, strict=True)}
-        if len(shapes) != 1:
-            raise ValueError(f"rows of one pass must have one size, bucket and LoRA stack, got {len(shapes)} shapes")
-        for row in rows:
-            self.check(row)
-        (shape,) = shapes
-        self.adapters.begin()
-        exact = not self._buckets
-        embeds, mask = pad_embeds([cond.positive for cond in conds], bucket=shape.bucket, exact=exact)
-        state = Pass(
-            shape=shape,
-            rows=[self._start_row(row, cond) for row, cond in zip(rows, conds, strict=True)],
-            latents=torch.cat([self._draw_noise(row) for row in rows]).to(self.device),
-            embeds=embeds,
-            mask=mask,
-            loras=rows[0].stack,
-        )
-        negatives = [cond.negative for cond in conds if cond.negative is not None]
-        if shape.negative_bucket is not None:
-            state.negative_embeds, state.negative_mask = pad_embeds(
-                negatives, bucket=shape.negative_bucket, exact=exact
-            )
-        return state
-
-    def _start_row(self, row: PassRow, cond: RowConds) -> RowState:
-        image_tokens = (row.height // self._factor // 2) * (row.width // self._factor // 2)
-        return RowState(
-            key=row.key,
-            true_cfg_scale=row.true_cfg_scale,
-            sigmas=self._schedule.sigmas(steps=row.num_inference_steps, image_tokens=image_tokens),
-            tokens=cond.positive.tokens,
-            lora_scales=tuple(use.scale for use in row.stack),
-        )
 
     def _draw_noise(self, row: PassRow) -> torch.Tensor:
         """(1, image tokens, channels × 4) from a generator of its own on the CPU: the same on every device."""
@@ -180,10 +84,7 @@ class QwenImage:
 
     @torch.no_grad()
     def step(self, state: Pass) -> None:
-        if state.finished:
-            raise ValueError(f"rows {', '.join(state.finished)} are finished, take them out before the next step")
-        now = torch.stack([row.sigmas[row.index] for row in state.rows])
-        after = torch.stack([row.sigmas[row.index + 1] for row in state.rows])
+        now, after = steps_now(state)
         velocity = self._forward(state, now, state.embeds, state.mask)
         if state.negative_embeds is not None:
             negative = self._forward(state, now, state.negative_embeds, state.negative_mask)
@@ -192,6 +93,7 @@ class QwenImage:
         state.velocity = velocity
         for row in state.rows:
             row.index += 1
+        keep_rest(state, after)
 
     def _forward(
         self, state: Pass, sigmas: torch.Tensor, embeds: torch.Tensor, mask: torch.Tensor | None
@@ -202,13 +104,13 @@ class QwenImage:
         row in company differed by 1e-6 from the row alone. BF16 was bit-equal where it was tried, but nobody promises
         that; and a CPU gains next to nothing from a batch.
         """
-        together = len(state.rows) if self.device.type != "cpu" else 1
+        together = self._together(len(state.rows))
         timesteps = model_timesteps(sigmas, self.dtype).to(self.device)
         grid = (1, state.shape.height // self._factor // 2, state.shape.width // self._factor // 2)
         parts = []
         for at in range(0, len(state.rows), together):
             rows = slice(at, at + together)
-            self.adapters.apply(state.loras, [row.lora_scales for row in state.rows[rows]])
+            self._apply_loras(state, range(*rows.indices(len(state.rows))))
             velocity: torch.Tensor = self._pipe.transformer(
                 hidden_states=state.latents[rows],
                 timestep=timesteps[rows],
@@ -229,46 +131,7 @@ class QwenImage:
         x0 = unpack_latents(x0, width=state.shape.width, height=state.shape.height, factor=self._factor)[:, :, 0]
         return dict(zip(state.keys, map(encode_preview, self._map.apply(x0).cpu()), strict=True))
 
-    # 3. Rows come and go between steps
-
-    def drop(self, state: Pass, keys: set[str]) -> None:
-        kept = [index for index, row in enumerate(state.rows) if row.key not in keys]
-        rows = torch.tensor(kept, device=self.device, dtype=torch.long)
-        state.rows = [state.rows[index] for index in kept]
-        for name in _TENSORS:
-            tensor = getattr(state, name)
-            setattr(state, name, None if tensor is None else tensor[rows])
-
-    def join(self, state: Pass, newcomers: Pass) -> None:
-        if state.shape != newcomers.shape:
-            raise ValueError(f"a pass of {newcomers.shape} cannot join one of {state.shape}")
-        if set(state.keys) & set(newcomers.keys):
-            raise ValueError("a row with this key is in the pass already")
-        state.rows = state.rows + newcomers.rows
-        for name in _TENSORS:
-            ours, theirs = getattr(state, name), getattr(newcomers, name)
-            joined = None if ours is None or theirs is None else torch.cat([ours, theirs])
-            setattr(state, name, joined)
-
-    def park(self, state: Pass) -> Parked:
-        return Parked(state=_move(state, torch.device("cpu")))
-
-    def resume(self, parked: Parked) -> Pass:
-        return _move(parked.state, self.device)
-
-    # 4. Out of the pass
-
-    def latents(self, state: Pass) -> list[RowLatents]:
-        return [
-            RowLatents(
-                key=row.key,
-                tensor=state.latents[index : index + 1].clone(),
-                width=state.shape.width,
-                height=state.shape.height,
-            )
-            for index, row in enumerate(state.rows)
-            if row.finished
-        ]
+    # 3. Out of the pass
 
     def decoder(self) -> Decoder:
         return QwenImageDecoder(copy.deepcopy(self._vae), factor=self._factor, exact=self._exact_decode)
@@ -312,12 +175,3 @@ def euler_step(latents: torch.Tensor, velocity: torch.Tensor, dt: torch.Tensor) 
     """
     moved = dt.to(velocity.device, velocity.dtype)[:, None, None] * velocity
     return (latents.float() + moved).to(velocity.dtype)
-
-
-def _move(state: Pass, device: torch.device) -> Pass:
-    """A copy of everything, on `device`."""
-    moved = dataclasses.replace(state, rows=[dataclasses.replace(row) for row in state.rows])
-    for name in _TENSORS:
-        tensor = getattr(state, name)
-        setattr(moved, name, None if tensor is None else tensor.to(device, copy=True))
-    return moved

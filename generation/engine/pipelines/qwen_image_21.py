@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from transformers import Qwen2Tokenizer
 
 from generation.engine.catalog import ModelSpec
 from generation.engine.errors import CheckpointError
-from generation.engine.family import Conditioning, Decoder, Pass, RowConds, RowLatents, RowState
+from generation.engine.family import Conditioning, Decoder, Pass, RowLatents, RowState
 from generation.engine.pipelines.qwen_image import euler_step
 from generation.engine.pipelines.rows import RowFamily, make_limits, steps_now
 from generation.engine.preview import LatentMap, encode_preview, fit_latent_map
@@ -67,11 +66,14 @@ class QwenImage21(RowFamily):
     It takes the VAE out of `pipe`. `exact_decode` is without effect: this VAE is a single-frame one already.
     """
 
+    _row_class = _Row
+
     def __init__(self, *, pipe: Any, spec: ModelSpec, device: torch.device, exact_decode: bool = False) -> None:
         super().__init__(pipe=pipe, spec=spec)
         self.device = device
         self.dtype: torch.dtype = pipe.transformer.dtype
         self._factor = int(pipe.vae_scale_factor)  # picture pixels per latent, a side; one latent is one token
+        self._patch = self._factor
         self._channels = int(pipe.transformer.config.in_channels)
         self._caching = bool(pipe.transformer.config.causal_condition)
         self._buckets = ()
@@ -117,30 +119,6 @@ class QwenImage21(RowFamily):
         return Conditioning(embeds=states[-1][0, self._dropped :].to(self.dtype).clone(), tokens=tokens)
 
     # 2. A pass, step by step
-
-    @torch.no_grad()
-    def begin(self, rows: Sequence[PassRow], conds: Sequence[RowConds]) -> Pass:
-        shape = self._agree(rows, conds)
-        embeds, negative = self._stack(shape, conds)
-        return Pass(
-            shape=shape,
-            rows=[self._begin_row(row, cond) for row, cond in zip(rows, conds, strict=True)],
-            latents=torch.cat([self._draw_noise(row) for row in rows]).to(self.device),
-            embeds=embeds,
-            mask=None,
-            negative_embeds=negative,
-            loras=rows[0].stack,
-        )
-
-    def _begin_row(self, row: PassRow, conds: RowConds) -> RowState:
-        image_tokens = (row.width // self._factor) * (row.height // self._factor)
-        return _Row(
-            key=row.key,
-            true_cfg_scale=row.true_cfg_scale,
-            sigmas=self._schedule.sigmas(steps=row.num_inference_steps, image_tokens=image_tokens),
-            tokens=conds.positive.tokens,
-            lora_scales=tuple(use.scale for use in row.stack),
-        )
 
     def _draw_noise(self, row: PassRow) -> torch.Tensor:
         """(1, image tokens, channels) from a generator of its own on the CPU: the same on every device."""

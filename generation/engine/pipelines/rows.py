@@ -1,7 +1,7 @@
 """What families share that draw each row by its own conditioning. GPU worker only: torch at the top.
 
-`RowFamily` checks rows, encodes each prompt alone, and moves rows in and out of a pass; a family adds how a prompt is
-encoded, how a pass begins, and what one step computes.
+`RowFamily` checks rows, encodes each prompt alone, begins a pass, and moves rows in and out of it; a family adds how
+prompts and pictures are encoded, how noise is drawn, and what one step computes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,29 @@ import torch
 from generation.engine.adapters import Adapters
 from generation.engine.catalog import ModelSpec
 from generation.engine.errors import RowRefused
-from generation.engine.family import Conditioning, Limits, Parked, Pass, PassShape, RowConds, RowLatents, TokenCount
+from generation.engine.family import (
+    Conditioning,
+    Limits,
+    Parked,
+    Pass,
+    PassShape,
+    RowConds,
+    RowLatents,
+    RowState,
+    TokenCount,
+)
+from generation.engine.inputs import fit, read_input
 from generation.engine.lorarules import RULES
+from generation.engine.paste import Paste
 from generation.engine.prompts import PromptCache, TemplateTokens, pad_embeds
 from generation.engine.request import PassRow, length_bucket
+from generation.engine.schedule import Schedule, begin_at
+from generation.engine.starts import LatentCache, Start, begin_from, binary, mask_latents
 
 # What a `Pass` holds per row, first dimension = rows.
-_TENSORS = ("latents", "embeds", "mask", "negative_embeds", "negative_mask", "velocity")
+_TENSORS = (
+    "latents", "embeds", "mask", "negative_embeds", "negative_mask", "velocity", "clean", "noise", "repaint",
+)  # fmt: skip
 
 
 class RowFamily:
@@ -33,10 +49,16 @@ class RowFamily:
     adapters: Adapters
     _tokens: TemplateTokens
     _buckets: tuple[int, ...]
+    _schedule: Schedule
+    _factor: int  # picture pixels per latent, a side
+    _patch: int  # and per token
+    _row_class: type[RowState] = RowState
+    _masked = False  # whether the transformer is told how long each text is
 
     def __init__(self, *, pipe: Any, spec: ModelSpec) -> None:
         self._pipe = pipe
         self._cache = PromptCache()
+        self._latent_cache = LatentCache()
         self.adapters = Adapters(
             pipe.transformer,
             rules=RULES[spec.family],
@@ -60,6 +82,8 @@ class RowFamily:
             )
         if len(row.loras) > limits.max_loras:
             raise RowRefused(f"loras has {len(row.loras)} entries, this model takes {limits.max_loras}")
+        if row.task not in limits.tasks:
+            raise RowRefused(f"task {row.task} is not one of this model's: {', '.join(limits.tasks)}")
 
     def count_tokens(self, prompt: str) -> TokenCount:
         return self._tokens.read(prompt)[1]
@@ -67,7 +91,7 @@ class RowFamily:
     @torch.no_grad()
     def encode(self, row: PassRow) -> RowConds:
         negative = self._encode_cached(row.negative_prompt) if row.guided else None
-        return RowConds(positive=self._encode_cached(row.prompt), negative=negative)
+        return RowConds(positive=self._encode_cached(row.prompt), negative=negative, start=self._find_start(row))
 
     def _encode_cached(self, prompt: str) -> Conditioning:
         cond = self._cache.get(prompt)
@@ -79,6 +103,33 @@ class RowFamily:
     def _encode_prompt(self, prompt: str) -> Conditioning:
         raise NotImplementedError
 
+    def _find_start(self, row: PassRow) -> Start | None:
+        """Its picture as latents, and its mask. Raises InputRefused."""
+        if row.task not in ("image-to-image", "inpaint"):
+            return None
+        processor, size = self._pipe.image_processor, {"width": row.width, "height": row.height}
+        picture = fit(read_input(row.images[0], mode="RGB"), processor, **size)
+        clean = self._latent_cache.get(
+            (row.images[0].sha256, row.width, row.height),
+            lambda: self._encode_picture(processor.preprocess(picture, **size).to(self.device)),
+        )
+        if row.mask is None:
+            return Start(clean=clean)
+        mask = binary(fit(read_input(row.mask, mode="L"), processor, **size))
+        return Start(
+            clean=clean,
+            repaint=self._spread_mask(mask_latents(mask, factor=self._factor)).to(clean.device, clean.dtype),
+            paste=Paste(picture=picture, mask=mask),
+        )
+
+    def _encode_picture(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(1, 3, height, width) FP32, −1 to 1 → latents in the transformer's scale, laid out as a pass's, (1, …)."""
+        raise NotImplementedError
+
+    def _spread_mask(self, mask: torch.Tensor) -> torch.Tensor:
+        """(1, 1, h, w) → the layout of a pass's latents, or what broadcasts to it."""
+        raise NotImplementedError
+
     def plan(self, row: PassRow, conds: RowConds) -> PassShape:
         negative = conds.negative
         return PassShape(
@@ -87,9 +138,39 @@ class RowFamily:
             bucket=length_bucket(conds.positive.length, self._buckets),
             negative_bucket=length_bucket(negative.length, self._buckets) if negative else None,
             loras=tuple(use.sha256 for use in row.stack),
+            inpaint=row.mask is not None,
         )
 
     # 2. A pass
+
+    @torch.no_grad()
+    def begin(self, rows: Sequence[PassRow], conds: Sequence[RowConds]) -> Pass:
+        shape = self._agree(rows, conds)
+        state = Pass(
+            shape=shape,
+            rows=[self._begin_row(row, cond) for row, cond in zip(rows, conds, strict=True)],
+            latents=torch.cat([self._draw_noise(row) for row in rows]).to(self.device),
+            loras=rows[0].stack,
+            **self._stack(shape, conds),
+        )
+        begin_from(state, [cond.start for cond in conds])
+        return state
+
+    def _begin_row(self, row: PassRow, conds: RowConds) -> RowState:
+        image_tokens = (row.width // self._patch) * (row.height // self._patch)
+        sigmas = self._schedule.sigmas(steps=row.num_inference_steps, image_tokens=image_tokens)
+        return self._row_class(
+            key=row.key,
+            true_cfg_scale=row.true_cfg_scale,
+            sigmas=begin_at(sigmas, row.strength),
+            tokens=conds.positive.tokens,
+            lora_scales=tuple(use.scale for use in row.stack),
+            paste=conds.start.paste if conds.start else None,
+        )
+
+    def _draw_noise(self, row: PassRow) -> torch.Tensor:
+        """(1, …), laid out as a pass's, from a generator of its own on the CPU: the same on every device."""
+        raise NotImplementedError
 
     def _agree(self, rows: Sequence[PassRow], conds: Sequence[RowConds]) -> PassShape:
         """The one shape of rows that begin a pass together. Raises ValueError, RowRefused."""
@@ -101,13 +182,16 @@ class RowFamily:
         self.adapters.begin()
         return shapes.pop()
 
-    def _stack(self, shape: PassShape, conds: Sequence[RowConds]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Embeddings of all rows, and the negative ones: (B, bucket, dim), zeros behind each prompt."""
-        embeds, _ = pad_embeds([cond.positive for cond in conds], bucket=shape.bucket, exact=not self._buckets)
-        negatives = [cond.negative for cond in conds if cond.negative is not None]
-        if shape.negative_bucket is None:
-            return embeds, None
-        return embeds, pad_embeds(negatives, bucket=shape.negative_bucket, exact=not self._buckets)[0]
+    def _stack(self, shape: PassShape, conds: Sequence[RowConds]) -> dict[str, Any]:
+        """Embeddings of all rows, (B, bucket, dim), zeros behind each prompt, and masks; the negative ones too."""
+        exact = not self._buckets
+        embeds, mask = pad_embeds([cond.positive for cond in conds], bucket=shape.bucket, exact=exact)
+        found: dict[str, Any] = {"embeds": embeds, "mask": mask if self._masked else None}
+        if shape.negative_bucket is not None:
+            negatives = [cond.negative for cond in conds if cond.negative is not None]
+            negative, mask = pad_embeds(negatives, bucket=shape.negative_bucket, exact=exact)
+            found |= {"negative_embeds": negative, "negative_mask": mask if self._masked else None}
+        return found
 
     def _together(self, rows: int) -> int:
         """How many rows share a forward: on a CPU one, where kernels would add in another order for another batch."""
@@ -157,6 +241,7 @@ class RowFamily:
                 tensor=state.latents[index : index + 1].clone(),
                 width=state.shape.width,
                 height=state.shape.height,
+                paste=row.paste,
             )
             for index, row in enumerate(state.rows)
             if row.finished

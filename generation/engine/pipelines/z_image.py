@@ -21,6 +21,7 @@ from generation.engine.preview import LatentMap, encode_preview, fit_latent_map
 from generation.engine.prompts import TemplateTokens
 from generation.engine.request import PassRow
 from generation.engine.schedule import Schedule
+from generation.engine.starts import keep_rest
 
 _PLACE = "\ue000"  # stands for the prompt while the chat template is rendered; nobody's template holds it
 _RUNG = 32  # the transformer pads each prompt and each picture to a multiple of this
@@ -30,7 +31,7 @@ _RUNG = 32  # the transformer pads each prompt and each picture to a multiple of
 class _Row(RowState):
     """A row with its text lengths: embeddings are stacked with zeros behind them, and the forward cuts those off."""
 
-    length: int
+    length: int = 0
     negative_length: int = 0
 
 
@@ -40,11 +41,14 @@ class ZImage(RowFamily):
     It takes the VAE out of `pipe`. `exact_decode` is without effect: this VAE has no faster twin.
     """
 
+    _row_class = _Row
+
     def __init__(self, *, pipe: Any, spec: ModelSpec, device: torch.device, exact_decode: bool = False) -> None:
         super().__init__(pipe=pipe, spec=spec)
         self.device = device
         self.dtype: torch.dtype = pipe.transformer.dtype
         self._factor = int(pipe.vae_scale_factor)  # picture pixels per latent, a side
+        self._patch = 2 * self._factor
         self._channels = int(pipe.transformer.in_channels)
         self._buckets = spec.length_buckets
         self._schedule = Schedule(
@@ -84,33 +88,20 @@ class ZImage(RowFamily):
 
     # 2. A pass, step by step
 
-    @torch.no_grad()
-    def begin(self, rows: Sequence[PassRow], conds: Sequence[RowConds]) -> Pass:
-        shape = self._agree(rows, conds)
-        embeds, negative = self._stack(shape, conds)
-        noise = torch.cat([self._draw_noise(row) for row in rows]).to(self.device)
-        return Pass(
-            shape=shape,
-            rows=[self._begin_row(row, cond) for row, cond in zip(rows, conds, strict=True)],
-            latents=noise,
-            embeds=embeds,
-            mask=None,
-            negative_embeds=negative,
-            loras=rows[0].stack,
-        )
-
     def _begin_row(self, row: PassRow, conds: RowConds) -> RowState:
-        patch = 2 * self._factor
-        image_tokens = (row.width // patch) * (row.height // patch)
-        return _Row(
-            key=row.key,
-            true_cfg_scale=row.true_cfg_scale,
-            sigmas=self._schedule.sigmas(steps=row.num_inference_steps, image_tokens=image_tokens),
-            tokens=conds.positive.tokens,
-            lora_scales=tuple(use.scale for use in row.stack),
-            length=conds.positive.length,
-            negative_length=conds.negative.length if conds.negative else 0,
-        )
+        state = super()._begin_row(row, conds)
+        if isinstance(state, _Row):
+            state.length = conds.positive.length
+            state.negative_length = conds.negative.length if conds.negative else 0
+        return state
+
+    def _encode_picture(self, pixels: torch.Tensor) -> torch.Tensor:
+        raw = self._vae.encode(pixels.to(self._vae.dtype)).latent_dist.mode()
+        scaled: torch.Tensor = (raw - self._vae.config.shift_factor) * self._vae.config.scaling_factor
+        return scaled.float()
+
+    def _spread_mask(self, mask: torch.Tensor) -> torch.Tensor:
+        return mask
 
     def _draw_noise(self, row: PassRow) -> torch.Tensor:
         """(1, channels, h, w) FP32 from a generator of its own on the CPU: the same on every device."""
@@ -127,6 +118,7 @@ class ZImage(RowFamily):
         state.velocity = velocity
         for row in state.rows:
             row.index += 1
+        keep_rest(state, after)
 
     def _predict(self, state: Pass, sigmas: torch.Tensor) -> torch.Tensor:
         """Each row's velocity, FP32, (B, channels, h, w); under CFG a row and its negative share a forward."""
