@@ -23,7 +23,8 @@ def test_three_lines_make_a_model(tmp_path: Path) -> None:
     (spec,) = read_catalog(write(tmp_path, '[mine]\nfamily = "qwen-image"\npath = "/models/mine"\n'))
     assert (spec.slug, spec.title, spec.folder) == ("mine", "mine", Path("/models/mine"))
     assert (spec.default_steps, spec.true_cfg_scale, spec.max_prompt_tokens) == (50, 4.0, 512)
-    assert spec.enabled and spec.turbo_lora is None and spec.tasks == ("text-to-image",)
+    assert spec.enabled and spec.turbo_lora is None
+    assert spec.tasks == ("text-to-image", "image-to-image", "inpaint") and "tasks" not in spec.to_table()
 
 
 def test_the_shipped_file_reads() -> None:
