@@ -57,6 +57,21 @@ FAMILIES: Mapping[str, FamilyInfo] = MappingProxyType(
             },
             tasks=_FROM_PICTURES,
         ),
+        "qwen-image-edit": FamilyInfo(
+            draws="generation.engine.pipelines.qwen_image_edit:QwenImageEdit",
+            pipeline="QwenImageEditPlusPipeline",
+            parts={
+                "scheduler": _SCHEDULER,
+                "text_encoder": ("transformers", ("Qwen2_5_VLForConditionalGeneration",)),
+                "tokenizer": _TOKENIZER,
+                "processor": ("transformers", ("Qwen2VLProcessor", "Qwen2_5_VLProcessor")),
+                "transformer": ("diffusers", ("QwenImageTransformer2DModel",)),
+                "vae": ("diffusers", ("AutoencoderKLQwenImage",)),
+            },
+            loads={"processor": "generation.engine.pipelines.qwen_image_edit:PictureProcessor"},
+            length_buckets=(256, 512, 1024, 2048),  # a picture is about 190 tokens of its instruction
+            tasks=("edit",),
+        ),
         "qwen-image-2.1": FamilyInfo(
             draws="generation.engine.pipelines.qwen_image_21:QwenImage21",
             pipeline="QwenImage21Pipeline",

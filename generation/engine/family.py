@@ -62,20 +62,32 @@ class Conditioning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """The pictures that an edit looks at. `latents`: (1, tokens, channels × 4); `grids`: rows and columns of each."""
+
+    latents: torch.Tensor = field(repr=False)
+    grids: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowConds:
-    """What `encode` gives for one row; `negative` is None unless true CFG runs, `start` unless it has a picture."""
+    """What `encode` gives for one row.
+
+    `negative` is None unless true CFG runs, `start` unless it begins from a picture, `reference` unless it edits.
+    """
 
     positive: Conditioning
     negative: Conditioning | None = None
     start: Start | None = None
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PassShape:
     """What rows must agree on to share one forward. Steps, seeds and all strengths may differ per row.
 
-    `inpaint`: parts of the pictures are kept. `loras` are the sorted SHA-256 of their files: how strong each is, a row
-    says for itself.
+    `inpaint`: parts of the pictures are kept. `references`: the grids of the pictures that are looked at. `loras` are
+    the sorted SHA-256 of their files: how strong each is, a row says for itself.
     """
 
     width: int
@@ -84,6 +96,7 @@ class PassShape:
     negative_bucket: int | None
     loras: tuple[str, ...] = ()
     inpaint: bool = False
+    references: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,6 +131,7 @@ class Pass:
     `embeds`: (B, bucket, dim); `mask`: (B, bucket) bool, None only for exact lengths. `negative_*` likewise under CFG.
     `loras`: the files of `shape.loras`, in its order; their strengths are the rows'. `clean`, `noise` and `repaint` are
     there in an inpainting only, like `latents`: the pictures, their noise, and 1 where they are drawn anew.
+    `references`: in an edit, (B, tokens of its pictures, channels × 4).
     """
 
     shape: PassShape
@@ -132,6 +146,7 @@ class Pass:
     clean: torch.Tensor | None = None
     noise: torch.Tensor | None = None
     repaint: torch.Tensor | None = None
+    references: torch.Tensor | None = None
 
     @property
     def keys(self) -> list[str]:

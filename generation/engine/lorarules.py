@@ -55,6 +55,14 @@ RULES: Mapping[str, LoraRules] = {
         vectors=re.compile(r".*\.adaLN_modulation\.0"),
         renames=((re.compile(r"attention(.)out$"), r"attention\1to_out\g<1>0"),),
     ),
+    # As Qwen-Image without the modulation: where pictures are looked at, it sees each row twice (`zero_cond_t`).
+    "qwen-image-edit": LoraRules(
+        carries=re.compile(
+            r"transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
+            r"|(img|txt)_mlp\.net\.(0\.proj|2))|img_in|txt_in|proj_out"
+        ),
+        vectors=re.compile(r"$^"),
+    ),
     # Its one modulation sees a row more than the pass has (the text's, at t = 0), so it carries none.
     "qwen-image-2.1": LoraRules(
         carries=re.compile(

@@ -72,11 +72,6 @@ class PromptTokens(TemplateTokens):
                 f"the tokenizer makes {self.before} tokens of the template where the pipeline drops {DROPPED}"
             )
 
-    def make_input(self, prompt: str) -> tuple[list[int], TokenCount]:
-        """Input ids as the pipeline would feed them (cut at 1,024 + 34), and how many of the prompt's are read."""
-        middle, tokens = self.read(prompt)
-        return (self.head + middle + self.tail)[: LONGEST + DROPPED], tokens
-
 
 def _without_added_tokens(tokenizer: Any) -> Tokenizer:
     state = json.loads(tokenizer.backend_tokenizer.to_str())

@@ -37,8 +37,8 @@ PROMPTS = [
 ]
 
 
-def make_tokenizer() -> Qwen2Tokenizer:
-    """A byte-level BPE that makes exactly the 34 tokens of the template which the pipeline drops."""
+def make_tokenizer(template: str = TEMPLATE, *, vocab_size: int = 460) -> Qwen2Tokenizer:
+    """A byte-level BPE that makes exactly as many tokens of the template as the pipeline drops (34 of Qwen-Image's)."""
     backend = Tokenizer(models.BPE())
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -49,9 +49,9 @@ def make_tokenizer() -> Qwen2Tokenizer:
     )
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=460, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+        vocab_size=vocab_size, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
-    plain = TEMPLATE
+    plain = template
     for token in SPECIAL:
         plain = plain.replace(token, "\n\n")
     backend.train_from_iterator([plain] * 50 + PROMPTS[:2], trainer)

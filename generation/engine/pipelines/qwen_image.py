@@ -16,7 +16,7 @@ from generation.engine.family import Conditioning, Decoder, Pass
 from generation.engine.pipelines.qwen_image_vae import QwenImageDecoder, denormalise, unpack_latents
 from generation.engine.pipelines.rows import RowFamily, make_limits, steps_now
 from generation.engine.preview import LatentMap, encode_preview, fit_latent_map
-from generation.engine.prompts import DROPPED, LONGEST, PromptTokens
+from generation.engine.prompts import DROPPED, LONGEST, PromptTokens, TemplateTokens
 from generation.engine.request import PassRow
 from generation.engine.schedule import Schedule, model_timesteps
 from generation.engine.starts import keep_rest
@@ -29,7 +29,6 @@ class QwenImage(RowFamily):
     """
 
     _masked = True
-    _tokens: PromptTokens
 
     def __init__(self, *, pipe: Any, spec: ModelSpec, device: torch.device, exact_decode: bool = False) -> None:
         super().__init__(pipe=pipe, spec=spec)
@@ -41,7 +40,7 @@ class QwenImage(RowFamily):
         self._channels = pipe.transformer.config.in_channels // 4
         self._buckets = spec.length_buckets
         self._schedule = Schedule(config=pipe.scheduler.config, overrides=spec.scheduler, fixed=spec.sigmas)
-        self._tokens = PromptTokens(pipe.tokenizer, limit=min(spec.max_prompt_tokens, LONGEST))
+        self._tokens = self._make_tokens(pipe.tokenizer, limit=min(spec.max_prompt_tokens, LONGEST))
         # The family keeps the VAE, outside the pipeline's offload hooks: it is small, and decoders copy it.
         self._vae = pipe.vae.to(device)
         pipe.register_modules(vae=None)
@@ -52,9 +51,13 @@ class QwenImage(RowFamily):
 
     # 1. One row, alone
 
+    def _make_tokens(self, tokenizer: Any, *, limit: int) -> TemplateTokens:
+        return PromptTokens(tokenizer, limit=limit)
+
     def _encode_prompt(self, prompt: str) -> Conditioning:
         """Alone, never in a batch: padding to company moves an embedding by up to .0156 in BF16."""
-        ids, tokens = self._tokens.make_input(prompt)
+        middle, tokens = self._tokens.read(prompt)
+        ids = (self._tokens.head + middle + self._tokens.tail)[: LONGEST + DROPPED]
         input_ids = torch.tensor([ids], device=self.device)
         states = self._pipe.text_encoder(
             input_ids=input_ids,
@@ -107,19 +110,23 @@ class QwenImage(RowFamily):
         together = self._together(len(state.rows))
         timesteps = model_timesteps(sigmas, self.dtype).to(self.device)
         grid = (1, state.shape.height // self._factor // 2, state.shape.width // self._factor // 2)
+        latents, tokens = state.latents, state.latents.shape[1]
+        if state.references is not None:
+            latents = torch.cat([latents, state.references], dim=1)
+        shapes = [grid, *((1, *size) for size in state.shape.references)]
         parts = []
         for at in range(0, len(state.rows), together):
             rows = slice(at, at + together)
             self._apply_loras(state, range(*rows.indices(len(state.rows))))
             velocity: torch.Tensor = self._pipe.transformer(
-                hidden_states=state.latents[rows],
+                hidden_states=latents[rows],
                 timestep=timesteps[rows],
                 encoder_hidden_states=embeds[rows],
                 encoder_hidden_states_mask=None if mask is None else mask[rows],
-                img_shapes=[[grid]] * min(together, len(state.rows) - at),
+                img_shapes=[shapes] * min(together, len(state.rows) - at),
                 return_dict=False,
             )[0]
-            parts.append(velocity)
+            parts.append(velocity[:, :tokens])
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @torch.no_grad()

@@ -37,6 +37,7 @@ from generation.engine.starts import LatentCache, Start, begin_from, binary, mas
 # What a `Pass` holds per row, first dimension = rows.
 _TENSORS = (
     "latents", "embeds", "mask", "negative_embeds", "negative_mask", "velocity", "clean", "noise", "repaint",
+    "references",
 )  # fmt: skip
 
 
@@ -154,6 +155,8 @@ class RowFamily:
             **self._stack(shape, conds),
         )
         begin_from(state, [cond.start for cond in conds])
+        if shape.references:
+            state.references = torch.cat([cond.reference.latents for cond in conds if cond.reference])
         return state
 
     def _begin_row(self, row: PassRow, conds: RowConds) -> RowState:
