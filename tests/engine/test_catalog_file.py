@@ -30,7 +30,7 @@ def test_three_lines_make_a_model(tmp_path: Path) -> None:
 def test_the_shipped_file_reads() -> None:
     specs = {spec.slug: spec for spec in read_catalog(SHIPPED)}
     demo, turbo = specs["demo"], specs["qwen-image-turbo"]
-    assert {spec.family for spec in specs.values()} == {"qwen-image", "qwen-image-2.1", "z-image"}
+    assert {spec.family for spec in specs.values()} == {"qwen-image", "qwen-image-2.1", "qwen-image-edit", "z-image"}
     for spec in specs.values():
         if spec.folder is None:  # from a hub: a commit, and where and when it was read
             assert spec.revision is not None and len(spec.revision) == 40 and spec.source and spec.licence
