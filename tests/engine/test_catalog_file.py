@@ -68,7 +68,7 @@ TENANT = "01998e6c-0000-7000-8000-000000000001"
         ("[m]\nfamily = 'qwen-image'\n", "model m: path: is missing"),
         (
             "[m]\nfamily = 'flux'\npath = 'x'\n",
-            "family: 'flux' is unknown, allowed: qwen-image, qwen-image-2.1, qwen-image-edit, z-image",
+            "family: 'flux' is unknown, allowed: qwen-image, qwen-image-edit, qwen-image-2.1, z-image",
         ),
         ("[M_x]\n" + BASE, "model M_x: slug"),
         ("[m]\n" + BASE + "steps = 4\n", "model m: steps: is unknown, the keys are"),
