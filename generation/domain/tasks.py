@@ -101,13 +101,18 @@ def fit_size(
         spec.max_height / own.height,
         math.sqrt(max_pixels / (own.width * own.height)),
     )
-    fitted = [
+    fitted = (
         _round(own.width * share, spec.max_width, spec.size_multiple),
         _round(own.height * share, spec.max_height, spec.size_multiple),
-    ]
-    while fitted[0] * fitted[1] > max_pixels and max(fitted) > spec.size_multiple:  # rounded up over the plan's pixels
-        fitted[fitted.index(max(fitted))] -= spec.size_multiple
-    return fitted[0], fitted[1]
+    )
+    ratio, less = own.width / own.height, spec.size_multiple
+    while fitted[0] * fitted[1] > max_pixels and max(fitted) > less:  # rounded up over the plan's pixels
+        narrower, lower = (fitted[0] - less, fitted[1]), (fitted[0], fitted[1] - less)
+        fitted = min(
+            (size for size in (narrower, lower) if min(size) > 0),
+            key=lambda size: abs(math.log(size[0] / size[1] / ratio)),
+        )
+    return fitted
 
 
 def _round(length: float, most: int, multiple: int) -> int:
