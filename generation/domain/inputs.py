@@ -1,15 +1,14 @@
 """Pictures that generations start from: read by the guard, stored once for each tenant, kept as long as they are used.
 
 Before a submit's transaction the files are there (`kept`), inside of it the generation takes them (`use_inputs`). A
-stored input goes with the last generation that uses it (`release_inputs`), one that nobody has used for a day by the
-sweep (`forget_unused_inputs`).
+stored input goes with the last generation that uses it, one that nobody has used for a day by the sweep
+(`inputends.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,14 +18,12 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.domain.callers import Caller
-from accounts.domain.errands import add_errand
 from accounts.domain.media import delete_files, media_path, write_atomic
 from accounts.domain.sql import execute, fetch_all, fetch_one
 from accounts.domain.stored import check_stored, move_stored
-from accounts.enums import ErrandKind
 from accounts.errors import InvalidRequest
 from accounts.ids import uuid7
-from accounts.tenancy import current_tenant, in_tenant
+from accounts.tenancy import current_tenant
 from generation.domain.inputguard import normalise_picture
 from generation.domain.present import present_input
 from generation.domain.request import GenerationRequest
@@ -36,10 +33,6 @@ from generation.engine.catalog import ModelSpec
 from generation.enums import InputKind
 from generation.errors import FileNotFound, InputNotFound, PictureRefused
 from generation.models import Generation, Image, InputFile, InputUse
-
-log = logging.getLogger(__name__)
-
-_BATCH = 500
 
 # A used one is marked too: whoever deletes its last generation at this moment leaves it to the sweep.
 _FIND_SQL = """
@@ -59,24 +52,8 @@ DELETE FROM generation_inputfile i WHERE i.id = %(id)s AND i.unused_since = %(si
    AND NOT EXISTS (SELECT FROM generation_inputuse u WHERE u.tenant_id = i.tenant_id AND u.input_id = i.id)
 RETURNING file, bytes
 """
-_LOCK_SQL = "SELECT id FROM generation_inputfile WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE"
-_USED_SQL = "UPDATE generation_inputfile SET unused_since = NULL WHERE id = ANY(%(ids)s)"
-# Of those that are locked: a second statement, so that it sees what the one that held the lock before has committed.
-_DROP_SQL = """
-DELETE FROM generation_inputfile i WHERE i.id = ANY(%(ids)s) AND (i.unused_since IS NULL OR %(unused)s)
-   AND NOT EXISTS (SELECT FROM generation_inputuse u WHERE u.tenant_id = i.tenant_id AND u.input_id = i.id)
-RETURNING file, bytes
-"""
-_OLD_SQL = """
-SELECT tenant_id AS tenant, array_agg(id) AS ids FROM (
-  SELECT tenant_id, id FROM generation_inputfile WHERE unused_since < now() - interval '1 day'
-   ORDER BY unused_since LIMIT %(most)s) old
- GROUP BY tenant_id
-"""
-_LOCK_OLD_SQL = """
-SELECT id FROM generation_inputfile WHERE id = ANY(%(ids)s) AND unused_since < now() - interval '1 day'
- ORDER BY id FOR UPDATE SKIP LOCKED
-"""
+LOCK_SQL = "SELECT id FROM generation_inputfile WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE"
+USED_SQL = "UPDATE generation_inputfile SET unused_since = NULL WHERE id = ANY(%(ids)s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +149,7 @@ def name_inputs(generation: Generation, inputs: Inputs) -> None:
 def lock_inputs(generation: Generation) -> None:
     """Keep what a generation starts from from going; inside its submit's transaction. Raises `InputNotFound`."""
     ids = sorted(set(_ids_of(generation)))
-    if ids and len(fetch_all(_LOCK_SQL, ids=ids)) < len(ids):
+    if ids and len(fetch_all(LOCK_SQL, ids=ids)) < len(ids):
         raise InputNotFound("image")
 
 
@@ -180,42 +157,11 @@ def use_inputs(generation: Generation) -> None:
     """Note that a stored generation uses its inputs, which `lock_inputs` has locked."""
     ids = _ids_of(generation)
     if ids:
-        execute(_USED_SQL, ids=ids)
+        execute(USED_SQL, ids=ids)
         uses = [InputUse(generation=generation, input_id=id, place=place) for place, id in enumerate(ids)]
         for use in uses:
             use.tenant_id = generation.tenant_id
         InputUse.objects.bulk_create(uses)
-
-
-def release_inputs(generations: Sequence[UUID]) -> tuple[int, list[str]]:
-    """Let go of what generations use that are about to be deleted; in their transaction.
-
-    Returns the bytes of the inputs that were used by none but them, which are gone, and their files.
-    """
-    uses = InputUse.objects.filter(generation_id__in=generations)
-    ids = sorted(set(uses.values_list("input_id", flat=True)))
-    if not ids:
-        return 0, []
-    uses.delete()
-    fetch_all(_LOCK_SQL, ids=ids)
-    gone = fetch_all(_DROP_SQL, ids=ids, unused=False)
-    return sum(row["bytes"] for row in gone), [row["file"] for row in gone]
-
-
-def forget_unused_inputs() -> int:
-    """Delete inputs that nobody has used within a day, with their files; returns how many. Under the worker's role."""
-    forgotten = 0
-    for row in fetch_all(_OLD_SQL, most=_BATCH):
-        with in_tenant(row["tenant"]), transaction.atomic():
-            ids = [old["id"] for old in fetch_all(_LOCK_OLD_SQL, ids=row["ids"])]
-            gone = fetch_all(_DROP_SQL, ids=ids, unused=True)
-            execute(_USED_SQL, ids=ids)  # those that are left are used: the last generation takes them along
-            if gone:
-                move_stored(tenant=row["tenant"], size=-sum(one["bytes"] for one in gone))
-                paths = [one["file"] for one in gone]
-                add_errand(kind=ErrandKind.DELETE_FILES, data={"paths": paths}, tenant=row["tenant"])
-        forgotten += len(gone)
-    return forgotten
 
 
 def find_input(id: UUID) -> InputFile:

@@ -13,7 +13,7 @@ from accounts.domain.media import delete_files
 from accounts.domain.stored import move_stored
 from accounts.enums import ErrandKind
 from accounts.tenancy import current_tenant
-from generation.domain.inputs import release_inputs
+from generation.domain.inputends import release_inputs
 from generation.enums import FINAL
 from generation.errors import GenerationNotFound, NotFinished
 from generation.models import Generation, Idempotency, Image, Receipt

@@ -17,7 +17,7 @@ from generation.domain.claim import requeue_expired
 from generation.domain.clocks import lock_pool, repair_clocks
 from generation.domain.failures import forget_failures
 from generation.domain.finish import give_up_lost
-from generation.domain.inputs import forget_unused_inputs
+from generation.domain.inputends import forget_unused_inputs
 from generation.domain.place import WORKER_SILENT_S
 from generation.domain.searchtext import fold_prompts
 from generation.queue.wake import wake_errands, wake_pool

@@ -15,7 +15,7 @@ from PIL import Image as Picture
 
 from accounts.models import Tenant
 from accounts.tenancy import across_tenants, in_tenant
-from generation.domain.inputs import forget_unused_inputs
+from generation.domain.inputends import forget_unused_inputs
 from generation.models import InputFile, InputUse, Model
 from tests.factories import Person, make_plan
 from tests.generation.api.calls import BODY, IMAGES, finish, ledger, rows, submit
