@@ -35,6 +35,13 @@ class Task(models.TextChoices):
     EDIT = "edit", _("edit by instruction")
 
 
+class InputKind(models.TextChoices):
+    """What an input is: a picture in RGB, or a mask in greys, white where to draw anew."""
+
+    PICTURE = "picture", _("picture")
+    MASK = "mask", _("mask")
+
+
 class WorkerState(models.TextChoices):
     """What a GPU worker is doing."""
 

@@ -38,6 +38,26 @@ class TaskNotOffered(StudioError):
         super().__init__(f"the model {slug!r} has no task {task!r}, its tasks are: {', '.join(tasks)}", field="model")
 
 
+class PictureRefused(StudioError):
+    """A file that is sent as a picture or mask cannot be used; the message names the field, and the bound."""
+
+    kind = "invalid"
+    code = "picture_refused"
+
+    def __init__(self, why: str, *, field: str) -> None:
+        super().__init__(f"{field} {why}", fields={field: [why]}, field=field)
+
+
+class InputNotFound(StudioError):
+    """No such image, or another tenant's: the two answers are the same."""
+
+    kind = "missing"
+    code = "not_found"
+
+    def __init__(self, field: str) -> None:
+        super().__init__("no such image", field=field)
+
+
 class GenerationNotFound(StudioError):
     kind = "missing"
     code = "not_found"

@@ -299,9 +299,13 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-# A JSON body of the API; a reference image comes with its own cap when uploads are read.
+# A JSON body of the API, and what a form holds besides its files.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+DATA_UPLOAD_MAX_NUMBER_FILES = 8
+# Requests that may hold pictures: three of 10 MB and a mask. nginx and the async process read their bounds here too.
+PICTURE_BODY_BYTES = 32_000_000
+PICTURE_BODY_PATHS = ("/api/v1/images", "/api/v1/estimates", "/api/v1/grids", "/api/v1/inputs", "/v1/images/edits")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

@@ -10,7 +10,7 @@ from accounts.api import converters  # noqa: F401  (registers <id:…>)
 from accounts.api.views import NoSuchRoute
 from accounts.web.files import serve_export, serve_logo
 from accounts.web.signin import admin_sign_in
-from generation.web.files import serve_file, serve_receipt, serve_thumbnail, serve_zip
+from generation.web.files import serve_file, serve_input, serve_receipt, serve_thumbnail, serve_zip
 from qwenstudio.apidocs import docs_page, schema
 from qwenstudio.health import healthz, readyz
 from qwenstudio.staffsite import leave_out_foreign
@@ -30,6 +30,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("files/logos/<id:tenant>/<str:name>", serve_logo, name="logo"),
     path("files/exports/<id:export>", serve_export, name="export-file"),
     path("files/zips/<id:zip>", serve_zip, name="zip-file"),
+    path("files/inputs/<id:input>", serve_input, name="input-file"),
     path("files/<id:image>", serve_file, name="file"),
     path("files/<id:image>/thumbnail", serve_thumbnail, name="thumbnail"),
     path("files/<id:image>/receipt", serve_receipt, name="receipt"),

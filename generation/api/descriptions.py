@@ -67,7 +67,7 @@ SUBMIT: dict[str, Any] = {
         answer_header("Idempotency-Replayed", "`true` where an earlier request is answered again.", [202]),
         RETRY_AFTER,
     ],
-    "request": shapes.GenerationRequest,
+    "request": {"application/json": shapes.GenerationRequest, "multipart/form-data": shapes.GenerationForm},
     "examples": [OpenApiExample("A house", HOUSE, request_only=True)],
     "responses": {
         200: OpenApiResponse(shapes.Generation, description="Finished in time (`Prefer: wait`)."),
@@ -184,7 +184,7 @@ ESTIMATE: dict[str, Any] = {
     "summary": "Cost and waiting time of a request",
     "description": "Nothing is stored, reserved or charged.",
     "parameters": [RETRY_AFTER],
-    "request": shapes.GenerationRequest,
+    "request": {"application/json": shapes.GenerationRequest, "multipart/form-data": shapes.GenerationForm},
     "examples": [OpenApiExample("A house", HOUSE, request_only=True)],
     "responses": {200: shapes.Estimate, **refusals(*BODY, 404)},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,6 +21,8 @@ class GridsView(CountedView):
     """Submit."""
 
     required_scopes: ClassVar[dict[str, str]] = {"POST": Scope.IMAGES_WRITE.value}
+
+    max_body_bytes = settings.PICTURE_BODY_BYTES
 
     @extend_schema(**describe.GRID)
     def post(self, request: Request) -> Response:

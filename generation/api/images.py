@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 from uuid import UUID
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,6 +16,7 @@ from accounts.domain.pages import parse_limit
 from accounts.enums import Scope
 from generation.api import descriptions as describe
 from generation.api.base import answer_submitted, read_idempotency_key
+from generation.api.forms import PARSERS, read_request
 from generation.domain.cancel import cancel_generation
 from generation.domain.gallery import get_generation
 from generation.domain.history import FILTERS, list_generations, read_filters
@@ -31,6 +33,8 @@ class ImagesView(CountedView):
     """Submit and list."""
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": READ, "POST": WRITE}
+    parser_classes = PARSERS
+    max_body_bytes = settings.PICTURE_BODY_BYTES
 
     @extend_schema(**describe.LIST)
     def get(self, request: Request) -> Response:
@@ -46,7 +50,7 @@ class ImagesView(CountedView):
         """Ask for pictures: answered at once, drawn in turn."""
         submitted = submit_generation(
             caller=self.caller,
-            request=parse_request(read_object(request)),
+            request=parse_request(read_request(request)),
             idempotency_key=read_idempotency_key(request),
             body_sha256=getattr(request, "body_sha256", None),
         )

@@ -9,8 +9,9 @@ from __future__ import annotations
 from rest_framework import serializers as s
 
 from accounts.api.described.common import Shape
+from generation.api.inputdescriptions import MASK, PICTURES, STRENGTH, Picture
 from generation.domain.place import REASONS
-from generation.enums import OutputFormat, Status
+from generation.enums import OutputFormat, Status, Task
 
 
 class LoraUse(Shape):
@@ -45,6 +46,16 @@ class GenerationRequest(Shape):
     output_format = s.ChoiceField(choices=OutputFormat.values, required=False, default="png")
     metadata = s.DictField(child=s.CharField(), required=False, help_text="Yours; returned as it is.")
     webhook = s.UUIDField(required=False, allow_null=True, help_text="The id of a registered endpoint.")
+    image = s.CharField(required=False, allow_null=True, help_text=PICTURES)
+    mask = s.CharField(required=False, allow_null=True, help_text=MASK)
+    strength = s.FloatField(required=False, allow_null=True, min_value=0, max_value=1, help_text=STRENGTH)
+
+
+class GenerationForm(GenerationRequest):
+    """The same as a form: numbers as text, `loras` and `metadata` as JSON, pictures as files."""
+
+    image = s.FileField(required=False)  # type: ignore[assignment]
+    mask = s.FileField(required=False)  # type: ignore[assignment]
 
 
 class GridRequest(GenerationRequest):
@@ -119,6 +130,7 @@ class Generation(Shape):
 
     id = s.UUIDField()
     status = s.ChoiceField(choices=Status.values)
+    task = s.ChoiceField(choices=Task.values)
     model = s.CharField()
     prompt = s.CharField()
     negative_prompt = s.CharField()
@@ -129,6 +141,9 @@ class Generation(Shape):
     seed = s.IntegerField()
     n = s.IntegerField()
     loras = LoraUse(many=True)
+    inputs = Picture(many=True, help_text="The pictures that it starts from.")
+    mask = Picture(allow_null=True)
+    strength = s.FloatField(allow_null=True)
     grid = s.UUIDField(allow_null=True, help_text="The first generation of the grid that it belongs to.")
     output_format = s.ChoiceField(choices=OutputFormat.values)
     metadata = s.DictField()
@@ -285,6 +300,9 @@ class Grid(Shape):
 
 class Estimate(Shape):
     model = s.CharField()
+    task = s.ChoiceField(choices=Task.values)
+    width = s.IntegerField()
+    height = s.IntegerField()
     images = s.IntegerField()
     image_ms = s.IntegerField()
     gpu_ms = s.IntegerField(help_text="What would be reserved.")

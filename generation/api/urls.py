@@ -9,6 +9,7 @@ from generation.api.estimates import EstimatesView
 from generation.api.events import CallerEventsView, GenerationEventsView
 from generation.api.grids import GridsView
 from generation.api.images import CancelView, ImagesView, ImageView, RetryView, VaryView
+from generation.api.inputs import InputsView
 from generation.api.loras import LorasView
 from generation.api.me import MeView
 from generation.api.models import ModelsView
@@ -28,6 +29,7 @@ urlpatterns = [
     path("events", CallerEventsView.as_view(), name="api-events"),
     path("me", MeView.as_view(), name="api-me"),
     path("grids", GridsView.as_view(), name="api-grids"),
+    path("inputs", InputsView.as_view(), name="api-inputs"),
     path("loras", LorasView.as_view(), name="api-loras"),
     path("models", ModelsView.as_view(), name="api-models"),
     path("estimates", EstimatesView.as_view(), name="api-estimates"),

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 import orjson
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.domain.csv import csv_line
@@ -23,15 +24,16 @@ from accounts.domain.tables import CHUNK, Table, account_tables, settings_of
 from accounts.models import Tenant
 from accounts.tenancy import current_tenant
 from generation.domain.pace import Pace
-from generation.models import Generation, Image, LoraGrant, ModelGrant, Receipt
+from generation.models import Generation, Image, InputFile, LoraGrant, ModelGrant, Receipt
 
 README = """Everything that {name} has in this studio, {when:%Y-%m-%d %H:%M} UTC.
 
 images/        the pictures as they were made, named <generation>-<number>
+inputs/        the pictures and masks that they start from, named by their ids in the generations' params
 settings.json  the organisation itself
 *.csv, *.jsonl one table each, for spreadsheets and for programs: members, invitations, keys (without secrets),
                budgets, ledger (what was charged), audit (who did what), generations (prompts and parameters), images
-               (with their place in this file and their SHA-256), models that were opened for the organisation
+               (with their place in this file and their SHA-256), inputs, models that were opened for the organisation
 receipts.jsonl how each picture was made, signed by the studio
 
 A cell that would be a formula has an apostrophe in front, in the .csv only. Times are UTC.
@@ -58,6 +60,7 @@ class Bundle:
             for table in (*account_tables(tenant), *generation_tables()):
                 self._write_table(bundle, table)
             self._write_images(bundle)
+            self._write_inputs(bundle)
         return self._done
 
     def _write_table(self, bundle: zipfile.ZipFile, table: Table) -> None:
@@ -75,12 +78,19 @@ class Bundle:
                 out.write("".join(csv_line([_cell(value) for value in row]) for row in rows).encode())
 
     def _write_images(self, bundle: zipfile.ZipFile) -> None:
-        for image in _images():
+        for image in _paged(Image.objects.all(), "generation_id", "index", "file"):
             path = media_path(image["file"])
             if path.is_file():  # one that was removed meanwhile is no fault
                 name = place_of(image["generation_id"], image["index"], image["file"])
                 bundle.write(path, name, compress_type=zipfile.ZIP_STORED)
                 self._done += 1
+            self._keep()
+
+    def _write_inputs(self, bundle: zipfile.ZipFile) -> None:
+        for row in _paged(InputFile.objects.all(), "file"):
+            path = media_path(row["file"])
+            if path.is_file():
+                bundle.write(path, f"inputs/{row['pk']}.png", compress_type=zipfile.ZIP_STORED)
             self._keep()
 
     def _keep(self) -> None:
@@ -109,6 +119,12 @@ def generation_tables() -> list[Table]:
             lambda row: (*row[:3], place_of(*row[1:4]), *row[4:]),
         ),
         Table(
+            "inputs",
+            lambda: InputFile.objects.all(),
+            ("id", "user", "kind", "sha256", "bytes", "width", "height", "created_at"),
+            ("id", "user", "kind", "sha256", "bytes", "width", "height", "created_at"),
+        ),
+        Table(
             "receipts", lambda: Receipt.objects.all(), ("image_id", "body", "signature"), ("image", "body", "signature")
         ),
         Table("models", lambda: ModelGrant.objects.all(), ("model_id",), ("model",)),
@@ -116,13 +132,10 @@ def generation_tables() -> list[Table]:
     ]  # fmt: skip
 
 
-def _images() -> Iterator[dict[str, Any]]:
-    last: UUID | None = None
+def _paged(rows: QuerySet[Any], *fields: str) -> Iterator[dict[str, Any]]:
+    rows, last = rows.order_by("pk"), None
     while True:
-        rows = Image.objects.order_by("pk")
-        if last is not None:
-            rows = rows.filter(pk__gt=last)
-        found = list(rows.values("pk", "generation_id", "index", "file", "created_at")[:CHUNK])
+        found = list((rows if last is None else rows.filter(pk__gt=last)).values("pk", *fields)[:CHUNK])
         if not found:
             return
         last = found[-1]["pk"]

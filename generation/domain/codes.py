@@ -43,6 +43,13 @@ add_code(
     _("Choose a model whose `tasks` in GET /api/v1/models name it."),
 )
 add_code(
+    "picture_refused",
+    400,
+    Retry.CHANGED,
+    _("A picture or mask that was sent cannot be used."),
+    _("Send a still PNG, JPEG or WebP within the bounds that the message names; a mask in the size of its image."),
+)
+add_code(
     "took_too_long",
     503,
     Retry.ANEW,

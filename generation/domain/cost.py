@@ -74,10 +74,10 @@ def _estimate_plain_ms(request: ResolvedRequest, spec: ModelSpec) -> float:
         task=request.task,
         width=request.width,
         height=request.height,
-        steps=request.steps,
+        steps=request.steps_run,
         guided=request.guided,
     )
-    work = _work(request.width, request.height, request.steps, guided=request.guided)
+    work = _work(request.width, request.height, request.steps_run, guided=request.guided)
     if row is None:
         default = _work(
             spec.default_width,

@@ -37,6 +37,7 @@ class Delivery:
     height: int
     text_tokens: int
     image_tokens: int
+    input_image_tokens: int = 0  # of the pictures that it starts from
 
     @property
     def size(self) -> str:
@@ -58,5 +59,10 @@ def read_delivery(row: Mapping[str, Any]) -> Delivery:
         width=row["width"],
         height=row["height"],
         text_tokens=sum(guess_tokens(text) if counted is None else counted for counted, text in texts),
-        image_tokens=-(-row["width"] // PATCH) * -(-row["height"] // PATCH),
+        image_tokens=_tokens_of(row),
+        input_image_tokens=sum(map(_tokens_of, params.get("images", []))),
     )
+
+
+def _tokens_of(picture: Mapping[str, Any]) -> int:
+    return -(-int(picture["width"]) // PATCH) * -(-int(picture["height"]) // PATCH)

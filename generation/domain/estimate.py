@@ -10,6 +10,7 @@ from accounts.domain.callers import Caller
 from accounts.domain.sql import fetch_one
 from generation.domain.catalog import find_model, spec_of
 from generation.domain.cost import estimate_image_ms
+from generation.domain.inputs import prepare_inputs
 from generation.domain.loras import offered_loras
 from generation.domain.place import NEW_PLACE_SQL, read_place
 from generation.domain.present import present_place
@@ -17,13 +18,14 @@ from generation.domain.request import GenerationRequest, resolve
 
 
 def estimate(request: GenerationRequest, *, caller: Caller) -> dict[str, Any]:
-    """{model, images, gpu_ms, image_ms, wait_ms, queue}: nothing is stored, reserved or charged.
+    """{model, task, width, height, images, gpu_ms, image_ms, wait_ms, queue}: nothing is stored, reserved or charged.
 
     `wait_ms` is the time until it begins, None when nobody can say (`queue.reason` says why); `queue.eta_ms` the time
     until it is done. Raises what a submit of this request would raise for model and values.
     """
     spec = spec_of(find_model(request.model, caller))
-    resolved = resolve(request, spec, caller.plan, offered=offered_loras(request.loras, caller))
+    inputs = prepare_inputs(request, spec).inputs
+    resolved = resolve(request, spec, caller.plan, offered=offered_loras(request.loras, caller), inputs=inputs)
     image_ms = estimate_image_ms(resolved, spec)
     gpu_ms = image_ms * resolved.n
     row = fetch_one(
@@ -40,6 +42,9 @@ def estimate(request: GenerationRequest, *, caller: Caller) -> dict[str, Any]:
     place = read_place(row)
     return {
         "model": resolved.model,
+        "task": resolved.task,
+        "width": resolved.width,
+        "height": resolved.height,
         "images": resolved.n,
         "image_ms": image_ms,
         "gpu_ms": gpu_ms,

@@ -18,7 +18,7 @@ from accounts.enums import ErrandKind
 from accounts.tenancy import current_tenant
 from generation.domain.bundle import Bundle
 from generation.domain.pace import NoRoom, check_room, clear_unfinished
-from generation.models import Image
+from generation.models import Image, InputFile
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +52,12 @@ def export_path(tenant: UUID, export: UUID) -> str:
 
 def _make(export: UUID, path: str, *, lease: Lease) -> None:
     sums = Image.objects.aggregate(bytes=Sum("bytes"))
+    inputs = InputFile.objects.aggregate(bytes=Sum("bytes"))
     total = Image.objects.count()
     if not begin_export(export, total=total):
         return
     clear_unfinished(path)
-    check_room(int(sums["bytes"] or 0))
+    check_room(int(sums["bytes"] or 0) + int(inputs["bytes"] or 0))
     with open_atomic(path) as file:
         done = Bundle(file, export=export, lease=lease).write_all()
         size = file.seek(0, os.SEEK_END)

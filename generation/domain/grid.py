@@ -19,6 +19,8 @@ from django.db import transaction
 
 from accounts.domain.callers import Caller
 from accounts.errors import InvalidRequest
+from generation.domain.catalog import find_model, spec_of
+from generation.domain.inputs import kept, name_inputs, prepare_inputs
 from generation.domain.request import (
     RANDOM_SEEDS,
     GenerationRequest,
@@ -29,6 +31,7 @@ from generation.domain.request import (
     read_scale,
 )
 from generation.domain.submit import announce, find_key, insert, make_generation, scope_of, take_key
+from generation.domain.tasks import Inputs
 from generation.models import Generation
 
 MIN_SCALES, MAX_SCALES = 2, 8
@@ -104,13 +107,15 @@ def submit_grid(
     with scope_of(caller):
         if idempotency_key is not None and (earlier := find_key(caller, key=idempotency_key, body=body)):
             return SubmittedGrid(grid_of(earlier), replayed=True)
-        rows = _make_rows(caller, grid)
-        with transaction.atomic():
+        prepared = prepare_inputs(grid.request, spec_of(find_model(grid.request.model, caller)))
+        rows = _make_rows(caller, grid, prepared.inputs)
+        with kept(prepared, caller) as inputs, transaction.atomic():
             if idempotency_key is not None:
                 earlier = take_key(caller, rows[0].id, key=idempotency_key, body=body)
                 if earlier is not None:
                     return SubmittedGrid(grid_of(earlier), replayed=True)
             for row in rows:
+                name_inputs(row, inputs)
                 insert(caller, row)
                 transaction.on_commit(lambda row=row: announce(row), robust=True)  # type: ignore[misc]
     return SubmittedGrid(tuple(row.id for row in rows), replayed=False)
@@ -127,14 +132,14 @@ def grid_of(first: UUID) -> tuple[UUID, ...]:
     return tuple(rows.values_list("id", flat=True))
 
 
-def _make_rows(caller: Caller, grid: GridRequest) -> Sequence[Generation]:
+def _make_rows(caller: Caller, grid: GridRequest, inputs: Inputs) -> Sequence[Generation]:
     request = grid.request
     if request.seed is None:  # the same noise at every strength
         request = replace(request, seed=secrets.randbelow(RANDOM_SEEDS))
     rows = []
     for scale in grid.scales:
         loras = (*request.loras, LoraChoice(name=grid.lora, scale=scale))
-        rows.append(make_generation(caller=caller, request=replace(request, loras=loras)))
+        rows.append(make_generation(caller=caller, request=replace(request, loras=loras), inputs=inputs))
     for row in rows:
         row.params["grid"] = str(rows[0].id)
     return rows

@@ -19,12 +19,14 @@ __all__ = [
     "PLACE_SQL",
     "QueuePlace",
     "present_generation",
+    "present_input",
     "read_place",
     "visible_status",
 ]
 
 GENERATION_COLUMNS = (
-    "id", "user", "status", "model_id", "prompt", "negative_prompt", "width", "height", "steps", "seed", "n", "params",
+    "id", "user", "status", "task", "model_id", "prompt", "negative_prompt", "width", "height", "steps", "seed", "n",
+    "params",
     "starred", "retry_of", "done", "step", "error_code", "error_message", "warnings", "estimate_ms", "cost_ms",
     "cancel_requested_at", "created_at", "started_at", "finished_at",
 )  # fmt: skip
@@ -59,6 +61,7 @@ def present_generation(
     return {
         "id": str(row["id"]),
         "status": status,
+        "task": row["task"],
         "model": row["model_id"],
         "prompt": row["prompt"],
         "negative_prompt": row["negative_prompt"],
@@ -69,6 +72,9 @@ def present_generation(
         "seed": row["seed"],
         "n": row["n"],
         "loras": [{"name": use["name"], "scale": use["scale"]} for use in params.get("loras", [])],
+        "inputs": [present_input(one) for one in params.get("images", [])],
+        "mask": present_input(params["mask"]) if params.get("mask") else None,
+        "strength": params.get("strength"),
         "grid": params.get("grid"),
         "output_format": params.get("output_format", "png"),
         "metadata": params.get("metadata", {}),
@@ -88,6 +94,17 @@ def present_generation(
         "finished_at": present_time(row["finished_at"]),
         "warnings": [{"code": item["code"], "detail": item["detail"]} for item in _plain(row["warnings"])],
         "urls": {"get": api, "cancel": f"{api}/cancel", "events": f"{api}/events"},
+    }
+
+
+def present_input(one: Mapping[str, Any]) -> dict[str, Any]:
+    """A picture that generations start from, or a mask; its id may be sent again."""
+    return {
+        "id": str(one["id"]),
+        "url": f"{settings.STUDIO_URL}/files/inputs/{one['id']}",
+        "width": one["width"],
+        "height": one["height"],
+        "sha256": one["sha256"],
     }
 
 

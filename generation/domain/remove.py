@@ -13,6 +13,7 @@ from accounts.domain.media import delete_files
 from accounts.domain.stored import move_stored
 from accounts.enums import ErrandKind
 from accounts.tenancy import current_tenant
+from generation.domain.inputends import release_inputs
 from generation.enums import FINAL
 from generation.errors import GenerationNotFound, NotFinished
 from generation.models import Generation, Idempotency, Image, Receipt
@@ -63,10 +64,12 @@ def _remove(ids: Sequence[UUID]) -> None:
     Receipt.objects.filter(image__generation_id__in=ids).delete()
     Image.objects.filter(generation_id__in=ids).delete()
     Idempotency.objects.filter(generation_id__in=ids).delete()
+    input_bytes, input_files = release_inputs(ids)
     Generation.objects.filter(pk__in=ids).delete()
-    if images:
-        move_stored(tenant=current_tenant(), size=-sum(large + small for _, _, large, small in images))
-        paths = [path for file, thumbnail, _, _ in images for path in (file, thumbnail)]
+    paths = [path for file, thumbnail, _, _ in images for path in (file, thumbnail)] + input_files
+    if paths:
+        freed = input_bytes + sum(large + small for _, _, large, small in images)
+        move_stored(tenant=current_tenant(), size=-freed)
         add_errand(kind=ErrandKind.DELETE_FILES, ref=ids[0], data={"paths": paths}, tenant=current_tenant())
 
 

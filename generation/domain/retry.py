@@ -6,6 +6,7 @@ from uuid import UUID
 
 from accounts.domain.callers import Caller
 from generation.domain.request import GenerationRequest, LoraChoice
+from generation.domain.sources import Source
 from generation.domain.submit import Submitted, submit_generation
 from generation.enums import FINAL
 from generation.errors import GenerationNotFound, NotFinished
@@ -38,5 +39,8 @@ def retry_generation(id: UUID, caller: Caller, *, vary: bool = False) -> Submitt
         output_format=row.params.get("output_format", "png"),
         output_compression=row.params.get("output_compression"),
         metadata=row.params.get("metadata", {}),
+        image=tuple(Source(id=UUID(one["id"])) for one in row.params.get("images", [])),
+        mask=Source(id=UUID(row.params["mask"]["id"])) if row.params.get("mask") else None,
+        strength=row.params.get("strength"),
     )
     return submit_generation(caller=caller, request=request, retry_of=row.retry_of or row.pk)

@@ -29,6 +29,7 @@ _BATCH = 1000
 _UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 _OURS = re.compile(rf"{_UUID}/(?:{_UUID}|nobody)/\d{{4}}-\d\d/{_UUID}-\d+-\d+(?:-thumb)?\.(?:png|jpg|webp)")
 LORA_FILE = re.compile(r"loras/[0-9a-f]{2}/[0-9a-f]{64}\.safetensors")
+_INPUT = re.compile(rf"{_UUID}/inputs/{_UUID}\.png")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
@@ -84,12 +85,13 @@ def janitor(*, older_than_s: float = OLD_ENOUGH_S, delete: bool = True) -> Janit
         known = {row["path"] for row in fetch_all(_KNOWN_SQL, paths=batch)}
         orphans += [path for path in batch if path not in known]
     checked, missing = 0, []
-    last = UUID(int=0)
-    while rows := fetch_all(_PAGE_SQL, after=last, limit=_BATCH):
-        last, checked = rows[-1]["id"], checked + len(rows)
-        missing += [path for row in rows for path in (row["file"], row["thumbnail"]) if not media_path(path).is_file()]
+    for page in (_PAGE_SQL, _INPUTS_SQL):
+        last = UUID(int=0)
+        while rows := fetch_all(page, after=last, limit=_BATCH):
+            last, checked = rows[-1]["id"], checked + len(rows)
+            missing += [path for row in rows for path in row["paths"] if not media_path(path).is_file()]
     if missing:
-        logger.error("%d files of images are not there, the first: %s", len(missing), missing[0])
+        logger.error("%d files of pictures are not there, the first: %s", len(missing), missing[0])
     if delete and orphans:
         logger.warning("deleting %d files without a row", len(orphans))
         delete_files(orphans)
@@ -99,10 +101,16 @@ def janitor(*, older_than_s: float = OLD_ENOUGH_S, delete: bool = True) -> Janit
 _KNOWN_SQL = """
 SELECT file AS path FROM generation_image WHERE file = ANY(%(paths)s)
 UNION SELECT thumbnail FROM generation_image WHERE thumbnail = ANY(%(paths)s)
+UNION SELECT file FROM generation_inputfile WHERE file = ANY(%(paths)s)
 UNION SELECT path FROM unnest(%(paths)s::text[]) AS path
        WHERE path LIKE 'loras/%%' AND EXISTS (SELECT FROM generation_lora WHERE sha256 = substr(path, 10, 64))
 """
-_PAGE_SQL = "SELECT id, file, thumbnail FROM generation_image WHERE id > %(after)s ORDER BY id LIMIT %(limit)s"
+_PAGE_SQL = """
+SELECT id, ARRAY[file, thumbnail] AS paths FROM generation_image WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+"""
+_INPUTS_SQL = """
+SELECT id, ARRAY[file] AS paths FROM generation_inputfile WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+"""
 
 
 def _list_files(*, older_than_s: float) -> Iterator[str]:
@@ -111,7 +119,7 @@ def _list_files(*, older_than_s: float) -> Iterator[str]:
         for name in names:
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
-            if not (_OURS.fullmatch(relative) or LORA_FILE.fullmatch(relative) or _TEMPORARY.fullmatch(name)):
+            if not (any(kind.fullmatch(relative) for kind in (_OURS, _INPUT, LORA_FILE)) or _TEMPORARY.fullmatch(name)):
                 continue
             try:
                 old = now - path.stat().st_mtime >= older_than_s

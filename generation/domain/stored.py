@@ -1,4 +1,4 @@
-"""What a tenant's pictures take, counted anew from their rows."""
+"""What a tenant's pictures take, those that others start from among them, counted anew from their rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _BATCH = 1000
 
 _LOCK_SQL = "SELECT stored_bytes FROM accounts_tenant WHERE id = %(tenant)s FOR NO KEY UPDATE"
 _SUM_SQL = """
-SELECT coalesce(sum(bytes + thumbnail_bytes), 0)::bigint AS bytes FROM generation_image WHERE tenant_id = %(tenant)s
+SELECT (SELECT coalesce(sum(bytes + thumbnail_bytes), 0) FROM generation_image WHERE tenant_id = %(tenant)s)::bigint
+     + (SELECT coalesce(sum(bytes), 0) FROM generation_inputfile WHERE tenant_id = %(tenant)s)::bigint AS bytes
 """
 _WRITE_SQL = "UPDATE accounts_tenant SET stored_bytes = %(bytes)s WHERE id = %(tenant)s"
 

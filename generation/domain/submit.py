@@ -1,6 +1,6 @@
 """Taking a request: one transaction with its idempotency row, its reserve, its place in the queue and the row itself.
 
-Order of locks, here and wherever a generation moves: idempotency, generation, counters, clock, tenant, cost.
+Order of locks, here and wherever a generation moves: idempotency, generation, inputs, counters, clock, tenant, cost.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from accounts.tenancy import current_scope, in_tenant
 from generation.domain.catalog import find_model, spec_of
 from generation.domain.clocks import enter_queue
 from generation.domain.cost import estimate_image_ms
+from generation.domain.inputs import kept, lock_inputs, name_inputs, prepare_inputs, use_inputs
 from generation.domain.loras import offered_loras
-from generation.domain.request import GenerationRequest, hash_request, resolve
+from generation.domain.request import GenerationRequest, ResolvedRequest, hash_request, resolve
 from generation.domain.searchtext import fold
-from generation.enums import Status
+from generation.domain.tasks import NO_INPUTS, Inputs
+from generation.enums import Status, Task
 from generation.errors import KeyReused, StillRunning
 from generation.meters import SUBMITTED
 from generation.models import Generation
-from generation.models.generation import LORA_VERSION, SCHEMA_VERSION
+from generation.models.generation import LORA_VERSION, SCHEMA_VERSION, TASK_VERSION
 from generation.queue.progress import publish
 from generation.queue.wake import wake_pool
 
@@ -80,17 +82,21 @@ def submit_generation(
     `lane`: to be drawn there, instead of in the lane that took it. `alone`: no other row shares its pass, because its
     batch key is its own.
 
-    Raises `ModelNotFound`, `WebhookNotFound`, `InvalidRequest`, `QueueFull`, `QuotaExceeded`, `StorageFull`,
-    `KeyReused` (the same key, another body); then there is no row and no charge. Redis may be down or hang: then the
-    sweep wakes the worker.
+    Raises `ModelNotFound`, `TaskNotOffered`, `InputNotFound`, `PictureRefused`, `WebhookNotFound`, `InvalidRequest`,
+    `QueueFull`, `QuotaExceeded`, `StorageFull`, `KeyReused` (the same key, another body); then there is no row and no
+    charge. Redis may be down or hang: then the sweep wakes the worker.
     """
     body = body_sha256 or hash_request(request)
     with scope_of(caller):
         # Before anything is judged: what was accepted once is answered so, whatever has become of model and plan.
         if idempotency_key is not None and (earlier := find_key(caller, key=idempotency_key, body=body)):
             return Submitted(earlier, replayed=True)
-        generation = make_generation(caller=caller, request=request, retry_of=retry_of, lane=lane, alone=alone)
-        with transaction.atomic():
+        prepared = prepare_inputs(request, spec_of(find_model(request.model, caller)))
+        generation = make_generation(
+            caller=caller, request=request, inputs=prepared.inputs, retry_of=retry_of, lane=lane, alone=alone
+        )
+        with kept(prepared, caller) as inputs, transaction.atomic():
+            name_inputs(generation, inputs)
             if idempotency_key is not None:
                 earlier = take_key(caller, generation.id, key=idempotency_key, body=body)
                 if earlier is not None:
@@ -109,13 +115,15 @@ def make_generation(
     *,
     caller: Caller,
     request: GenerationRequest,
+    inputs: Inputs = NO_INPUTS,
     retry_of: UUID | None = None,
     lane: str | None = None,
     alone: bool = False,
 ) -> Generation:
-    """The row of a request, not yet stored. Raises what is wrong with it."""
+    """The row of a request, not yet stored; its inputs are named once they are. Raises what is wrong with it."""
     spec = spec_of(find_model(request.model, caller))
-    resolved = resolve(request, spec, caller.plan, offered=offered_loras(request.loras, caller))
+    offered = offered_loras(request.loras, caller)
+    resolved = resolve(request, spec, caller.plan, offered=offered, inputs=inputs)
     image_ms = estimate_image_ms(resolved, spec)
     identity = uuid7()
     return Generation(
@@ -136,7 +144,7 @@ def make_generation(
         seed=resolved.seed,
         n=resolved.n,
         params=resolved.params,
-        schema_version=LORA_VERSION if resolved.params["loras"] else SCHEMA_VERSION,
+        schema_version=_version_of(resolved),
         batch_key=identity.hex if alone else resolved.batch_key,
         retry_of=retry_of,
         request_id=log_fields().get("request_id", "")[:40],
@@ -144,6 +152,12 @@ def make_generation(
         created_at=Now(),  # the database's clock: rows of several web machines stand in one order
         queued_at=Now(),
     )
+
+
+def _version_of(resolved: ResolvedRequest) -> int:
+    if resolved.task != Task.TEXT_TO_IMAGE:
+        return TASK_VERSION
+    return LORA_VERSION if resolved.params["loras"] else SCHEMA_VERSION
 
 
 def announce(generation: Generation) -> None:
@@ -185,6 +199,7 @@ def _key_names(caller: Caller, key: str) -> dict[str, object]:
 def insert(caller: Caller, generation: Generation) -> None:
     """Reserve what a row costs, give it its place in the queue, store it. Inside the caller's transaction."""
     check_stored(caller)
+    lock_inputs(generation)
     generation.charged_on = reserve(
         ref=generation.id,
         tenant=caller.tenant,
@@ -205,6 +220,7 @@ def insert(caller: Caller, generation: Generation) -> None:
         limit=caller.plan.queue_length,
     )
     generation.save(force_insert=True)
+    use_inputs(generation)
 
 
 def reserved_amounts(*, estimate_ms: int, n: int) -> dict[Metric, int]:

@@ -3,6 +3,7 @@
 from generation.models.generation import Failure, Generation, Idempotency
 from generation.models.golden import ComparedCase, Comparison, GoldenCase
 from generation.models.image import Image, Receipt
+from generation.models.inputfile import InputFile, InputUse
 from generation.models.lora import Lora, LoraCost, LoraGrant
 from generation.models.model import Model, ModelGrant
 from generation.models.queue import Cost, FairClock, Pool, Worker
@@ -19,6 +20,8 @@ __all__ = [
     "GoldenCase",
     "Idempotency",
     "Image",
+    "InputFile",
+    "InputUse",
     "Lane",
     "Lora",
     "LoraCost",

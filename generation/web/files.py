@@ -1,5 +1,5 @@
-"""/files/<image> and /files/zips: the produced files, for their tenant and nobody else; the picture itself also for
-whoever comes by a signed link (`generation/domain/links.py`).
+"""/files/<image>, /files/inputs and /files/zips: the produced files and what they start from, for their tenant and
+nobody else; the picture itself also for whoever comes by a signed link (`generation/domain/links.py`).
 
 Whoever may not see a file gets the answer of one that does not exist. Types are fixed by what we encoded ourselves, and
 nothing in a file may run in a browser (`qwenstudio/headers.py` has the policy for this path).
@@ -24,6 +24,7 @@ from accounts.tenancy import in_tenant
 from accounts.web.requests import StudioRequest
 from accounts.web.serving import VARY, media_file, send_file
 from generation.domain.gallery import find_image
+from generation.domain.inputs import find_input
 from generation.domain.links import tenant_of_link
 from generation.domain.receipts import find_receipt
 from generation.domain.selections import fetch_zip
@@ -46,6 +47,26 @@ def serve_file(request: StudioRequest, image: UUID) -> HttpResponseBase:
 def serve_thumbnail(request: StudioRequest, image: UUID) -> HttpResponseBase:
     """Its WebP thumbnail."""
     return _serve(request, image, thumbnail=True)
+
+
+@require_safe
+def serve_input(request: StudioRequest, input: UUID) -> HttpResponseBase:
+    """A picture that generations start from, or a mask: always a PNG that the studio has made."""
+    try:
+        if request.caller is None or not request.caller.may(Scope.IMAGES_READ):
+            raise FileNotFound
+        row = find_input(input)
+        path = media_file(row.file)
+    except (FileNotFound, NotFound):
+        return problem_response(FileNotFound(), path=request.path)
+    response = send_file(request, path, etag=f'"{row.sha256}"')
+    if response.status_code == 200:
+        response.headers["Content-Type"] = TYPES["png"]
+        response.headers["Content-Disposition"] = f'inline; filename="qwenstudio-input-{str(row.pk)[-6:]}.png"'
+    response.headers["ETag"] = f'"{row.sha256}"'
+    response.headers["Cache-Control"] = CACHING
+    response.headers["Vary"] = VARY
+    return response
 
 
 @require_safe

@@ -47,6 +47,7 @@ NAMED_SQL = """
 SELECT path, size, hash FROM (
   SELECT file AS path, bytes AS size, sha256 AS hash FROM generation_image
   UNION ALL SELECT thumbnail, thumbnail_bytes, '' FROM generation_image
+  UNION ALL SELECT file, bytes, sha256 FROM generation_inputfile
   UNION ALL SELECT logo, 0, '' FROM accounts_tenant WHERE logo <> ''
 ) named ORDER BY replace(path, '/', E'\\x01') COLLATE "C"
 """

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -23,7 +24,10 @@ from qwenstudio.door.http import Headers, Message, Receive, Request, Scope, Send
 log = logging.getLogger(__name__)
 
 BODY_S = 30.0  # a body that takes longer is not read to its end
+LARGE_AT_ONCE = 4  # bodies with pictures, each in memory until Django has answered: 128 MB; others wait unread
 STALL_S = 30.0  # a client that reads nothing for so long is given up
+SMALL_BODY = 131_072
+CREDENTIALS = (b"authorization", b"x-api-key", b"cookie")
 ANSWER_BYTES = 1_048_576  # of one answer in memory; files are sent by the server from their path
 SENDFILE = b"x-studio-sendfile"  # Django's view names a file, the server sends it (`generation/web/files.py`)
 PATHSEND = "http.response.pathsend"
@@ -58,18 +62,22 @@ class Bridge:
     def __init__(self, application: WsgiApplication, *, threads: int) -> None:
         self._application = application
         self._wsgi = WSGIMiddleware(self._call, workers=threads)  # type: ignore[arg-type]
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         # A hundred submits that want to wait arrive at once: pages need not stand in line behind them.
         self._asking = asyncio.Semaphore(max(1, threads // 4))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of a client."""
         try:
-            scope, body = await read_body(scope, receive)
+            async with self._room_for(scope):
+                await self._answer(scope, receive, send)
         except ClientGone:
             return
         except BodyTooSlow:
             await send_too_slow(send, read_request(scope))
-            return
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope, body = await read_body(scope, receive)
         outbox = Outbox(send, can_send_files=PATHSEND in (scope.get("extensions") or {}))
         pump = asyncio.create_task(outbox.pump())
         try:
@@ -84,20 +92,37 @@ class Bridge:
 
         Raises `ClientGone`, `BodyTooSlow`.
         """
-        scope, body = await read_body({**scope, "studio.inner": True}, receive)
         parts: list[Message] = []
 
         async def collect(message: Message) -> None:
             parts.append(message)
 
-        async with self._asking:
-            await self._wsgi(scope, _deliver(body), collect)  # type: ignore[arg-type]
+        async with self._room_for(scope):
+            scope, body = await read_body({**scope, "studio.inner": True}, receive)
+            async with self._asking:
+                await self._wsgi(scope, _deliver(body), collect)  # type: ignore[arg-type]
         start = parts[0]
         return Answer(
             status=start["status"],
             headers=list(start["headers"]),
             body=b"".join(part.get("body", b"") for part in parts[1:]),
         )
+
+    @asynccontextmanager
+    async def _room_for(self, scope: Scope) -> AsyncIterator[None]:
+        """A place among those whose bodies may be large; everybody else needs none. Raises `BodyTooSlow`."""
+        if cap_of(scope) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE or _declared(scope) in range(SMALL_BODY + 1):
+            yield
+            return
+        try:
+            async with asyncio.timeout(BODY_S):
+                await self._large.acquire()
+        except TimeoutError:
+            raise BodyTooSlow from None
+        try:
+            yield
+        finally:
+            self._large.release()
 
     def close(self) -> None:
         """Let the threads go; a request in one of them is finished first."""
@@ -117,10 +142,9 @@ async def read_body(scope: Scope, receive: Receive) -> tuple[Scope, bytes]:
     A body over the cap is not read: Django gets its length and answers 413. Django takes a chunked body (one without
     a length) for an empty one, so the length is always written.
     """
-    cap = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), None)
+    cap, declared = cap_of(scope), _declared(scope)
     body = b""
-    length = int(declared) if declared is not None else 0
+    length = declared or 0
     if declared is None or length <= cap:
         body, length = await _collect_body(receive, cap)
     # WSGI writes `x_forwarded_for` and `x-forwarded-for` into one variable: only the second is a proxy's word.
@@ -129,6 +153,21 @@ async def read_body(scope: Scope, receive: Receive) -> tuple[Scope, bytes]:
         headers.append((b"content-length", str(length).encode()))
     query = quote(scope["query_string"], safe="%!$&'()*+,;=:@/?-._~[]{}|\\^`\"<> ").encode()
     return {**scope, "headers": headers, "query_string": query}, body
+
+
+def cap_of(scope: Scope) -> int:
+    """The longest body that is read: more where pictures are sent, by somebody who shows a credential."""
+    small: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if scope.get("method") != "POST" or scope.get("path") not in settings.PICTURE_BODY_PATHS:
+        return small
+    shows = any(name in CREDENTIALS for name, _ in scope["headers"])
+    return int(settings.PICTURE_BODY_BYTES) if shows else small
+
+
+def _declared(scope: Scope) -> int | None:
+    """The length that the client announces; None where it sends pieces."""
+    value = next((value for name, value in scope["headers"] if name == b"content-length"), None)
+    return None if value is None else int(value)
 
 
 async def _collect_body(receive: Receive, cap: int) -> tuple[bytes, int]:

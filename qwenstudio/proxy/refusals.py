@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from html import escape
 from http import HTTPStatus
 
@@ -87,12 +88,17 @@ HEAD = (
 )
 
 
-def render_refusals(*, body_bytes: int) -> str:
+_BYTES = "@bytes@"
+
+
+def render_refusals(*, body_bytes: int, picture_bytes: int, picture_paths: Sequence[str]) -> str:
     """The maps behind nginx's own answers, and what they are put together from (http context)."""
     details = {status: _detail(code) for status, code, _wait in FAULTS}
-    details[413] = f"the body is longer than {body_bytes} bytes, the most that this address takes"
+    details[413] = f"the body is longer than {_BYTES} bytes, the most that this address takes"
+    longer = "".join(f"    {path} {picture_bytes};\n" for path in picture_paths)
     return "\n".join(
         [
+            f"map $studio_path $studio_body_bytes {{\n    default {body_bytes};\n{longer}}}",
             _map("$status", "$studio_code", {status: code for status, code, _wait in FAULTS}, default="invalid"),
             _map(
                 "$status",
@@ -100,7 +106,7 @@ def render_refusals(*, body_bytes: int) -> str:
                 {status: HTTPStatus(status).phrase for status, _code, _wait in FAULTS},
                 default="",
             ),
-            _map("$status", "$studio_detail", details, default=""),
+            _map("$status", "$studio_detail", details, default="").replace(_BYTES, "$studio_body_bytes"),
             *_openai_maps(),
             _map(
                 "$status", "$studio_words", {status: _words(status, code) for status, code, _wait in FAULTS}, default=""

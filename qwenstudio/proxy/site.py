@@ -49,6 +49,9 @@ class LanePorts:
     stream: int
 
 
+PICTURE_PATHS = ("/api/v1/images", "/api/v1/estimates", "/api/v1/grids", "/api/v1/inputs", "/v1/images/edits")
+
+
 @dataclass(frozen=True)
 class Site:
     """Everything that differs from one installation to the next."""
@@ -61,6 +64,9 @@ class Site:
     lanes: Mapping[str, LanePorts]
     accel_prefix: str = ACCEL_PREFIX
     body_bytes: int = 1_048_576
+    picture_bytes: int = 32_000_000
+    picture_paths: Sequence[str] = PICTURE_PATHS
+    """Where requests may hold pictures: the template has a location for each."""
     http_port: int = 80
     listen: Sequence[str] = ()
     """Addresses; none: all of the machine's."""
@@ -104,6 +110,8 @@ def read_site(layout: HasRoot) -> Site:
         lanes={lane: read_ports(places, lane) for lane in LANES},
         accel_prefix=settings.STUDIO_ACCEL_PREFIX or ACCEL_PREFIX,
         body_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0,
+        picture_bytes=settings.PICTURE_BODY_BYTES,
+        picture_paths=settings.PICTURE_BODY_PATHS,
         http_port=settings.STUDIO_HTTP_PORT,
         listen=settings.STUDIO_LISTEN,
         admin_networks=[str(network) for network in settings.STUDIO_ADMIN_NETWORKS],
@@ -135,7 +143,9 @@ def render_site(site: Site) -> str:
         "qwenstudio.conf.template",
         lanes_file=places.lanes,
         upstreams=_upstreams(site.lanes),
-        refusals=refusals.render_refusals(body_bytes=site.body_bytes),
+        refusals=refusals.render_refusals(
+            body_bytes=site.body_bytes, picture_bytes=site.picture_bytes, picture_paths=site.picture_paths
+        ),
         header_maps=_header_maps(),
         headers=_headers(indent=4),
         headers_plain=_headers(indent=4, hsts=False),
@@ -153,6 +163,7 @@ def render_site(site: Site) -> str:
         burst=site.burst,
         connections=site.connections,
         body_bytes=site.body_bytes,
+        picture_bytes=site.picture_bytes,
         header_timeout=f"{site.header_timeout_s}s",
         body_timeout=f"{site.body_timeout_s}s",
         read_timeout=f"{site.read_timeout_s}s",

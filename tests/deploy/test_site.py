@@ -11,6 +11,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from django.conf import settings
 
 from qwenstudio.headers import ADMIN_POLICY, DATA_POLICY, PAGE_POLICY, SECURITY_HEADERS
 from qwenstudio.proxy.refusals import POLICY
@@ -170,7 +171,7 @@ def test_a_submit_that_waits_is_held_by_the_async_side(nginx: RunningNginx, alic
 def test_a_body_over_the_cap_is_refused(nginx: RunningNginx) -> None:
     body = b"x" * (nginx.site.body_bytes + 1)
     with nginx.client() as client:
-        problem = client.post("/api/v1/images", content=body)
+        problem = client.post("/api/v1/keys", content=body)
         page = client.post("/sign-in/", content=body)
     assert (problem.status_code, page.status_code) == (413, 413)
     assert problem.headers["Content-Type"] == "application/problem+json"
@@ -180,7 +181,7 @@ def test_a_body_over_the_cap_is_refused(nginx: RunningNginx) -> None:
         "title": "Request Entity Too Large",
         "status": 413,
         "detail": "the body is longer than 1048576 bytes, the most that this address takes",
-        "instance": "/api/v1/images",
+        "instance": "/api/v1/keys",
         "code": "body_too_large",
         "request_id": problem.headers["X-Request-ID"],
     }
@@ -193,6 +194,15 @@ def test_a_body_of_the_cap_reaches_the_application(nginx: RunningNginx, alice: P
         answer = client.post("/api/v1/images", content=b"x" * nginx.site.body_bytes)
     assert answer.status_code == 400, "no JSON"
     assert nginx.log_line(answer.headers["X-Request-ID"])["upstream"] != ""
+
+
+@pytest.mark.parametrize("path", settings.PICTURE_BODY_PATHS)
+def test_only_requests_with_pictures_may_be_longer(nginx: RunningNginx, alice: Person, path: str) -> None:
+    with nginx.client(headers=key_of(alice)) as client:
+        taken = client.post(path, content=b"x" * (nginx.site.body_bytes + 1))
+        refused = client.post(path, content=b"x" * (nginx.site.picture_bytes + 1))
+    assert (taken.status_code, refused.status_code) == (400, 413)
+    assert str(nginx.site.picture_bytes) in refused.text
 
 
 def test_an_address_over_the_cap_is_refused(nginx: RunningNginx) -> None:

@@ -19,15 +19,16 @@ from generation.domain.links import make_link
 
 
 def usage_of(pictures: Sequence[Delivery]) -> dict[str, Any]:
-    """What was read and drawn, in tokens: the prompt once, and each picture's latents."""
+    """What was read and drawn, in tokens: the prompt and what it starts from once, and each picture's latents."""
     text = pictures[0].text_tokens if pictures else 0
+    read = pictures[0].input_image_tokens if pictures else 0
     images = sum(picture.image_tokens for picture in pictures)
     return {
-        "input_tokens": text,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": text},
+        "input_tokens": text + read,
+        "input_tokens_details": {"image_tokens": read, "text_tokens": text},
         "output_tokens": images,
         "output_tokens_details": {"image_tokens": images, "text_tokens": 0},
-        "total_tokens": text + images,
+        "total_tokens": text + read + images,
     }
 
 

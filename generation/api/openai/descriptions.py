@@ -41,10 +41,20 @@ GENERATE: dict[str, Any] = {
 EDIT: dict[str, Any] = {
     "operation_id": "openai_edit_images",
     "summary": "Edit images, as OpenAI's API does",
-    "description": "Refused with `task_not_offered`: no model has the task.",
-    "parameters": HEADERS,
-    "request": {"multipart/form-data": shapes.OpenAIEditRequest},
-    "responses": openai_refusals(*BODY, 404),
+    "description": (
+        "With a mask the model's `inpaint`, otherwise `edit` or `image-to-image`, whichever it has. Without `size` the "
+        "picture is as large as the first image, within the model's limits. Waits for them, at most 300 seconds."
+    ),
+    "parameters": [KEY, *HEADERS],
+    "request": {"multipart/form-data": shapes.OpenAIEditForm, "application/json": shapes.OpenAIEditRequest},
+    "responses": {
+        (200, "application/json"): OpenApiResponse(shapes.OpenAIImages, description="The pictures."),
+        (200, "text/event-stream"): OpenApiResponse(
+            OpenApiTypes.STR, description=EVENTS.replace("image_generation", "image_edit")
+        ),
+        202: OpenApiResponse(shapes.OpenAIAccepted, description="Stored; where nobody is there to wait."),
+        **openai_refusals(*BODY, 404, 409, 422, 500, words=REFUSALS | WAITED),
+    },
 }
 MODELS: dict[str, Any] = {
     "operation_id": "openai_list_models",

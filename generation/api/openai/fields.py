@@ -30,6 +30,8 @@ SAME = (
     "seed",
     "loras",
 )
+EDITED = ("image", "mask", "strength")  # of edits only
+FIDELITIES = ("high", "low")
 # The words that a field may have. Only `response_format` changes anything: how many steps a model needs is in its
 # entry, and none draws transparent grounds.
 WORDS: Mapping[str, tuple[str, ...]] = {
@@ -65,14 +67,51 @@ class AnswerForm:
 
 def read_generation(data: Mapping[str, Any]) -> tuple[GenerationRequest, AnswerForm]:
     """The body of `POST /v1/images/generations`. Raises `InvalidRequest` that names every wrong field."""
+    return _read(_Reader(data), data, SAME, event="image_generation")
+
+
+def read_edit(data: Mapping[str, Any]) -> tuple[GenerationRequest, AnswerForm]:
+    """The body of `POST /v1/images/edits`, a form's or OpenAI's JSON. Raises `InvalidRequest`."""
+    data = _without_references(data)
     reader = _Reader(data)
-    own = {name: data[name] for name in SAME if data.get(name) is not None}
+    if data.get("image") is None:
+        reader.errors["image"] = ["is required"]
+    reader.read("input_fidelity", _one_of(FIDELITIES))
+    if data.get("markup") is not None:
+        reader.errors["markup"] = ["is not offered: no model here reads it; send a mask"]
+    request, form = _read(reader, data, (*SAME, *EDITED), event="image_edit")
+    if request.mask is not None and request.mask.id is None:  # what is stored here is a mask of ours already
+        request = replace(request, mask=replace(request.mask, alpha=True))
+    return request, form
+
+
+def _without_references(data: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI's JSON names pictures by objects: `{"image_url": data URL}` or `{"file_id": id}`; `images` is the list."""
+    found = dict(data)
+    if "image" not in found and found.get("images") is not None:
+        found["image"] = found["images"]
+    if isinstance(found.get("image"), list):
+        found["image"] = [_referred(one) for one in found["image"]]
+    found["mask"] = _referred(found.get("mask"))
+    return found
+
+
+def _referred(value: Any) -> Any:
+    if isinstance(value, Mapping) and set(value) & {"image_url", "file_id"}:
+        return value.get("image_url") or value.get("file_id")
+    return value
+
+
+def _read(
+    reader: _Reader, data: Mapping[str, Any], same: tuple[str, ...], *, event: str
+) -> tuple[GenerationRequest, AnswerForm]:
+    own = {name: data[name] for name in same if data.get(name) is not None}
     own.setdefault("model", NO_MODEL)
     if "prompt" in data:
         own["prompt"] = data["prompt"]
     own |= reader.read("size", _size) or {}
     compression = reader.read("output_compression", _whole(0, 100))
-    form = _read_form(reader, "image_generation")
+    form = _read_form(reader, event)
     reader.check_together(compression, form)
     try:
         request = parse_request(own)

@@ -15,22 +15,22 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.openai.views import OpenAIView
-from accounts.api.parsers import BoundedMultiPartParser, StrictJSONParser
 from accounts.api.views import read_object
 from accounts.enums import Scope
 from generation.api.base import read_idempotency_key
+from generation.api.forms import PARSERS, read_request
 from generation.api.openai import descriptions as describe
-from generation.api.openai.fields import NO_MODEL, AnswerForm, read_generation
+from generation.api.openai.fields import NO_MODEL, AnswerForm, read_edit, read_generation
 from generation.domain.catalog import find_model, first_model, spec_of
 from generation.domain.gallery import get_generation
 from generation.domain.giveup import forget_key
 from generation.domain.request import GenerationRequest
 from generation.domain.submit import Submitted, submit_generation
 from generation.enums import FINAL, Status, Task
-from generation.errors import StillRunning, TaskNotOffered
+from generation.errors import ModelNotFound, StillRunning, TaskNotOffered
+from generation.models import Model
 
 WRITE = Scope.IMAGES_WRITE.value
-EDIT = "edit"
 MOST_RETRY_S = 30
 
 
@@ -66,18 +66,34 @@ class GenerationsView(OpenAIView):
         return submitted
 
 
-class EditsView(OpenAIView):
-    """Edits of images: no model's entry has the task."""
+class EditsView(GenerationsView):
+    """Pictures that start from pictures: edit by instruction, inpaint where there is a mask, or image to image."""
 
     required_scopes: ClassVar[dict[str, str]] = {"POST": WRITE}
-    parser_classes = (BoundedMultiPartParser, StrictJSONParser)
+    parser_classes = PARSERS
+    max_body_bytes = settings.PICTURE_BODY_BYTES
 
     @extend_schema(**describe.EDIT)
     def post(self, request: Request) -> Response:
-        """Say what the model does instead."""
-        slug = read_object(request).get("model")
-        model = find_model(str(slug), self.caller) if slug else first_model(self.caller, task=EDIT)
-        raise TaskNotOffered(EDIT, slug=model.slug, tasks=spec_of(model).tasks)
+        """Ask for pictures; the door waits for them."""
+        wanted, form = read_edit(read_request(request))
+        if wanted.model == NO_MODEL:
+            wanted = replace(wanted, model=self._first_model(wanted).slug)
+        else:
+            spec = spec_of(find_model(wanted.model, self.caller))
+            if wanted.mask is None and not {Task.EDIT, Task.IMAGE_TO_IMAGE} & set(spec.tasks):
+                raise TaskNotOffered(Task.EDIT.value, slug=spec.slug, tasks=spec.tasks)
+        return answer_accepted(self._submit(request, wanted), form)
+
+    def _first_model(self, wanted: GenerationRequest) -> Model:
+        if wanted.mask is not None:
+            return first_model(self.caller, task=Task.INPAINT.value)
+        try:
+            return first_model(self.caller, task=Task.EDIT.value)
+        except ModelNotFound:
+            if len(wanted.image) > 1:
+                raise
+            return first_model(self.caller, task=Task.IMAGE_TO_IMAGE.value)
 
 
 def answer_accepted(submitted: Submitted, form: AnswerForm) -> Response:

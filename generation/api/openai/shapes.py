@@ -5,7 +5,8 @@ from __future__ import annotations
 from rest_framework import serializers as s
 
 from accounts.api.described.common import Shape
-from generation.api.openai.fields import MAX_NAME_CHARS, MAX_PARTIALS, WORDS
+from generation.api.inputdescriptions import PICTURE, PICTURES, STRENGTH
+from generation.api.openai.fields import FIDELITIES, MAX_NAME_CHARS, MAX_PARTIALS, WORDS
 from generation.api.shapes import LoraUse
 from generation.enums import OutputFormat
 
@@ -55,10 +56,20 @@ class OpenAIImageRequest(Shape):
     loras = LoraUse(many=True, required=False)
 
 
-class OpenAIEditRequest(Shape):
-    model = s.CharField(required=False, allow_null=True)
-    prompt = s.CharField()
-    image = s.FileField()
+class OpenAIEditForm(OpenAIImageRequest):
+    """The same fields as a form, and the pictures as files: `image`, or `image[]` up to three times."""
+
+    image = s.FileField(help_text="PNG, JPEG or WebP, 10 MB at most. Several are for models that edit.")
+    mask = s.FileField(required=False, help_text="In the size of the image; what is transparent is drawn anew.")
+    input_fidelity = s.ChoiceField(choices=FIDELITIES, required=False, allow_null=True, help_text=IGNORED)
+    strength = s.FloatField(required=False, allow_null=True, min_value=0, max_value=1, help_text=STRENGTH)
+
+
+class OpenAIEditRequest(OpenAIEditForm):
+    """The same as JSON: data URLs, or ids of images and stored inputs. A stored mask is one of ours: white is new."""
+
+    image = s.CharField(help_text=PICTURES)  # type: ignore[assignment]
+    mask = s.CharField(required=False, allow_null=True, help_text=PICTURE)  # type: ignore[assignment]
 
 
 class OpenAIInputTokens(Shape):

@@ -21,6 +21,7 @@ from generation.models import Model, ModelGrant
 from tests.chaos.rig import make_entry
 from tests.factories import Person, make_key, make_plan
 from tests.generation.api.calls import finish, ledger, rows
+from tests.pictures import data_url, png
 
 GENERATIONS = "/v1/images/generations"
 BODY = {"model": "demo", "prompt": "a white house", "size": "64x64"}
@@ -276,13 +277,14 @@ def test_edits_say_what_the_model_does_instead(alice: Person) -> None:
 
 def test_edits_of_no_or_unknown_models(alice: Person) -> None:
     for fields in ({"prompt": "x"}, {"model": "nobodys", "prompt": "x"}):
+        fields["image"] = data_url(png())
         answer = alice.api.post("/v1/images/edits", fields)
         assert (answer.status_code, error_of(answer)["param"]) == (404, "model")
     for content in (b"", b"--x\r\nnonsense"):
         answer = alice.api.generic("POST", "/v1/images/edits", content, content_type="multipart/form-data; boundary=x")
         assert answer.status_code in (400, 404)
     large = alice.api.generic(
-        "POST", "/v1/images/edits", b"x" * 1_048_577, content_type="multipart/form-data; boundary=x"
+        "POST", "/v1/images/edits", b"x" * 32_000_001, content_type="multipart/form-data; boundary=x"
     )
     assert (large.status_code, error_of(large)["code"]) == (413, "body_too_large")
 

@@ -94,8 +94,10 @@ def check_books(look: Look) -> None:
     )
     assert not counters, counters
     stored = look(
-        """SELECT t.id, t.stored_bytes, coalesce(sum(i.bytes + i.thumbnail_bytes), 0) FROM accounts_tenant t
-             LEFT JOIN generation_image i ON i.tenant_id = t.id GROUP BY t.id
-           HAVING t.stored_bytes <> coalesce(sum(i.bytes + i.thumbnail_bytes), 0)"""
+        """SELECT t.id, t.stored_bytes, s.bytes FROM accounts_tenant t CROSS JOIN LATERAL (
+               SELECT coalesce(sum(size), 0) AS bytes FROM (
+                 SELECT i.bytes + i.thumbnail_bytes AS size FROM generation_image i WHERE i.tenant_id = t.id
+                 UNION ALL SELECT f.bytes FROM generation_inputfile f WHERE f.tenant_id = t.id) sizes) s
+            WHERE t.stored_bytes <> s.bytes"""
     )
     assert not stored, stored
