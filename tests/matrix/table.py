@@ -71,6 +71,7 @@ def page(right: Right | None, ok: int = 200, **more: Any) -> Op:
 
 SEE, MAKE, KEYS = Right.SEE_IMAGES, Right.MAKE_IMAGES, Right.MAKE_KEYS
 MEMBERS, USAGE, BUDGETS, EXPORT = Right.MANAGE_MEMBERS, Right.SEE_USAGE, Right.SET_BUDGETS, Right.EXPORT_TENANT
+STYLES = Right.MANAGE_STYLES
 MANY = {("body", "ids"): Spot("ended")}
 WEBHOOK = {("body", "webhook"): Spot("webhook", malformed=400, exists=False)}
 # Events of a person: whoever it is, those of one's own tenant's log, and none for whom it does not name.
@@ -94,6 +95,11 @@ OPERATIONS: dict[str, Op] = {
     "POST /api/v1/grids": Op(MAKE, 202, GRID, WEBHOOK),
     "GET /api/v1/loras": Op(SEE),
     "GET /api/v1/models": Op(SEE),
+    "GET /api/v1/styles": Op(SEE),
+    "POST /api/v1/styles": Op(STYLES, 201, lambda: {"name": fresh_email(), "prompt": "a {prompt}"}),
+    "GET /api/v1/styles/{style}": Op(SEE, spots=path("style", "style")),
+    "PATCH /api/v1/styles/{style}": Op(STYLES, 200, {"prompt": "the {prompt}"}, path("style", "style")),
+    "DELETE /api/v1/styles/{style}": Op(STYLES, 204, spots=path("style", "style")),
     "GET /api/v1/me": Op(None),
     # ---- pictures, as OpenAI's API has them
     "POST /v1/images/generations": Op(MAKE, 202, OPENAI_BODY),
@@ -142,7 +148,9 @@ OPERATIONS: dict[str, Op] = {
     "GET /files/exports/{export}": Op(EXPORT, spots=path("export", "export"), **HIDDEN),
     "GET /files/logos/{tenant}/{name}": Op(None, spots=path("tenant", "logo"), fixed={"name": LOGO}, **HIDDEN),
     # ---- pages
-    "GET /studio/": page(SEE, spots={("query", "again"): Spot("ended")}),
+    "GET /studio/": page(
+        SEE, spots={("query", "again"): Spot("ended"), ("query", "start"): Spot("image", optional=True)}
+    ),
     "GET /studio/state/": page(None, anonymous=(401,), suspended=(401,)),
     "POST /studio/words/": page(SEE, body={"model": "demo", "prompt": "x"}),
     "GET /gallery/": page(SEE, spots=narrow("member")),
@@ -178,6 +186,14 @@ OPERATIONS: dict[str, Op] = {
     "POST /team/invitations/{invitation}/renew/": page(MEMBERS, 302, spots=path("invitation", "invitation")),
     "POST /team/invitations/{invitation}/revoke/": page(MEMBERS, 302, spots=path("invitation", "invitation")),
     "POST /team/leave/": page(SEE, 302),
+    "GET /team/styles/": page(SEE),
+    "POST /team/styles/": page(STYLES, 302, body=lambda: {"name": fresh_email(), "prompt": "a {prompt}"}),
+    "GET /team/styles/{style}/": page(STYLES, spots=path("style", "style")),
+    "POST /team/styles/{style}/": page(
+        STYLES, 302, body=lambda: {"name": fresh_email(), "prompt": "the {prompt}"}, spots=path("style", "style")
+    ),
+    "POST /team/styles/{style}/move/": page(STYLES, 302, body={"way": "up"}, spots=path("style", "style")),
+    "POST /team/styles/{style}/delete/": page(STYLES, 302, spots=path("style", "style")),
     "GET /team/organisation/": page(Right.CHANGE_TENANT),
     "POST /team/organisation/": page(Right.CHANGE_TENANT, 302, body={"name": "Another name"}),
     "POST /team/organisation/export/": page(EXPORT, 302, once=True),
@@ -273,7 +289,7 @@ PLAIN: dict[str, str] = {
     "quality": "one of a few words",
     "background": "one of a few words",
     "moderation": "one of a few words",
-    "style": "one of a few words",
+    "style": "a name, looked up among one's own tenant's (`tests/generation/api/test_styles.py`); or one of two words",
     "complexity": "one of a few words",
     "response_format": "one of two words",
     "stream": "a flag",
@@ -312,6 +328,8 @@ PLAIN: dict[str, str] = {
     "i": "a number: which image of a generation",
     "j": "a number: which image of a generation",
     "sure": "a flag",
+    "way": "one of two words",
+    "position": "a number",
     "language": "one of two words",
     "next": "a path of this site, checked to be one",
     "email": "an address that is compared, with one answer for known and unknown ones",
