@@ -33,6 +33,8 @@ class Store:
     busy: int = 0  # so many answers of 503 first
     page: int = 100
     redirect: str = ""
+    listed: Any = None  # answered instead of the list of its files: JSON, or bytes as they are
+    link: str = ""  # and where that says that the rest is
     asked: list[tuple[str, str]] = field(default_factory=list)  # (path, Range)
     authorized: list[bool] = field(default_factory=list)
 
@@ -53,6 +55,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(503)
         elif path == f"/api/models/{REPO}/revision/main" or path == f"/api/models/{REPO}/revision/{COMMIT}":
             self.answer_json({"sha": COMMIT})
+        elif path == f"/api/models/{REPO}/tree/{COMMIT}" and self.store.listed is not None:
+            self.answer_json(self.store.listed, self.store.link)
         elif path == f"/api/models/{REPO}/tree/{COMMIT}":
             self.answer_tree(url.query)
         elif path.startswith(f"/{REPO}/resolve/{COMMIT}/") and self.store.redirect:
@@ -66,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def answer_json(self, value: Any, link: str = "") -> None:
-        body = json.dumps(value).encode()
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         if link:

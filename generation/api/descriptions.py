@@ -125,7 +125,7 @@ STREAM = (
     "(`data` is a data URL), and at the end one of `succeeded`, `failed`, `canceled` with the whole generation. The "
     "stream opens with the present state and repeats it every 15 seconds."
 )
-STREAM_ANSWER = {(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, description=STREAM)}
+STREAM_ANSWER = {(200, "text/event-stream"): OpenApiResponse(shapes.StreamedEvent, description=STREAM)}
 GENERATION_EVENTS: dict[str, Any] = {
     "operation_id": "stream_image",
     "summary": "Watch a generation",

@@ -318,3 +318,11 @@ class Estimate(Shape):
     gpu_ms = s.IntegerField(help_text="What would be reserved.")
     wait_ms = s.IntegerField(allow_null=True, help_text="Until it begins.")
     queue = QueuePlace()
+
+
+class StreamedEvent(Shape):
+    """One server-sent event, as whoever reads the stream has it in hand."""
+
+    event = s.CharField()
+    data = s.CharField(help_text="JSON.")
+    id = s.CharField(required=False, help_text="For `Last-Event-ID`.")

@@ -33,6 +33,7 @@ def remove_generation(id: UUID) -> None:
     Raises `GenerationNotFound`, `NotFinished`.
     """
     with transaction.atomic():
+        _lock_keys([id])
         row = Generation.objects.select_for_update().filter(pk=id).first()
         if row is None:
             raise GenerationNotFound
@@ -47,14 +48,18 @@ def remove_ended(ids: Sequence[UUID]) -> Removed:
     Some hundred at once: the transaction holds their rows, and the tenant's, while it runs.
     """
     with transaction.atomic():
-        rows = (
-            Generation.objects.select_for_update().filter(pk__in=ids).order_by("pk")
-        )  # one order: nobody waits in a ring
+        _lock_keys(ids)
+        rows = Generation.objects.select_for_update().filter(pk__in=ids).order_by("pk")  # nobody waits in a ring
         found = list(rows.values_list("pk", "status"))
         ended = [id for id, status in found if status in FINAL]
         if ended:
             _remove(ended)
     return Removed(tuple(ended), len(found) - len(ended))
+
+
+def _lock_keys(ids: Sequence[UUID]) -> None:
+    """Before the generations, as everybody (`submit.py`): one that is given up at this moment frees its key first."""
+    list(Idempotency.objects.select_for_update().filter(generation_id__in=ids).order_by("pk").values_list("pk"))
 
 
 def _remove(ids: Sequence[UUID]) -> None:

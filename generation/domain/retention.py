@@ -10,6 +10,8 @@ import logging
 from collections.abc import Sequence
 from uuid import UUID
 
+from django.db import transaction
+
 from accounts.domain.audit import record
 from accounts.domain.errands import ClaimedErrand, Lease, add_errand, errand
 from accounts.domain.sql import fetch_all
@@ -61,14 +63,19 @@ def delete_expired(claimed: ClaimedErrand) -> None:
     Some at a time, each time in one transaction: whoever is killed in the middle is followed by another one.
     """
     lease, removed = Lease(claimed), 0
-    try:
-        while ids := expired_ids(current_tenant(), most=BATCH):
-            removed += len(remove_ended(ids).ids)
-            lease.keep()
-    finally:
-        if removed:
-            record("pictures.expired", detail={"generations": removed})
-            log.info("pictures were kept as long as the plan says", extra={"generations": removed})
+    while ids := expired_ids(current_tenant(), most=BATCH):
+        removed += _delete(ids)
+        lease.keep()
+    if removed:
+        log.info("pictures were kept as long as the plan says", extra={"generations": removed})
+
+
+def _delete(ids: Sequence[UUID]) -> int:
+    """Together with the word of it in the audit log: whoever is killed has told of all that is gone."""
+    with transaction.atomic():
+        removed = len(remove_ended(ids).ids)
+        record("pictures.expired", detail={"generations": removed})
+    return removed
 
 
 def expired_ids(tenant: UUID, *, most: int) -> Sequence[UUID]:

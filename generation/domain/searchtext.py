@@ -6,13 +6,17 @@ a search finds pieces of text, which serves Chinese, written without blanks, and
 
 from __future__ import annotations
 
-from unicodedata import normalize
+import re
+from functools import cache
+from unicodedata import combining, normalize
 
 from django.db import transaction
 
 from accounts.domain.sql import execute, fetch_all
 
 MAX_CHARS = 65_536  # of a folded prompt: a few signs become eighteen letters each
+MAX_MARKS = 30  # on one letter (UAX 15, stream-safe text); no language has a third of that
+_NO_MARKS_FROM = 0x20000  # every character from here on is a letter, a sign, or none
 _BATCH = 1000
 
 _UNFOLDED_SQL = """
@@ -26,7 +30,21 @@ UPDATE generation_generation g SET folded = f.text
 
 def fold(text: str) -> str:
     """One form for all ways to write the same letters."""
+    if not text.isascii():
+        text = _heaps().sub(r"\1", text)
     return " ".join(normalize("NFKC", normalize("NFKC", text).casefold()).split())[:MAX_CHARS]
+
+
+@cache
+def _heaps() -> re.Pattern[str]:
+    """More marks in a row than a letter has; the first of them are its group.
+
+    Normalizing sorts the marks of a letter by insertion: a prompt that is nothing but marks would take its process,
+    which holds the interpreter's lock meanwhile, for seconds.
+    """
+    chars = map(chr, range(0x80, _NO_MARKS_FROM))
+    marks = "".join(char for char in chars if combining(normalize("NFKD", char)[0]))
+    return re.compile(f"([{marks}]{{{MAX_MARKS}}})[{marks}]+")
 
 
 def terms_of(query: str) -> list[str]:

@@ -25,7 +25,7 @@ from accounts.domain.sql import execute, fetch_all, fetch_one
 from accounts.enums import ErrandKind
 from accounts.errors import InvalidRequest, NotFound
 from accounts.ids import read_id
-from accounts.models import Errand, Membership
+from accounts.models import Errand
 from generation.domain.remove import remove_ended
 from generation.enums import Act, SelectionStatus
 from generation.errors import GenerationNotFound, NoPictures, SelectionUnderWay
@@ -40,6 +40,8 @@ FORGOTTEN_DAYS = 30
 UNDER_WAY = (SelectionStatus.WAITING, SelectionStatus.RUNNING)
 KINDS = {Act.ZIP: ErrandKind.ZIP, Act.DELETE: ErrandKind.DELETE_SELECTED}
 
+# A lock of its own: the row of the membership has its place between other locks, and a deletion takes those too.
+_TURN_SQL = "SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))"
 _OWN_SQL = "SELECT id FROM generation_generation WHERE id = ANY(%(ids)s) ORDER BY created_at DESC, id DESC"
 _IMAGES_SQL = "SELECT count(*)::int AS images FROM generation_image WHERE generation_id = ANY(%(ids)s)"
 _FORGET_SQL = """
@@ -218,7 +220,7 @@ def _own(ids: Sequence[UUID]) -> list[UUID]:
 def _take_turn(by: Caller, act: Act) -> None:
     """Raise `SelectionUnderWay` where a member has enough of a kind under way."""
     # Two clicks at once are counted one after the other.
-    Membership.objects.select_for_update(no_key=True).filter(tenant_id=by.tenant, user=by.user).first()
+    execute(_TURN_SQL, name=f"selections:{by.tenant}:{by.user}")
     under_way = list(_own_rows(by, act).filter(status__in=UNDER_WAY).values_list("pk", flat=True))
     errands = Errand.objects.filter(kind=KINDS[act], ref__in=under_way, failed_at=None)
     alive = set(errands.values_list("ref", flat=True)) if under_way else set()

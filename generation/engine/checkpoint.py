@@ -48,8 +48,10 @@ def verify_safetensors(file: Path) -> frozenset[str]:
     return frozenset(read_header(file).keys() - {"__metadata__"})
 
 
-def read_header(file: Path) -> dict[str, Any]:
+def read_header(file: Path, *, most: int = _MAX_HEADER) -> dict[str, Any]:
     """The header of a safetensors file, once the file's size agrees with it. Raises CheckpointError.
+
+    `most`: bytes that a header may have.
 
     Format: 8 bytes little-endian header length, JSON header with `data_offsets` per tensor, then the data
     (https://huggingface.co/docs/safetensors).
@@ -61,7 +63,7 @@ def read_header(file: Path) -> dict[str, Any]:
         if start == b"version ":
             raise CheckpointError(file=file, reason="is a Git LFS pointer, not the weights", remedy="run git lfs pull")
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(_MAX_HEADER, size - 8):
+        if not 2 <= length <= min(most, size - 8):
             raise CheckpointError(
                 file=file, reason=f"is cut short or no safetensors ({size} bytes)", remedy=_COPY_AGAIN
             )
@@ -160,7 +162,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 def _parse(file: Path, data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
-    except (UnicodeDecodeError, ValueError) as error:
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CheckpointError(file=file, reason="is no valid JSON, probably cut short", remedy=_COPY_AGAIN) from error
     if not isinstance(value, dict):
         raise CheckpointError(file=file, reason="is no JSON object", remedy=_COPY_AGAIN)

@@ -113,6 +113,7 @@ def fetch(
         for file in wanted:
             if file not in todo:
                 watcher.move(file.path, file.size)
+        _drop_others(staging, todo)
         _check_room(staging, todo)
         for file in todo:
             hashes[file.path] = _Download(hub, repo, commit, file, staging, watcher, pause).run()
@@ -253,6 +254,14 @@ def _is_there(target: Path, file: HubFile, hashes: dict[str, str]) -> bool:
     if file.path not in hashes or not place.is_file() or place.stat().st_size != file.size:
         return False
     return _hash_file(place, hashlib.sha256()) == hashes[file.path] and file.sha256 in (None, hashes[file.path])
+
+
+def _drop_others(staging: Path, todo: Sequence[HubFile]) -> None:
+    """Remove what a download of another commit has left: the folder becomes the target as it is."""
+    wanted = {staging / name for file in todo for name in (file.path, f"{file.path}.part")}
+    for left in list(staging.rglob("*")):
+        if left not in wanted and not left.is_dir():
+            left.unlink()
 
 
 def _check_room(staging: Path, todo: Sequence[HubFile]) -> None:

@@ -21,6 +21,7 @@ from generation.engine.errors import EngineError
 
 PUBLIC_HUB = "https://huggingface.co"
 _TIMEOUT_S = 30.0
+_MAX_PAGES = 100  # of a list, each with a thousand files
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="next"')
@@ -68,18 +69,23 @@ class Hub:
     def list_files(self, repo: str, commit: str) -> list[HubFile]:
         """Every file of a commit. Raises FetchError, Cut."""
         url = f"{self.base}/api/models/{_quote(repo)}/tree/{commit}?recursive=true"
-        files: list[HubFile] = []
+        files: dict[str, HubFile] = {}
+        seen = set()
         while url:
+            if url in seen or len(seen) == _MAX_PAGES:
+                raise FetchError(f"{self.base} lists the files of {repo} without an end")
+            seen.add(url)
             with self._open(url, what=repo) as response:
                 entries = _parse(response, url)
                 following = _NEXT.search(response.headers.get("Link") or "")
-            if not isinstance(entries, list):
+            if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
                 raise FetchError(f"{url} lists no files")
-            files += [_read_file(entry) for entry in entries if entry.get("type") == "file"]
-            url = urllib.parse.urljoin(url, following[1]) if following else ""
-            if url and urllib.parse.urlsplit(url).netloc != urllib.parse.urlsplit(self.base).netloc:
-                raise FetchError(f"{self.base} sends the rest of its list to another host: {url}")
-        return files
+            for file in (_read_file(entry) for entry in entries if entry.get("type") == "file"):
+                if file.path in files:
+                    raise FetchError(f"{self.base} lists {file.path} twice")
+                files[file.path] = file
+            url = self._follow(url, following[1]) if following else ""
+        return list(files.values())
 
     def open_file(self, repo: str, commit: str, file: HubFile, *, offset: int) -> tuple[int, Any]:
         """The bytes of a file from `offset` on, if the hub can: (where they begin, an open response).
@@ -97,6 +103,17 @@ class Hub:
             raise FetchError(f"{file.path}: the hub answers with {response.headers.get('Content-Range')!r}")
         return offset, response
 
+    def _follow(self, url: str, link: str) -> str:
+        """Where the rest of a list is: on this very hub, or the token would go elsewhere, or in the clear."""
+        try:
+            found = urllib.parse.urljoin(url, link)
+            place, base = urllib.parse.urlsplit(found), urllib.parse.urlsplit(self.base)
+        except ValueError as error:
+            raise FetchError(f"{self.base} names no address where the rest of its list is") from error
+        if (place.scheme, place.netloc) != (base.scheme, base.netloc):
+            raise FetchError(f"{self.base} sends the rest of its list to another host: {found[:200]!r}")
+        return found
+
     def _get_json(self, path: str, *, what: str) -> Any:
         with self._open(self.base + path, what=what) as response:
             return _parse(response, path)
@@ -112,6 +129,8 @@ class Hub:
             raise _explain(error.code, what) from error
         except (OSError, HTTPException) as error:
             raise Cut(f"{what}: {error}") from error
+        except ValueError as error:  # of urllib, about a redirect
+            raise FetchError(f"{what}: the hub sends us to no address at all") from error
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -138,16 +157,18 @@ def _explain(status: int, what: str) -> Exception:
 def _read_file(entry: Mapping[str, Any]) -> HubFile:
     """One entry of the tree listing. Raises FetchError for one that cannot be stored or checked."""
     path, size, large = entry.get("path"), entry.get("size"), entry.get("lfs")
-    if not isinstance(path, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise FetchError(f"the hub lists a file without name or size: {str(entry)[:120]}")
-    parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\\" in path or "\x00" in path or path.startswith("/"):
+    if isinstance(large, dict):
+        size = large.get("size", size)
+    if not isinstance(path, str) or type(size) is not int or size < 0:
+        raise FetchError(f"the hub lists a file without name or size: {str(entry)[:120]!r}")
+    # What is not printable has nothing to do in a name, and a terminal would obey some of it.
+    if any(part in ("", ".", "..") for part in path.split("/")) or "\\" in path or not path.isprintable():
         raise FetchError(f"the hub lists a file outside its folder: {path[:120]!r}")
     if isinstance(large, dict):
         sha256 = str(large.get("oid", "")).removeprefix("sha256:")
         if not _SHA256.fullmatch(sha256):
             raise FetchError(f"{path}: the hub says no SHA-256")
-        return HubFile(path=path, size=int(large.get("size", size)), sha256=sha256)
+        return HubFile(path=path, size=size, sha256=sha256)
     blob = entry.get("oid")
     if not isinstance(blob, str) or not _COMMIT.fullmatch(blob):
         raise FetchError(f"{path}: the hub says no hash")
@@ -159,7 +180,7 @@ def _parse(response: Any, url: str) -> Any:
         return json.loads(response.read(64 * 2**20))
     except (OSError, HTTPException) as error:
         raise Cut(f"{url}: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FetchError(f"{url} answers no JSON; is that the address of a hub?") from error
 
 

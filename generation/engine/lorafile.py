@@ -18,6 +18,9 @@ from generation.engine.errors import CheckpointError, LoraRefused
 from generation.engine.lorarules import LoraRules
 
 MAX_BYTES = 2_000_000_000
+MAX_HEADER = 10_000_000  # of bytes: a thousand layers need a few hundred thousand
+_MAX_DIMENSIONS = 8
+_MAX_ALPHA = 1e6  # a layer's strength is alpha ÷ rank
 Layers = Mapping[str, tuple[int, int]]  # name → (outputs, inputs)
 
 _SIDES = {
@@ -26,9 +29,11 @@ _SIDES = {
     "alpha": "alpha",
 }  # fmt: skip
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-# All bits of the exponent set: infinity or NaN (IEEE 754; BF16 is the upper half of a single).
-_EXPONENT = {
-    "F64": ("<u8", 0x7FF0 << 48), "F32": ("<u4", 0x7F80 << 16), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80),
+# How a number's bits are read, which of them are not its sign, and from where on BF16 has infinity or NaN for it. Bits
+# without their sign stand in the order of the numbers (IEEE 754; BF16 is the upper half of a single).
+_NUMBERS = {
+    "F64": ("<u8", (1 << 63) - 1, 0x47EFF00000000000), "F32": ("<u4", (1 << 31) - 1, 0x7F7F8000),
+    "F16": ("<u2", (1 << 15) - 1, 0x7C00), "BF16": ("<u2", (1 << 15) - 1, 0x7F80),
 }  # fmt: skip
 
 
@@ -64,20 +69,22 @@ def read_lora(file: Path, *, values: bool = True) -> LoraFile:
     Takes a second for each gigabyte and no memory: the file is mapped.
     """
     try:
-        header = read_header(file)
+        header = read_header(file, most=MAX_HEADER)
     except CheckpointError as error:
         raise LoraRefused(f"the file {error.reason}") from error
     size = file.stat().st_size
     if size > MAX_BYTES:
         raise LoraRefused(f"the file has {size:,} bytes, max {MAX_BYTES:,}")
     metadata = header.pop("__metadata__", None) or {}
-    data = size - max((_entry(key, entry)[2] for key, entry in header.items()), default=size)
+    entries = _in_their_order(header)
+    data = size - max((entry.end for entry in entries.values()), default=size)
     shapes, alphas = {}, {}
-    for key, entry in header.items():
-        dtype, shapes[key], end, begin = _entry(key, entry)
-        found = _read_values(file, key, dtype, begin=data + begin, end=data + end) if values else None
+    for key, entry in entries.items():
+        shapes[key] = entry.shape
+        if values:
+            _check_values(file, key, entry, data=data)
         if _split(key)[1] == "alpha":
-            alphas[key] = _read_alpha(file, key, dtype, begin=data + begin) if found is None else float(found)
+            alphas[key] = _read_alpha(file, key, entry, data=data)
     return LoraFile(bytes=size, shapes=shapes, alphas=alphas, config=_read_config(metadata))
 
 
@@ -137,64 +144,101 @@ def _fit_layer(lora: LoraFile, layer: str, keys: Mapping[str, str], size: tuple[
 def _configured_alpha(config: Mapping[str, Any], layer: str, rank: int) -> float:
     """What the file's own PEFT configuration says; a file that says nothing has alpha = rank."""
     pattern = config.get("alpha_pattern") or {}
-    value = pattern.get(layer, config.get("lora_alpha")) if isinstance(pattern, Mapping) else None
+    value = pattern.get(layer, config.get("lora_alpha"))
     if value is None:
         return math.sqrt(rank) if config.get("use_rslora") else float(rank)
     return float(value)
 
 
-def _read_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _read_config(metadata: Any) -> dict[str, Any]:
     """The PEFT configuration that diffusers writes beside the tensors, of the transformer alone."""
     try:
         config = json.loads(metadata.get("lora_adapter_metadata") or "{}")
         found = {str(key).removeprefix("transformer."): value for key, value in config.items()}
-        alpha = float(found.get("lora_alpha") or 1)
-    except (TypeError, ValueError, AttributeError) as error:
+        pattern = found.get("alpha_pattern") or {}
+        alphas = [value for value in (found.get("lora_alpha"), *pattern.values()) if value is not None]
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise LoraRefused("lora_adapter_metadata cannot be read") from error
-    if not math.isfinite(alpha):
-        raise LoraRefused("lora_alpha in lora_adapter_metadata is not finite")
+    if not all(_is_alpha(value) for value in alphas):
+        raise LoraRefused("an alpha in lora_adapter_metadata is no finite number")
     if found.get("use_dora"):
         raise LoraRefused("lora_adapter_metadata says use_dora: DoRA is not drawn here")
     return found
 
 
-def _entry(key: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
-    """dtype, shape, end and begin of one tensor, which must agree."""
+def _is_alpha(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_ALPHA
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One tensor as the header has it; `begin` and `end` count from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+
+def _in_their_order(header: Mapping[str, Any]) -> dict[str, _Entry]:
+    """All tensors as they lie in the file. Raises LoraRefused.
+
+    The library that workers read with takes a file only where they lie one after the other, without holes: nobody
+    should hear of that from a failed picture.
+    """
+    entries = {key: _read_entry(key, entry) for key, entry in header.items()}
+    at = 0
+    ordered = dict(sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)))
+    for key, entry in ordered.items():
+        if entry.begin != at:
+            raise LoraRefused(f"key {_short(key)} begins at byte {entry.begin}: tensors must lie one after the other")
+        at = entry.end
+    return ordered
+
+
+def _read_entry(key: str, entry: Any) -> _Entry:
+    """dtype, shape, begin and end of one tensor, which must agree."""
     try:
-        dtype, shape = str(entry["dtype"]), tuple(int(side) for side in entry["shape"])
-        begin, end = (int(at) for at in entry["data_offsets"])
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
         raise LoraRefused(f"key {_short(key)} is described wrongly in the file's header") from error
-    if dtype not in _BYTES:
-        raise LoraRefused(f"key {_short(key)} is {dtype[:20]}, only {', '.join(_BYTES)} are taken")
-    if min(shape, default=1) < 0 or begin < 0 or end - begin != math.prod(shape) * _BYTES[dtype]:
+    if not isinstance(dtype, str) or dtype not in _BYTES:
+        raise LoraRefused(f"key {_short(key)} is {str(dtype)[:20]}, only {', '.join(_BYTES)} are taken")
+    numbers = [*shape, begin, end] if isinstance(shape, list) and len(shape) <= _MAX_DIMENSIONS else [None]
+    if (
+        not all(type(number) is int and 0 <= number <= MAX_BYTES for number in numbers)
+        or end - begin != math.prod(shape) * _BYTES[dtype]
+    ):
         raise LoraRefused(f"key {_short(key)} is described wrongly in the file's header")
-    return dtype, shape, end, begin
+    return _Entry(dtype, tuple(shape), begin, end)
 
 
-def _read_values(file: Path, key: str, dtype: str, *, begin: int, end: int) -> float | None:
-    """Raises LoraRefused unless all numbers are finite; a single one is returned."""
+def _check_values(file: Path, key: str, entry: _Entry, *, data: int) -> None:
+    """Raises LoraRefused unless all numbers are finite, as they are and in BF16."""
     import numpy as np  # only where files are looked over: web processes start without it
 
-    kind, exponent = _EXPONENT[dtype]
-    count = (end - begin) // _BYTES[dtype]
-    bits = np.memmap(file, dtype=kind, mode="r", offset=begin, shape=(count,)) if count else np.empty(0, dtype=kind)
+    if not entry.count:
+        return
+    kind, size, most = _NUMBERS[entry.dtype]
+    bits = np.memmap(file, dtype=kind, mode="r", offset=data + entry.begin, shape=(entry.count,))
     step = 1 << 22  # a few megabytes at a time
-    for at in range(0, count, step):
-        part = bits[at : at + step]
-        if ((part & exponent) == exponent).any():
-            raise LoraRefused(f"key {_short(key)} holds NaN or infinity")
-    return _read_alpha(file, key, dtype, begin=begin) if count == 1 else None
+    for at in range(0, entry.count, step):
+        if ((bits[at : at + step] & size) >= most).any():
+            raise LoraRefused(f"key {_short(key)} holds NaN or infinity, or what BF16 has infinity for")
 
 
-def _read_alpha(file: Path, key: str, dtype: str, *, begin: int) -> float:
+def _read_alpha(file: Path, key: str, entry: _Entry, *, data: int) -> float:
     import numpy as np  # see above
 
-    kind = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}[dtype]
-    raw = np.fromfile(file, dtype=kind, count=1, offset=begin)
-    if raw.size != 1:
+    if entry.count != 1:
         raise LoraRefused(f"key {_short(key)} must be one number")
-    if dtype == "BF16":
+    kind = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}[entry.dtype]
+    raw = np.fromfile(file, dtype=kind, count=1, offset=data + entry.begin)
+    if entry.dtype == "BF16":
         raw = (raw.astype("<u4") << 16).view("<f4")
     return float(raw[0])
 

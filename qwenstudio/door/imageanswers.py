@@ -183,9 +183,10 @@ class StreamedAnswer(WholeAnswer):
 
     async def _tell(self, fields: dict[str, Any], content: AsyncIterator[bytes]) -> None:
         """One event, with the picture's base64 in it."""
+        first = await anext(content, b"")  # a file that is gone is told before a part of the event is sent
         await self._open()
         before, after = with_picture(fields)
-        await self._write(f"event: {fields['type']}\ndata: ".encode() + before)
+        await self._write(f"event: {fields['type']}\ndata: ".encode() + before + first)
         async for piece in content:
             await self._write(piece)
         await self._write(after + b"\n\n")

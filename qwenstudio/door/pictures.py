@@ -191,7 +191,10 @@ class Waiter:
         if not pictures and truth is not None:
             raise GenerationNotFound  # deleted since
         self._sent = len(pictures)
-        await answer.done(tenant, pictures, truth)
+        try:
+            await answer.done(tenant, pictures, truth)
+        except FileNotFoundError:  # deleted in this very moment
+            raise GenerationNotFound from None
 
 
 async def give_up(*, tenant: UUID, generation: UUID) -> bool:

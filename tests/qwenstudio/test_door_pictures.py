@@ -392,6 +392,22 @@ def test_deleted_while_somebody_waits(alice: Person) -> None:
     play(scene)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_deleted_while_it_is_sent(alice: Person, media: Path, redis: Redis, stream: bool) -> None:
+    """The row was read, the file is gone: the answer of one that is not there, and no half of an event."""
+
+    async def scene(door: Door) -> None:
+        exchange, task = ask(door, alice, stream=stream)
+        generation = await new_row(alice)
+        image = await in_thread(end, alice, generation, media)
+        (media / image.file).unlink()
+        await in_thread(tell, alice, generation, "succeeded")
+        await ended(task)
+        assert (exchange.status, exchange.json["error"]["code"]) == (404, "not_found")
+
+    play(scene)
+
+
 def test_the_answer_of_a_repeated_key(alice: Person, media: Path, redis: Redis) -> None:
     """While the first is drawn 409; afterwards its very answer, at once."""
 

@@ -9,6 +9,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 from accounts.api.described.common import BODY, REFUSALS, RETRY_AFTER, answer_header, header, openai_refusals
 from generation.api.openai import shapes
+from generation.api.shapes import StreamedEvent
 
 WAITED = {503: "Not done within 300 seconds: cancelled and not charged. Or the database does not answer."}
 HOUSE = {"model": "demo", "prompt": "a white house on the left of a meadow at night", "response_format": "b64_json"}
@@ -33,7 +34,7 @@ GENERATE: dict[str, Any] = {
     "examples": [OpenApiExample("A house", HOUSE, request_only=True)],
     "responses": {
         (200, "application/json"): OpenApiResponse(shapes.OpenAIImages, description="The pictures."),
-        (200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, description=EVENTS),
+        (200, "text/event-stream"): OpenApiResponse(StreamedEvent, description=EVENTS),
         202: OpenApiResponse(shapes.OpenAIAccepted, description="Stored; where nobody is there to wait."),
         **openai_refusals(*BODY, 404, 409, 422, 500, words=REFUSALS | WAITED),
     },

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import transaction
 
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_running
 from generation.domain.finish import finish_slice
-from generation.domain.giveup import give_up_generation
+from generation.domain.giveup import forget_key, give_up_generation
+from generation.domain.remove import remove_ended, remove_generation
 from generation.domain.request import GenerationRequest
 from generation.domain.submit import submit_generation
 from generation.errors import AlreadyFinished, GenerationNotFound
+from generation.models import Generation
+from tests.accounts.domain.test_locks import SQL, in_scope, meanwhile
 from tests.factories import Person
 from tests.generation.domain.desk import Look, check_books, draw, submit
 from tests.generation.domain.test_ledger_rules import planned, sums, taken_row
@@ -104,3 +109,24 @@ def test_foreign_and_random_ones_are_not_there(alice: Person, mallory: Person, l
             give_up_generation(id)
     assert look("SELECT status, cancel_is_free FROM generation_generation") == [("queued", False)]
     assert look("SELECT count(*) FROM generation_idempotency") == [(1,)]
+
+
+@pytest.mark.parametrize("remove", [remove_generation, lambda id: remove_ended([id])], ids=["one", "several"])
+def test_a_removal_beside_it_waits_and_never_in_a_circle(
+    alice: Person, admin_sql: SQL, remove: Callable[[UUID], object]
+) -> None:
+    """Both take the idempotency key first: it ended in the very moment when nobody waited for it any longer."""
+    id = with_key(alice)
+    row = taken_row()
+    finish_slice(row=row, images=draw(row), run_ms=40)
+    with (
+        meanwhile(admin_sql, in_scope(alice, remove, id=id)) as other,
+        in_tenant(alice.tenant.pk),
+        transaction.atomic(),
+    ):
+        forget_key(id)
+        other.until_it_waits()
+        with pytest.raises(AlreadyFinished):
+            give_up_generation(id)
+    with in_tenant(alice.tenant.pk):
+        assert not Generation.objects.exists()

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.domain import errands
@@ -19,7 +20,7 @@ from accounts.domain.callers import caller_of_member
 from accounts.domain.errands import claim_errand, run_errand
 from accounts.enums import ErrandKind, Role
 from accounts.errors import InvalidRequest, NotAllowed, NotFound
-from accounts.models import AuditEvent, Errand, Tenant
+from accounts.models import AuditEvent, Errand, Membership, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.domain import deletions, pace, selections, zips
 from generation.domain.selections import (
@@ -37,6 +38,7 @@ from generation.domain.storage import janitor
 from generation.enums import Act
 from generation.errors import GenerationNotFound, NoPictures, SelectionUnderWay
 from generation.models import Generation, Image, Selection
+from tests.accounts.domain.test_locks import SQL, Meanwhile, in_scope, meanwhile
 from tests.factories import Person, make_member
 from tests.generation.domain.desk import Look, check_books, claim, draw, submit
 from tests.generation.domain.test_export import drawn
@@ -385,3 +387,36 @@ def test_of_a_tenant_that_ends_nothing_stays(alice: Person, media: Path, as_work
     assert ("generation_selection", "tenant_id") in tenant_tables()
     with across_tenants():
         assert Tenant.objects.count() == 1
+
+
+# ---- at the same moment
+
+
+def test_two_who_ask_at_once_are_counted_one_after_the_other(
+    alice: Person, media: Path, as_worker: AsWorker, admin_sql: SQL
+) -> None:
+    picture = drawn(alice, media, as_worker)
+    for _ in range(2):
+        zip_of(alice, picture)
+    other = Meanwhile(admin_sql, in_scope(alice, request_zip, by=alice.caller, ids=[picture]))
+    with in_tenant(alice.tenant.pk), transaction.atomic():
+        request_zip(by=alice.caller, ids=[picture])
+        other.until_it_waits()
+    other.join()
+    assert isinstance(other.error, SelectionUnderWay)
+
+
+def test_who_deletes_and_invites_at_once_waits_and_never_in_a_circle(
+    alice: Person, media: Path, as_worker: AsWorker, admin_sql: SQL, look: Look
+) -> None:
+    """Invitations take the tenant and then the member who invites; a deletion ends with the tenant's storage."""
+    picture = drawn(alice, media, as_worker)
+    with (
+        meanwhile(admin_sql, in_scope(alice, request_deletion, by=alice.caller, ids=[picture])) as other,
+        in_tenant(alice.tenant.pk),
+        transaction.atomic(),
+    ):
+        Tenant.objects.select_for_update(no_key=True).get(pk=alice.tenant.pk)
+        other.until_it_waits()
+        Membership.objects.select_for_update().get(tenant=alice.tenant, user=alice.user)
+    assert look("SELECT count(*) FROM generation_generation") == [(0,)]
