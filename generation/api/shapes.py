@@ -324,5 +324,5 @@ class StreamedEvent(Shape):
     """One server-sent event, as whoever reads the stream has it in hand."""
 
     event = s.CharField()
-    data = s.CharField(help_text="JSON.")
+    data = s.CharField(help_text="JSON.")  # type: ignore[assignment]  # the event's, not the serializer's
     id = s.CharField(required=False, help_text="For `Last-Event-ID`.")

@@ -70,7 +70,7 @@ class Hub:
         """Every file of a commit. Raises FetchError, Cut."""
         url = f"{self.base}/api/models/{_quote(repo)}/tree/{commit}?recursive=true"
         files: dict[str, HubFile] = {}
-        seen = set()
+        seen: set[str] = set()
         while url:
             if url in seen or len(seen) == _MAX_PAGES:
                 raise FetchError(f"{self.base} lists the files of {repo} without an end")
