@@ -25,6 +25,7 @@ from accounts.ids import read_id
 from accounts.models import Membership
 from generation.domain.gallery import present_rows
 from generation.domain.present import GENERATION_COLUMNS
+from generation.domain.request import MAX_IMAGES
 from generation.domain.searchtext import terms_of
 from generation.engine.request import MAX_SEED
 from generation.enums import Status
@@ -36,7 +37,6 @@ MAX_SIDE = 65_536
 MAX_PAGE_CHARS = 500_000
 """Of prompts in one page: a hundred of the longest would be an answer of 26 MB. Such a page is shorter, and goes on."""
 _SIDES = 2 * MAX_SIDE
-_MOST_IMAGES = 10  # of one generation: image i has the seed + i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ def narrow(filters: Filters) -> QuerySet[Generation]:
         sides = Cast("width", BigIntegerField()) * _SIDES + F("height")
         rows = rows.alias(sides=ExpressionWrapper(sides, BigIntegerField())).filter(sides=width * _SIDES + height)
     if filters.seed is not None:
-        first = max(0, filters.seed - _MOST_IMAGES + 1)
+        first = max(0, filters.seed - MAX_IMAGES + 1)  # image i has the seed + i
         rows = rows.filter(seed__range=(first, filters.seed), n__gt=Value(filters.seed) - F("seed"))
     if filters.member is not None:
         rows = rows.filter(user=filters.member)

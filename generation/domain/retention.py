@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
@@ -45,6 +46,13 @@ _EXPIRED_SQL = f"""
 SELECT g.id FROM accounts_tenant t CROSS JOIN LATERAL ({_KEPT}) AS k JOIN generation_generation g ON {_OLD}
  WHERE t.id = %(tenant)s ORDER BY g.created_at, g.id LIMIT %(most)s
 """  # noqa: S608  (as above)
+
+
+def kept_until(finished_at: datetime | None, *, days: int | None) -> datetime | None:
+    """Until when a plan that keeps pictures for so many days keeps one that ended then; None where that is no date."""
+    if finished_at is None or days is None or days >= MOST_DAYS:
+        return None
+    return finished_at + timedelta(days=days)
 
 
 def ask_retention() -> int:

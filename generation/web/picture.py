@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +27,7 @@ from accounts.web.requests import StudioRequest
 from generation.domain.catalog import spec_of, visible_models
 from generation.domain.gallery import asker_of, get_generation
 from generation.domain.remove import remove_generation
+from generation.domain.retention import kept_until
 from generation.domain.retry import retry_generation
 from generation.enums import FINAL, Task
 from generation.errors import GenerationNotFound, NotFinished
@@ -43,15 +43,14 @@ def picture(request: StudioRequest, caller: Caller, generation: UUID) -> HttpRes
         found = get_generation(generation)
     except GenerationNotFound:
         raise Http404 from None
-    created = parse_datetime(found["created_at"])
-    days = caller.plan.retention_days
+    created, ended = (parse_datetime(found[name] or "") for name in ("created_at", "finished_at"))
     context = {
         "generation": found,
         "over": found["status"] in FINAL,
         "why": say_code(found["error"]["code"], found["error"]["message"]) if found["error"] else "",
         "created": created,
         "asker": _asker(generation, caller),
-        "kept_until": created + timedelta(days=days) if created and days and days < 36_500 else None,
+        "kept_until": kept_until(ended, days=caller.plan.retention_days),
         "seconds": say_seconds(found["timings"]["run_ms"]),
         "task": "" if found["task"] == Task.TEXT_TO_IMAGE else Task(found["task"]).label,
         "may_write": caller.may(Scope.IMAGES_WRITE),

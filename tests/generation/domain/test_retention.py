@@ -150,3 +150,16 @@ def test_nothing_goes_without_a_word_in_the_audit_log(
     monkeypatch.setattr(retention, "record", dies)
     assert turn(as_worker) == ["delete_expired: retry"]
     assert there(look) == {old}
+
+
+def test_the_page_says_until_when_it_is_kept(alice: Person, media: Path, as_worker: AsWorker, look: Look) -> None:
+    """It counts from the end, as the errand does; what has not ended is not going anywhere."""
+    Plan.objects.update(retention_days=10)
+    ended, waiting = drawn(alice, media, as_worker), submit(alice.caller)
+    look("UPDATE generation_generation SET created_at = '2026-01-01Z', finished_at = '2026-02-01Z' WHERE id = %s"
+         " RETURNING 1", ended)  # fmt: skip
+    page = alice.client.get(f"/gallery/{ended}/").content.decode()
+    assert "Kept until" in page and "2026-02-11" in page and "2026-01-11" not in page
+    assert "Kept until" not in alice.client.get(f"/gallery/{waiting}/").content.decode()
+    Plan.objects.update(retention_days=2**31 - 1)
+    assert "Kept until" not in alice.client.get(f"/gallery/{ended}/").content.decode()
