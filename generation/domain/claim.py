@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -18,9 +18,17 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.domain.sql import fetch_all, fetch_one
-from generation.domain.clocks import REMAINING_MS, pool_lock_name
-from generation.domain.cost import LORA_FACTOR, STEPS_RUN
-from generation.domain.fairness import SEARCHED, Waiting, count_seats, fill_pass, window_ms
+from generation.domain.claimsql import (
+    HEAD_SQL,
+    LOCK_SQL,
+    NEXT_SQL,
+    RENEW_SQL,
+    REQUEUE_SQL,
+    TAKE_SQL,
+    TAKE_WITH_ABSENT_SQL,
+)
+from generation.domain.clocks import pool_lock_name
+from generation.domain.fairness import PASS_IMAGES, PASS_MS, SEARCHED, Waiting, count_seats, fill_pass
 from generation.engine.tasksteps import steps_run
 from generation.meters import LEASES_LOST, WAITED
 
@@ -97,157 +105,46 @@ class Renewal:
     cancelled: frozenset[UUID]
 
 
-_LOCK_SQL = """
-SELECT set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(hashtextextended(%(name)s, 0)),
-       EXISTS (SELECT FROM generation_generation
-                WHERE status = 'running' AND lease_until < now() AND lane = %(lane)s AND pool = %(pool)s) AS expired
-"""
-
-# Rows that lost their last allowed lease, or were to be cancelled, are not for claiming: the sweep ends them.
-# The clock keeps what the lost run was charged: a GPU was busy with it.
-_REQUEUE_SQL = f"""
-WITH gone AS MATERIALIZED (
-  SELECT id, claimed_ms FROM generation_generation
-   WHERE status = 'running' AND lease_until < clock_timestamp() AND lane = %(lane)s AND pool = %(pool)s
-     AND lost + 1 < %(max_lost)s AND cancel_requested_at IS NULL
-   ORDER BY id LIMIT 200 FOR UPDATE SKIP LOCKED
-),
-back AS (
-  UPDATE generation_generation g
-     SET status = 'queued', fence = g.fence + 1, lost = g.lost + 1, lease_until = NULL, worker = NULL,
-         step = g.done * g.steps / g.n
-    FROM gone WHERE g.id = gone.id
-  RETURNING g.id, g.tenant_id, gone.claimed_ms, {REMAINING_MS.format(row="g")} AS left_ms
-),
-counted AS (
-  UPDATE generation_fairclock c
-     SET running = c.running - d.rows, running_ms = c.running_ms - d.claimed_ms,
-         queued = c.queued + d.rows, queued_ms = c.queued_ms + d.left_ms
-    FROM (SELECT tenant_id, count(*) AS rows, sum(claimed_ms)::bigint AS claimed_ms, sum(left_ms)::bigint AS left_ms
-            FROM back GROUP BY tenant_id) d
-   WHERE c.lane = %(lane)s AND c.pool = %(pool)s AND c.tenant = d.tenant_id
-)
-SELECT id FROM back
-"""  # noqa: S608  (only constants of this package are put in, here and below)
-
-_FREE = """(
-  coalesce((SELECT coalesce((t.limits ->> 'concurrent_generations')::bigint, p.concurrent_generations)
-              FROM accounts_tenant t JOIN accounts_plan p ON p.id = t.plan_id
-             WHERE t.id = c.tenant AND t.suspended_at IS NULL AND t.delete_after IS NULL), 0)
-  - (SELECT sum(r.running) FROM generation_fairclock r WHERE r.tenant = c.tenant))"""
-
-# Clocks are walked from the lowest on, of equal ones whoever has least waiting; a tenant at its concurrency limit,
-# suspended, about to be deleted or without a row for us is passed over. The cost is this hardware's where it was
-# measured, else what the row was estimated at.
-_HEAD_SQL = f"""
-SELECT c.tenant, c.vtime, c.weight, g.*,
-       coalesce((SELECT k.ms * {LORA_FACTOR} FROM generation_cost k
-                  WHERE k.model_id = g.model_id AND k.hardware = %(hardware)s AND k.task = g.task AND k.width = g.width
-                    AND k.height = g.height AND k.steps = {STEPS_RUN}
-                    AND k.guided = coalesce((g.params ->> 'guided')::boolean, false)),
-                g.estimate_ms::float8 / g.n) AS image_ms
-  FROM generation_fairclock c
- CROSS JOIN LATERAL (
-   SELECT h.* FROM unnest(%(models)s::text[]) AS m (slug)
-    CROSS JOIN LATERAL (
-      SELECT q.id, q.model_id, q.batch_key, q.lost, q.estimate_ms, q.n, q.done, q.task, q.width, q.height, q.steps,
-             q.params, q.priority, q.queued_at
-        FROM generation_generation q
-       WHERE q.status = 'queued' AND q.lane = %(lane)s AND q.tenant_id = c.tenant AND q.model_id = m.slug
-         AND q.pool = %(pool)s AND q.schema_version = ANY(%(schemas)s)
-       ORDER BY q.priority DESC, q.queued_at, q.id LIMIT 1 FOR UPDATE SKIP LOCKED) h
-    ORDER BY h.priority DESC, h.queued_at, h.id LIMIT 1) g
- WHERE c.lane = %(lane)s AND c.pool = %(pool)s AND c.queued > 0
-   AND NOT EXISTS (SELECT FROM generation_pool p
-                    WHERE p.lane = %(lane)s AND p.name = %(pool)s AND p.paused_at IS NOT NULL)
-   AND {_FREE} > 0
- ORDER BY c.vtime, c.queued LIMIT 1
-"""  # noqa: S608
-
-# Each seat goes to the lowest clock, so no more tenants than seats can get one: the walk ends after them.
-_FILL_SQL = f"""
-SELECT g.id, c.tenant, c.vtime, c.weight, c.free, g.n - g.done AS left, g.priority, g.queued_at
-  FROM (SELECT c.tenant, c.vtime, c.weight, {_FREE} AS free FROM generation_fairclock c
-         WHERE c.lane = %(lane)s AND c.pool = %(pool)s AND c.queued > 0 AND c.vtime >= %(start)s
-           AND c.vtime + %(image_ms)s / c.weight <= %(start)s + %(window_ms)s / c.weight
-         ORDER BY c.vtime, c.tenant <> %(head)s LIMIT %(searched)s) c
- CROSS JOIN LATERAL (
-   SELECT q.id, q.n, q.done, q.priority, q.queued_at FROM generation_generation q
-    WHERE q.status = 'queued' AND q.lane = %(lane)s AND q.batch_key = %(batch_key)s AND q.tenant_id = c.tenant
-      AND q.pool = %(pool)s AND q.schema_version = ANY(%(schemas)s) AND q.lost < %(alone)s
-    ORDER BY q.priority DESC, q.queued_at, q.id LIMIT %(seats)s) g
- WHERE c.free > 0
- ORDER BY c.vtime, c.tenant <> %(head)s LIMIT %(seats)s * %(seats)s
-"""  # noqa: S608
-
-# Takes the rows, charges their tenants' clocks, and moves on those whose turn was passed over: a tenant that waits for
-# its own limit (or for a row of another release) saves up no time. The pool's clock is the head's, for newcomers.
-_TAKE_SQL = f"""
-WITH wanted AS (
-  SELECT * FROM unnest(%(ids)s::uuid[], %(claimed)s::bigint[]) AS w (id, claimed_ms)
-),
-picked AS MATERIALIZED (
-  SELECT g.id, w.claimed_ms, {REMAINING_MS.format(row="g")} AS left_ms, g.started_at IS NULL AS first
-    FROM generation_generation g JOIN wanted w ON w.id = g.id
-   WHERE g.status = 'queued' ORDER BY g.id FOR UPDATE OF g SKIP LOCKED
-),
-taken AS (
-  UPDATE generation_generation g
-     SET status = 'running', fence = g.fence + 1 + (random() * 1000000000)::bigint,
-         worker = %(worker)s, claimed_ms = p.claimed_ms,
-         lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
-         started_at = coalesce(g.started_at, clock_timestamp())
-    FROM picked p WHERE g.id = p.id
-  RETURNING g.id, g.tenant_id AS tenant, g."user", g.key, g.fence, g.attempt, g.lost, g.model_id AS model, g.task,
-            g.prompt, g.negative_prompt, g.width, g.height, g.steps, g.params, g.seed, g.n, g.done, g.charged_on,
-            g.estimate_ms, g.claimed_ms, g.created_at, p.left_ms,
-            CASE WHEN p.first THEN extract(epoch FROM g.started_at - g.created_at)::float8 END AS waited_s
-),
-charged AS (
-  UPDATE generation_fairclock c
-     SET vtime = c.vtime + d.claimed_ms::float8 / c.weight,
-         queued = c.queued - d.rows, queued_ms = c.queued_ms - d.left_ms,
-         running = c.running + d.rows, running_ms = c.running_ms + d.claimed_ms
-    FROM (SELECT tenant, count(*) AS rows, sum(claimed_ms)::bigint AS claimed_ms, sum(left_ms)::bigint AS left_ms
-            FROM taken GROUP BY tenant) d
-   WHERE c.lane = %(lane)s AND c.pool = %(pool)s AND c.tenant = d.tenant
-),
-passed_over AS (
-  UPDATE generation_fairclock c SET vtime = %(start)s
-   WHERE c.lane = %(lane)s AND c.pool = %(pool)s AND c.queued > 0 AND c.vtime < %(start)s
-     AND c.tenant <> ALL (SELECT tenant FROM taken)
-),
-reached AS (
-  INSERT INTO generation_pool AS p (lane, name, paused_reason, vtime)
-  SELECT %(lane)s, %(pool)s, '', %(start)s WHERE EXISTS (SELECT FROM taken)
-  ON CONFLICT (lane, name) DO UPDATE SET vtime = greatest(p.vtime, excluded.vtime)
-)
-SELECT * FROM taken
-"""  # noqa: S608
-
-
 def claim_pass(
-    *, lane: str, pool: str, models: Mapping[str, int], worker: UUID, hardware: str, lease_s: float = 30
+    *,
+    lane: str,
+    pool: str,
+    models: Mapping[str, int],
+    worker: UUID,
+    hardware: str,
+    lease_s: float = 30,
+    absent: Sequence[str] = (),
+    patience_ms: float = 0,
 ) -> Claim | None:
     """Take the rows of the next pass; None when nothing may run now.
 
-    `models`: those this worker has loaded, with the most images of each that fit a pass. Runs under the worker's role,
-    which sees all tenants.
+    `models`: those this worker has loaded, with the most images of each that fit a pass; `absent`: those that it would
+    load in their turn, which comes after about `patience_ms` at the latest. Runs under the worker's role, which sees
+    all tenants.
     """
     if not models:
         return None
     place = {"lane": lane, "pool": pool}
     with transaction.atomic():
-        state = fetch_one(_LOCK_SQL, name=pool_lock_name(lane=lane, pool=pool), **place)
+        state = fetch_one(LOCK_SQL, name=pool_lock_name(lane=lane, pool=pool), **place)
         if state and state["expired"]:
             requeue_expired(lane=lane, pool=pool)
         for _ in range(_TRIES):
-            head = fetch_one(_HEAD_SQL, models=list(models), schemas=list(KNOWN_SCHEMAS), hardware=hardware, **place)
-            if head is None:
+            found = _find_next(place=place, models=models, hardware=hardware)
+            if not found:
                 return None
-            seats = count_seats(image_ms=head["image_ms"], batch_max=models[head["model_id"]])
-            chosen = _choose_rows(head, seats=seats, place=place)
-            rows = _take_rows(head, chosen, place=place, worker=worker, hardware=hardware, lease_s=lease_s)
+            head = found[0]
+            chosen = _choose_rows(found, batch_max=models[head["model_id"]])
+            rows = _take_rows(
+                head,
+                chosen,
+                place=place,
+                worker=worker,
+                hardware=hardware,
+                lease_s=lease_s,
+                absent=absent,
+                patience_ms=patience_ms,
+            )
             if rows:
                 transaction.on_commit(lambda rows=tuple(rows): _count_waits(rows, lane=lane))  # type: ignore[misc]
                 return Claim(
@@ -263,7 +160,7 @@ def find_next_model(*, lane: str, pool: str, models: Sequence[str], hardware: st
     """Whose turn it is among rows of `models`: the model of the row that a claim would take now. Takes nothing."""
     with transaction.atomic():
         head = fetch_one(
-            _HEAD_SQL, models=list(models), schemas=list(KNOWN_SCHEMAS), hardware=hardware, lane=lane, pool=pool
+            HEAD_SQL, models=list(models), schemas=list(KNOWN_SCHEMAS), hardware=hardware, lane=lane, pool=pool
         )
     return None if head is None else str(head["model_id"])
 
@@ -276,7 +173,7 @@ def _count_waits(rows: Sequence[ClaimedRow], *, lane: str) -> None:
 
 def requeue_expired(*, lane: str, pool: str) -> int:
     """Put rows whose lease ran out back into the queue; how many. The caller's transaction holds the pool's lock."""
-    lost = len(fetch_all(_REQUEUE_SQL, lane=lane, pool=pool, max_lost=MAX_LOST))
+    lost = len(fetch_all(REQUEUE_SQL, lane=lane, pool=pool, max_lost=MAX_LOST))
     if lost:
         transaction.on_commit(lambda: LEASES_LOST.labels(lane, pool).inc(lost))
     return lost
@@ -286,7 +183,7 @@ def renew_claims(fences: Mapping[UUID, int], *, steps: Mapping[UUID, int], lease
     """Prolong the leases of rows we hold (id → fence) and write their steps; says which are no longer ours."""
     ids = list(fences)
     rows = fetch_all(
-        _RENEW_SQL,
+        RENEW_SQL,
         ids=ids,
         fences=[fences[row] for row in ids],
         steps=[steps.get(row) for row in ids],
@@ -298,47 +195,33 @@ def renew_claims(fences: Mapping[UUID, int], *, steps: Mapping[UUID, int], lease
     )
 
 
-# Locked in the order of ids, so that two renewals never wait for each other in a circle.
-_RENEW_SQL = """
-WITH held AS MATERIALIZED (
-  SELECT g.id, h.step FROM generation_generation g
-    JOIN unnest(%(ids)s::uuid[], %(fences)s::bigint[], %(steps)s::int[]) AS h (id, fence, step) ON h.id = g.id
-   WHERE g.fence = h.fence AND g.status = 'running'
-   ORDER BY g.id FOR UPDATE OF g
-)
-UPDATE generation_generation g
-   SET lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s), step = coalesce(held.step, g.step)
-  FROM held WHERE g.id = held.id
-RETURNING g.id, g.cancel_requested_at IS NOT NULL AS cancelled
-"""
-
-
-_WAITING = tuple(item.name for item in fields(Waiting))
-
-
-def _choose_rows(head: Mapping[str, Any], *, seats: int, place: Mapping[str, str]) -> dict[UUID, int]:
-    """How many images of which rows the pass draws."""
-    left = int(head["n"]) - int(head["done"])
-    if head["lost"] >= ALONE_AFTER or seats == 1:
-        return {head["id"]: min(left, seats)}
-    image_ms = float(head["image_ms"])
-    rows = fetch_all(
-        _FILL_SQL,
-        head=head["tenant"],
-        start=head["vtime"],
-        image_ms=image_ms,
-        window_ms=window_ms(image_ms),
-        batch_key=head["batch_key"],
-        seats=seats,
+def _find_next(*, place: Mapping[str, str], models: Mapping[str, int], hardware: str) -> list[dict[str, Any]]:
+    """The head and what could share its pass: one row for each tenant, each with the head's columns."""
+    return fetch_all(
+        NEXT_SQL,
+        models=list(models),
+        schemas=list(KNOWN_SCHEMAS),
+        hardware=hardware,
+        pass_ms=float(PASS_MS),
         searched=SEARCHED,
         alone=ALONE_AFTER,
-        schemas=list(KNOWN_SCHEMAS),
+        seats=min(PASS_IMAGES, max(models.values())),
         **place,
     )
-    rows.sort(key=lambda row: (row["vtime"], row["tenant"], -row["priority"], row["queued_at"], row["id"]))
-    waiting = [Waiting(**{name: row[name] for name in _WAITING}) for row in rows]
-    if all(row.id != head["id"] for row in waiting):
-        return {head["id"]: min(left, seats)}
+
+
+def _choose_rows(found: Sequence[Mapping[str, Any]], *, batch_max: int) -> dict[UUID, int]:
+    """How many images of which rows the pass draws."""
+    head = found[0]
+    image_ms = float(head["image_ms"])
+    seats = count_seats(image_ms=image_ms, batch_max=batch_max)
+    waiting = [
+        Waiting(id=id, tenant=row["other"], vtime=row["starts"], weight=row["weight"], free=row["free"], left=left)
+        for row in found
+        for id, left in zip(row["ids"] or (), row["lefts"] or (), strict=True)
+    ]
+    if seats == 1 or all(row.id != head["id"] for row in waiting):
+        return {head["id"]: min(int(head["left"]), seats)}
     return fill_pass(waiting, head=head["id"], start=float(head["vtime"]), image_ms=image_ms, seats=seats)
 
 
@@ -350,15 +233,20 @@ def _take_rows(
     worker: UUID,
     hardware: str,
     lease_s: float,
+    absent: Sequence[str],
+    patience_ms: float,
 ) -> list[ClaimedRow]:
     ids = list(chosen)
     taken = fetch_all(
-        _TAKE_SQL,
+        TAKE_WITH_ABSENT_SQL if absent else TAKE_SQL,
         ids=ids,
         claimed=[round(chosen[row] * head["image_ms"]) for row in ids],
         start=head["vtime"],
         worker=worker,
         lease_s=lease_s,
+        absent=list(absent),
+        patience_ms=patience_ms,
+        schemas=list(KNOWN_SCHEMAS),
         **place,
     )
     taken.sort(key=lambda row: ids.index(row["id"]))

@@ -64,6 +64,11 @@ class Residents:
         """Whether some model is not in memory."""
         return len(self._here) < len(self._sizes)
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a model waits at most before those in memory have had their time."""
+        return max((self._stay(here) for here in self._here.values()), default=0.0)
+
     def first(self) -> list[str]:
         """What to load at the start: in their order, as many as fit together."""
         chosen: list[str] = []
@@ -97,8 +102,7 @@ class Residents:
         if next_model is None or next_model in self._here or next_model not in self._sizes:
             return None
         since = self._wanted_since.setdefault(next_model, now)
-        patience = max((self._stay(here) for here in self._here.values()), default=0.0)
-        if elsewhere and now - since < patience:
+        if elsewhere and now - since < self.patience:
             return None
         if idle or all(
             now - self._here[slug].since >= self._stay(self._here[slug]) for slug in self.leavers(next_model)

@@ -188,6 +188,8 @@ class GpuWorker:
             worker=self._report.id,
             hardware=self._hardware,
             lease_s=self._plan.lease_s,
+            absent=self._shelf.absent(),
+            patience_ms=self._shelf.patience_ms,
         )
         if claim is None:
             if self._shelf.change(hardware=self._hardware, idle=True):

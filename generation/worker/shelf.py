@@ -74,6 +74,15 @@ class Shelf:
         """The models in memory, with the most images of each that fit a pass."""
         return {slug: served.model.spec.batch_max for slug, served in self._served.items()}
 
+    def absent(self) -> Sequence[str]:
+        """Models that would come in when it is their turn."""
+        return [slug for slug in self._residents.candidates() if slug not in self._served]
+
+    @property
+    def patience_ms(self) -> float:
+        """How long one of those waits at most for its turn while others are drawn."""
+        return self._residents.patience * 1000
+
     def take(self, slug: str) -> Served:
         """A model to draw with."""
         self._residents.used(slug)

@@ -71,7 +71,8 @@ def test_tasks_in_a_worker(rig: Rig, alice: Person, media: Path) -> None:
     assert steps == 2 and row_of(rig, weak, "step, steps") == (4, 4)
     receipts = dict(
         rig.ask(
-            "SELECT i.generation_id::text, r.body FROM generation_receipt r JOIN generation_image i ON i.id = r.image_id"
+            "SELECT i.generation_id::text, r.body"
+            "  FROM generation_receipt r JOIN generation_image i ON i.id = r.image_id"
         )
     )
     assert receipts[weak]["strength"] == 0.3 and receipts[weak]["images"] == receipts[inpainted]["images"]
