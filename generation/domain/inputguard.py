@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 Kind = Literal["picture", "mask", "alpha"]
 
-MAX_BYTES = normalise.MAX_BYTES
+MAX_BYTES = 10_000_000  # of what is sent
 AT_ONCE = 2  # of one web process: together they take less than half a gigabyte
 WAIT_S = 20.0  # for a place among those
 TIME_S = 30.0  # on a busy machine; its own processor time is bounded by itself
@@ -38,12 +38,13 @@ class Normalised:
     height: int
 
 
-def normalise_picture(data: bytes, *, kind: Kind, field: str) -> Normalised:
-    """What is kept of a sent file. Raises `PictureRefused` naming field and bound, `Unavailable` when all are busy."""
+def normalise_picture(data: bytes, *, kind: Kind, field: str, own: bool = False) -> Normalised:
+    """What is kept of a file that was sent, or (`own`) drawn here. Raises `PictureRefused` naming field and bound, `Unavailable` when all are busy."""
     if not data:
         raise PictureRefused("is empty", field=field)
-    if len(data) > MAX_BYTES:
-        raise PictureRefused(f"is too large, max {MAX_BYTES} bytes", field=field)
+    most = normalise.MAX_BYTES if own else MAX_BYTES
+    if len(data) > most:
+        raise PictureRefused(f"is too large, max {most} bytes", field=field)
     if not _places.acquire(timeout=WAIT_S):
         raise Unavailable("many pictures are being read at this moment; try again", retry_after_s=5)
     try:

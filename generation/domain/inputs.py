@@ -185,7 +185,8 @@ def _prepare(source: Source, *, kind: InputKind, field: str) -> Prepared:
         if row is not None and row.kind == kind:
             return Prepared(Input(row.pk, row.file, row.sha256, row.width, row.height), kind)
         data = _read_own(row.file if row else _file_of_image(source.id), field=field)
-    made = normalise_picture(data, kind="alpha" if source.alpha else kind.value, field=field)  # type: ignore[arg-type]
+    as_what = "alpha" if source.alpha else kind.value
+    made = normalise_picture(data, kind=as_what, field=field, own=source.id is not None)  # type: ignore[arg-type]
     sha256 = hashlib.sha256(made.data).hexdigest()
     return Prepared(Input(uuid7(), "", sha256, made.width, made.height), kind, made.data)
 

@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageCms
 
-MAX_BYTES = 10_000_000
+MAX_BYTES = 40_000_000  # of pictures that the studio has drawn itself; of what is sent far less
 MAX_SIDE = 8192
 MIN_SIDE = 16
 # What is decoded at once. Pillow's decoder of WebP holds four pictures, the others one.

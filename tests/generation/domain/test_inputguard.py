@@ -205,6 +205,15 @@ def test_too_many_bytes_are_never_decoded(monkeypatch: pytest.MonkeyPatch) -> No
         normalise_picture(bytes(10_000_001), kind="picture", field="image")
 
 
+def test_what_was_drawn_here_may_have_more_bytes() -> None:
+    large = encode(Picture.effect_noise((3600, 3600), 90), compress_level=0)
+    assert len(large) > inputguard.MAX_BYTES
+    made = normalise_picture(large, kind="picture", field="image", own=True)
+    assert made.width * made.height <= normalise.KEPT_PIXELS
+    with pytest.raises(PictureRefused, match="max 40000000 bytes"):
+        normalise_picture(bytes(40_000_001), kind="picture", field="image", own=True)
+
+
 def test_masks() -> None:
     found = read(mask(), "mask")
     assert found.mode == "L" and (found.getpixel((0, 0)), found.getpixel((63, 0))) == (255, 0)
