@@ -39,7 +39,10 @@ class Normalised:
 
 
 def normalise_picture(data: bytes, *, kind: Kind, field: str, own: bool = False) -> Normalised:
-    """What is kept of a file that was sent, or (`own`) drawn here. Raises `PictureRefused` naming field and bound, `Unavailable` when all are busy."""
+    """What is kept of a file that was sent, or (`own`) drawn here.
+
+    Raises `PictureRefused` naming field and bound, `Unavailable` when all are busy.
+    """
     if not data:
         raise PictureRefused("is empty", field=field)
     most = normalise.MAX_BYTES if own else MAX_BYTES
