@@ -18,6 +18,7 @@ from tests.matrix.table import Op
 
 # Different from answer to answer, whatever is asked.
 VOLATILE_HEADERS = {"x-request-id", "ratelimit", "date", "expires", "set-cookie", "content-length", "server"}
+VOLATILE_HEADERS |= {f"x-ratelimit-{what}-requests" for what in ("remaining", "reset")}
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(r'(csrfmiddlewaretoken" value=|data-csrf=|X-CSRFToken": ?)"\w+"')
 # Columns that being asked changes, and tables that follow who asks.

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 def house(alice: Person, mallory: Person, media: Path, admin_sql: psycopg.Connection[tuple[Any, ...]]) -> House:
     """Two tenants; a model and a LoRA are on offer, and no plan stands in the way."""
     from accounts.models import Plan
+    from generation.models import Model
     from tests.chaos.rig import offer_sleeping_model
     from tests.generation.lorafiles import offer_lora
     from tests.matrix.house import House
 
     offer_sleeping_model()
+    spec = Model.objects.get(slug="demo").spec | {"tasks": ["text-to-image", "image-to-image", "inpaint"]}
+    Model.objects.filter(slug="demo").update(spec=spec)
     offer_lora("style")
     Plan.objects.update(requests_per_minute=100_000, queue_length=100_000)
 

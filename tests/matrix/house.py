@@ -6,14 +6,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.test import Client
 from django.utils import timezone
+from PIL import Image as Picture
 
 from accounts.domain.callers import caller_of_key, caller_of_member
+from accounts.domain.stored import move_stored
 from accounts.enums import ExportStatus, Role, Scope
 from accounts.ids import uuid7
 from accounts.models import Export, Invitation, Tenant, User
@@ -22,7 +26,7 @@ from generation.domain.cancel import cancel_generation
 from generation.domain.remove import remove_generation
 from generation.enums import Act, SelectionStatus
 from generation.errors import AlreadyFinished
-from generation.models import Image, Selection
+from generation.models import Image, InputFile, Selection
 from tests.factories import Person, make_key, make_member, make_tenant, make_user
 from tests.generation.api.calls import finish
 from tests.generation.domain.desk import submit
@@ -109,6 +113,32 @@ def _ended(house: House, owner: Person) -> UUID:
 def _image(house: House, owner: Person) -> UUID:
     generation = submit(owner.caller)
     return UUID(str(finish(owner, generation, house.media).pk))
+
+
+_numbers = count()
+
+
+def _input(house: House, owner: Person, *, kind: str = "picture") -> UUID:
+    """A stored input, each another one: the same bytes would be the same row."""
+    number = next(_numbers)
+    picture = Picture.new("RGB", (64, 64), (number % 256, number // 256 % 256, 7))
+    if kind == "mask":
+        picture = Picture.new("L", (64, 64), 255)
+        picture.putpixel((number % 64, number // 64 % 64), 0)
+    row = InputFile(id=uuid7(), tenant_id=owner.tenant.pk, kind=kind, width=64, height=64, unused_since=timezone.now())
+    row.file = f"{owner.tenant.pk}/inputs/{row.pk}.png"
+    file = house.media / row.file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(file)
+    row.sha256, row.bytes = sha256(file.read_bytes()).hexdigest(), file.stat().st_size
+    with in_tenant(owner.tenant.pk):
+        row.save(force_insert=True)
+        move_stored(tenant=owner.tenant.pk, size=row.bytes)
+    return UUID(str(row.pk))
+
+
+def _mask(house: House, owner: Person) -> UUID:
+    return _input(house, owner, kind="mask")
 
 
 def _removed(make: Make) -> Make:
@@ -253,6 +283,8 @@ KINDS: dict[str, Kind] = {
     "waiting": Kind(_waiting, _removed(_waiting)),
     "ended": Kind(_ended, _removed(_ended)),
     "image": Kind(_image, _removed(_image)),
+    "input": Kind(_input, _deleted(_input, ("generation_inputfile", "id"))),
+    "mask": Kind(_mask, _deleted(_mask, ("generation_inputfile", "id"))),
     "key": Kind(_key, _deleted(_key, ("accounts_keysecret", "key_id"), ("accounts_apikey", "id")), personal=True),
     "member": Kind(_member, _deleted(_member, ("accounts_membership", "user_id"))),
     "invitation": Kind(_invitation, _deleted(_invitation, ("accounts_invitation", "id"))),

@@ -73,6 +73,8 @@ SEE, MAKE, KEYS = Right.SEE_IMAGES, Right.MAKE_IMAGES, Right.MAKE_KEYS
 MEMBERS, USAGE, BUDGETS, EXPORT = Right.MANAGE_MEMBERS, Right.SEE_USAGE, Right.SET_BUDGETS, Right.EXPORT_TENANT
 MANY = {("body", "ids"): Spot("ended")}
 WEBHOOK = {("body", "webhook"): Spot("webhook", malformed=400, exists=False)}
+IMAGE = {("body", "image"): Spot("input", malformed=400)}
+PICTURES = {**IMAGE, ("body", "mask"): Spot("mask", malformed=400)}
 # Events of a person: whoever it is, those of one's own tenant's log, and none for whom it does not name.
 FILTER = {("query", "person"): Spot("member", answer=200, malformed=200, optional=True)}
 HIDDEN: dict[str, Any] = {"anonymous": (404,), "denied": (404,), "suspended": (404,)}
@@ -81,7 +83,7 @@ KEY_BODY = {"name": "a key", "scopes": ["keys:write"]}
 OPERATIONS: dict[str, Op] = {
     # ---- pictures
     "GET /api/v1/images": Op(SEE, spots=narrow("member")),
-    "POST /api/v1/images": Op(MAKE, 202, BODY, WEBHOOK),
+    "POST /api/v1/images": Op(MAKE, 202, BODY, {**PICTURES, **WEBHOOK}),
     "GET /api/v1/images/{generation}": Op(SEE, spots=path("generation", "ended")),
     "PATCH /api/v1/images/{generation}": Op(MAKE, 200, {"starred": True}, path("generation", "ended")),
     "DELETE /api/v1/images/{generation}": Op(MAKE, 204, spots=path("generation", "ended")),
@@ -90,14 +92,17 @@ OPERATIONS: dict[str, Op] = {
     "POST /api/v1/images/{generation}/vary": Op(MAKE, 202, spots=path("generation", "ended")),
     "GET /api/v1/images/{generation}/events": Op(SEE, spots=path("generation", "ended")),
     "GET /api/v1/events": Op(SEE),
-    "POST /api/v1/estimates": Op(SEE, 200, BODY, WEBHOOK),
-    "POST /api/v1/grids": Op(MAKE, 202, GRID, WEBHOOK),
+    "POST /api/v1/estimates": Op(SEE, 200, BODY, {**PICTURES, **WEBHOOK}),
+    "POST /api/v1/grids": Op(MAKE, 202, GRID, {**PICTURES, **WEBHOOK}),
+    "POST /api/v1/inputs": Op(
+        MAKE, 201, {}, IMAGE, plain={"mask": "stands instead of image, and is read by the same line (`test_inputs.py`)"}
+    ),
     "GET /api/v1/loras": Op(SEE),
     "GET /api/v1/models": Op(SEE),
     "GET /api/v1/me": Op(None),
     # ---- pictures, as OpenAI's API has them
     "POST /v1/images/generations": Op(MAKE, 202, OPENAI_BODY),
-    "POST /v1/images/edits": Op(MAKE, 400, BODY),
+    "POST /v1/images/edits": Op(MAKE, 202, OPENAI_BODY, PICTURES),
     "GET /v1/models": Op(SEE),
     "GET /v1/models/{model}": Op(SEE, fixed={"model": "demo"}),
     # ---- many pictures at once
@@ -138,6 +143,7 @@ OPERATIONS: dict[str, Op] = {
     "GET /files/{image}": Op(SEE, spots=path("image", "image"), **HIDDEN),
     "GET /files/{image}/thumbnail": Op(SEE, spots=path("image", "image"), **HIDDEN),
     "GET /files/{image}/receipt": Op(SEE, spots=path("image", "image"), **HIDDEN),
+    "GET /files/inputs/{input}": Op(SEE, spots=path("input", "input"), **HIDDEN),
     "GET /files/zips/{zip}": Op(SEE, spots=path("zip", "zip"), **HIDDEN),
     "GET /files/exports/{export}": Op(EXPORT, spots=path("export", "export"), **HIDDEN),
     "GET /files/logos/{tenant}/{name}": Op(None, spots=path("tenant", "logo"), fixed={"name": LOGO}, **HIDDEN),
@@ -276,6 +282,9 @@ PLAIN: dict[str, str] = {
     "style": "one of a few words",
     "complexity": "one of a few words",
     "response_format": "one of two words",
+    "strength": "a number",
+    "input_fidelity": "one of two words",
+    "markup": "refused, whatever it is",
     "stream": "a flag",
     "partial_images": "a number",
     "user": "text that only comes back",

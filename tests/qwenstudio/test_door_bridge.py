@@ -122,6 +122,62 @@ def test_body_over_the_cap_is_not_kept(announced: bool) -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "whole"),
+    [
+        ("POST", "/api/v1/images", {"authorization": "Bearer x"}, True),
+        ("POST", "/v1/images/edits", {"x-api-key": "x"}, True),
+        ("POST", "/api/v1/inputs", {"cookie": "a=b"}, True),
+        ("POST", "/api/v1/images", {}, False),  # of somebody who shows nothing
+        ("POST", "/api/v1/images/1/retry", {"authorization": "Bearer x"}, False),
+        ("PATCH", "/api/v1/images", {"authorization": "Bearer x"}, False),
+    ],
+)
+def test_bodies_with_pictures_may_be_longer(
+    method: str, path: str, headers: dict[str, str], whole: bool, announced: bool
+) -> None:
+    body = b"x" * (settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+
+    async def scene() -> None:
+        more = {"content-length": str(len(body))} if announced else {}
+        exchange = Exchange(make_scope(method, path, headers=headers | more), body=body)
+        await exchange.run(Bridge(echo, threads=THREADS))
+        assert exchange.received == (body if whole else b"")
+        assert int(exchange.headers["x-length"]) == len(body)
+
+    asyncio.run(scene())
+
+
+def test_few_long_bodies_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others wait unread, short ones pass them by; one that waits too long is told."""
+    monkeypatch.setattr(bridge_module, "BODY_S", 1.0)
+
+    async def scene() -> None:
+        bridge = Bridge(echo, threads=THREADS)
+        asked: list[int] = []
+
+        async def never(number: int) -> Message:
+            asked.append(number)
+            await asyncio.sleep(PATIENCE_S)
+            raise AssertionError("given up before")
+
+        def ask(number: int, length: int) -> asyncio.Task[None]:
+            headers = {"authorization": "Bearer x", "content-length": str(length)}
+            exchange = Exchange(make_scope("POST", "/api/v1/images", headers=headers))
+            return asyncio.create_task(bridge(exchange.scope, lambda: never(number), exchange.send))
+
+        tasks = [ask(number, 2_000_000) for number in range(bridge_module.LARGE_AT_ONCE + 3)]
+        await asyncio.sleep(0.2)
+        assert sorted(asked) == list(range(bridge_module.LARGE_AT_ONCE))
+        short = Exchange(make_scope("POST", "/api/v1/images", headers={"content-length": "2"}), body=b"{}")
+        await short.run(bridge)
+        assert short.received == b"{}"
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
+
+    asyncio.run(scene())
+
+
 def test_client_that_leaves_in_its_body_reaches_nobody() -> None:
     async def scene() -> None:
         called = threading.Event()

@@ -287,6 +287,8 @@ def test_a_foreign_id_is_an_id_that_does_not_exist(alice: Person, mallory: Perso
             answer = mallory.api.post(path, {**BODY, **fields, **more}, content_type="application/json")
             body = answer.json()
             answers.append((answer.status_code, body["code"], body["detail"], body["errors"]))
+        stolen = store(mallory, **{field: id})
+        assert (stolen.status_code, stolen.json()["detail"]) == (404, "no such image")
     assert set(map(str, answers)) == {str((404, "not_found", "no such image", {field: ["no such image"]}))}
     assert rows(mallory) == [] and inputs_of(mallory) == [] and files_in(media) == before
     assert mallory.api.get(f"/files/inputs/{stored}").status_code == 404
