@@ -72,6 +72,7 @@ HEADINGS = {
     "events": "Pictures",
     "estimates": "Pictures",
     "models": "Pictures",
+    "inputs": "Pictures",
     "loras": "Pictures",
     "grids": "Pictures",
     "me": "Usage and limits",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema_field
 from rest_framework import serializers as s
 
 from accounts.api.described.common import BODY, RETRY_AFTER, Shape, refusals
+from generation.engine.request import MAX_INPUTS
 from generation.enums import InputKind
 
 PICTURE = (
@@ -20,6 +21,16 @@ MASK = (
     "makes the task `inpaint`."
 )
 STRENGTH = "Above 0, up to 1: how little of the image stays. Of image-to-image and inpaint; 0.6 when left out."
+
+
+_ONE = {"type": "string"}
+
+
+@extend_schema_field(
+    {"oneOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1, "maxItems": MAX_INPUTS}, {"type": "null"}]}
+)
+class PicturesField(s.Field):  # type: ignore[type-arg]
+    """One, or a list."""
 
 
 class Picture(Shape):
@@ -51,6 +62,12 @@ class InputForm(Shape):
     mask = s.FileField(required=False)
 
 
+RED = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAGklEQVR42m"
+    "M8ISfHQApgYiARjGoY1TB0NAAATx8BJMixHB8AAAAASUVORK5CYII="
+)
+"""A red square, for examples."""
+
 STORE: dict[str, Any] = {
     "operation_id": "create_input",
     "summary": "Store a picture to draw from",
@@ -60,5 +77,6 @@ STORE: dict[str, Any] = {
     ),
     "parameters": [RETRY_AFTER],
     "request": {"application/json": InputRequest, "multipart/form-data": InputForm},
+    "examples": [OpenApiExample("A picture", {"image": RED}, request_only=True)],
     "responses": {201: OpenApiResponse(StoredInput, description="Stored."), **refusals(*BODY, 404, 429)},
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from rest_framework import serializers as s
 
 from accounts.api.described.common import Shape
-from generation.api.inputdescriptions import MASK, PICTURES, STRENGTH, Picture
+from generation.api.inputdescriptions import MASK, PICTURES, STRENGTH, Picture, PicturesField
 from generation.domain.place import REASONS
 from generation.enums import OutputFormat, Status, Task
 
@@ -46,7 +46,7 @@ class GenerationRequest(Shape):
     output_format = s.ChoiceField(choices=OutputFormat.values, required=False, default="png")
     metadata = s.DictField(child=s.CharField(), required=False, help_text="Yours; returned as it is.")
     webhook = s.UUIDField(required=False, allow_null=True, help_text="The id of a registered endpoint.")
-    image = s.CharField(required=False, allow_null=True, help_text=PICTURES)
+    image = PicturesField(required=False, help_text=PICTURES)
     mask = s.CharField(required=False, allow_null=True, help_text=MASK)
     strength = s.FloatField(required=False, allow_null=True, min_value=0, max_value=1, help_text=STRENGTH)
 

@@ -25,6 +25,15 @@ const events = [];
 const stream = await client.images.generate({ ...wanted, stream: true, partial_images: 2 });
 for await (const event of stream) events.push({ ...event, b64_json: event.b64_json.slice(0, 16) });
 
+const bytes = Buffer.from(process.env.PICTURE, "base64");
+const picture = () => new File([bytes], "a.png", { type: "image/png" });
+const mask = new File([Buffer.from(process.env.MASK, "base64")], "m.png", { type: "image/png" });
+const edited = await client.images.edit({ model: "demo", prompt: "a red house", image: picture(), mask, seed: 7 });
+const several = await client.images.edit({ model: "editor", prompt: "both", image: [picture(), picture()] });
+const changes = [];
+const changing = await client.images.edit({ model: "demo", prompt: "x", image: picture(), stream: true });
+for await (const event of changing) changes.push({ ...event, b64_json: event.b64_json.slice(0, 16) });
+
 console.log(
   JSON.stringify({
     models,
@@ -35,7 +44,10 @@ console.log(
     events,
     wrongSize: await refused(() => client.images.generate({ ...wanted, size: "63x63" })),
     noModel: await refused(() => client.images.generate({ ...wanted, model: "nobodys" })),
-    noEdit: await refused(() =>
+    edited,
+    several: several.data.length,
+    changes: changes.map((event) => event.type),
+    noPicture: await refused(() =>
       client.images.edit({ model: "demo", prompt: "x", image: new File(["x"], "a.png", { type: "image/png" }) }),
     ),
     noKey: await refused(() => new OpenAI({ apiKey: "sk-wrong", maxRetries: 0 }).models.list()),

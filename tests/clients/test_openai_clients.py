@@ -8,25 +8,31 @@ import io
 import json
 import os
 import subprocess
+import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+from django.db import connection
 from PIL import Image as Picture
 
 from accounts.domain.keys import revoke_key
 from accounts.models import Tenant
 from accounts.tenancy import across_tenants, in_tenant
+from generation.models import Model
 from qwenstudio.embedded import Services
 from tests.chaos.rig import Rig, offer_sleeping_model, wait_for, wait_until
 from tests.chaos.sleeping import Latents, draw
 from tests.factories import Person, make_plan
-from tests.generation.api.calls import ledger, rows
+from tests.generation.api.calls import finish, ledger, rows
 from tests.needs import find_node
+from tests.pictures import encode, png
 from tests.qwenstudio.fronts import RunningFront, running_front
 
 pytestmark = pytest.mark.timeout(600)
@@ -126,6 +132,13 @@ def test_python_is_refused(front: RunningFront, rig: Rig, alice: Person, mallory
     with pytest.raises(openai.BadRequestError) as edit:
         client.images.edit(model="demo", prompt="x", image=("a.png", b"x", "image/png"))
     assert (edit.value.code, edit.value.param) == ("task_not_offered", "model")
+    offer_every_task()
+    with pytest.raises(openai.BadRequestError) as broken:
+        client.images.edit(model="demo", prompt="x", image=("a.png", b"x", "image/png"))
+    assert (broken.value.code, broken.value.param) == ("picture_refused", "image")
+    with pytest.raises(openai.BadRequestError) as small:
+        client.images.edit(model="demo", prompt="x", image=png(64, 64), mask=png(32, 32, (0, 0, 0, 0), "RGBA"))
+    assert small.value.param == "mask" and "one size" in small.value.message
     with across_tenants():
         Tenant.objects.filter(pk=mallory.tenant.pk).update(plan=make_plan(images_per_day=1))
     with pytest.raises(openai.RateLimitError) as full:
@@ -133,6 +146,70 @@ def test_python_is_refused(front: RunningFront, rig: Rig, alice: Person, mallory
     assert (full.value.code, full.value.type) == ("insufficient_quota", "insufficient_quota")
     assert full.value.response.headers["x-ratelimit-limit-requests"]
     assert rows(alice) == [] and rows(mallory) == []
+
+
+def offer_every_task() -> None:
+    """Nobody draws these here: `drawn_meanwhile` ends them."""
+    spec = Model.objects.get(slug="demo").spec
+    for slug, tasks in (("demo", ["text-to-image", "image-to-image", "inpaint"]), ("editor", ["edit"])):
+        Model.objects.update_or_create(
+            slug=slug, defaults={"title": slug, "pool": "demo", "spec": spec | {"tasks": tasks}, "position": 9}
+        )
+
+
+@contextmanager
+def drawn_meanwhile(person: Person, media: Path) -> Iterator[None]:
+    """Ends, as a worker would leave it, whatever starts from a picture."""
+    over = threading.Event()
+
+    def draw_all() -> None:
+        while not over.wait(0.1):
+            for row in rows(person):
+                if row.task != "text-to-image" and row.status == "queued":
+                    finish(person, row.pk, media)
+        connection.close()
+
+    thread = threading.Thread(target=draw_all)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def openai_mask() -> bytes:
+    whole = Picture.new("RGBA", (64, 64), (255, 255, 255, 255))
+    whole.paste((0, 0, 0, 0), (0, 0, 32, 64))
+    return encode(whole)
+
+
+def test_python_edits_pictures(front: RunningFront, rig: Rig, alice: Person, media: Path) -> None:
+    offer_every_task()
+    client = client_of(front, alice)
+    with drawn_meanwhile(alice, media):
+        made = client.images.edit(
+            model="demo", prompt="a red house", image=("a.png", png(96, 64)), size="96x64",
+            extra_body={"seed": 41, "strength": 0.5},
+        )  # fmt: skip
+        masked = client.images.edit(model="demo", prompt="x", image=png(), mask=openai_mask(), n=1, user="u-1")
+        several = client.images.edit(model="editor", prompt="both", image=[png(), png(colour="blue")])
+        events = list(client.images.edit(model="demo", prompt="x", image=png(), stream=True, partial_images=1))
+    assert made.usage is not None and made.usage.input_tokens_details.image_tokens == 24
+    assert picture_of((made.data or [])[0].b64_json or "").size == (64, 64)  # what `finish` leaves
+    assert masked.safety_identifier == "u-1" and len(several.data or []) == 1
+    assert events[-1].type == "image_edit.completed"
+    first, second, third, fourth = rows(alice)
+    assert [row.task for row in (first, second, third, fourth)] == [
+        "image-to-image",
+        "inpaint",
+        "edit",
+        "image-to-image",
+    ]
+    assert (first.seed, first.width, first.params["strength"]) == (41, 96, 0.5)
+    mask = Picture.open(media / second.params["mask"]["file"])
+    assert (mask.mode, mask.getpixel((0, 0)), mask.getpixel((63, 0))) == ("L", 255, 0)
+    assert len(third.params["images"]) == 2
 
 
 def test_python_loses_its_key_while_it_waits(front: RunningFront, rig: Rig, alice: Person) -> None:
@@ -179,16 +256,21 @@ def test_python_sends_the_same_again(front: RunningFront, rig: Rig, alice: Perso
 
 
 @pytest.mark.needs_openai_node
-def test_node_does_the_same(front: RunningFront, rig: Rig, alice: Person) -> None:
+def test_node_does_the_same(front: RunningFront, rig: Rig, alice: Person, media: Path) -> None:
+    offer_every_task()
     rig.start_worker()
     rig.wait_for_worker()
     node = find_node()
     assert node is not None
     environment = {**os.environ, "OPENAI_BASE_URL": f"{front.url}/v1", "OPENAI_API_KEY": alice.secret}
-    done = subprocess.run([node, "images.mjs"], cwd=HERE, env=environment, capture_output=True, text=True, timeout=300)
+    environment |= {"PICTURE": b64encode(png()).decode(), "MASK": b64encode(openai_mask()).decode()}
+    with drawn_meanwhile(alice, media):
+        done = subprocess.run(
+            [node, "images.mjs"], cwd=HERE, env=environment, capture_output=True, text=True, timeout=300
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout)
-    assert [model["id"] for model in told["models"]] == ["demo"]
+    assert [model["id"] for model in told["models"]] == ["demo", "editor"]
     assert told["model"]["object"] == "model"
     assert picture_of(told["whole"]["data"][0]["b64_json"]).size == (64, 64)
     assert told["whole"]["usage"]["total_tokens"] == 3 + 16
@@ -202,5 +284,10 @@ def test_node_does_the_same(front: RunningFront, rig: Rig, alice: Person) -> Non
         "type": "invalid_request_error",
     }  # fmt: skip
     assert (told["noModel"]["name"], told["noModel"]["code"]) == ("NotFoundError", "model_not_found")
-    assert (told["noEdit"]["name"], told["noEdit"]["code"]) == ("BadRequestError", "task_not_offered")
+    assert (told["noPicture"]["name"], told["noPicture"]["code"]) == ("BadRequestError", "picture_refused")
+    assert picture_of(told["edited"]["data"][0]["b64_json"]).size == (64, 64)
+    assert (told["several"], told["changes"]) == (1, ["image_edit.completed"])
+    assert sorted(row.task for row in rows(alice) if row.task != "text-to-image") == [
+        "edit", "image-to-image", "inpaint"
+    ]  # fmt: skip
     assert (told["noKey"]["name"], told["noKey"]["code"]) == ("AuthenticationError", "invalid_api_key")

@@ -8,6 +8,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 from accounts.api.described.common import BODY, REFUSALS, RETRY_AFTER, answer_header, header, openai_refusals
+from generation.api.inputdescriptions import RED
 from generation.api.openai import shapes
 
 WAITED = {503: "Not done within 300 seconds: cancelled and not charged. Or the database does not answer."}
@@ -47,6 +48,7 @@ EDIT: dict[str, Any] = {
     ),
     "parameters": [KEY, *HEADERS],
     "request": {"multipart/form-data": shapes.OpenAIEditForm, "application/json": shapes.OpenAIEditRequest},
+    "examples": [OpenApiExample("From a picture", {"prompt": "a red house", "image": RED}, request_only=True)],
     "responses": {
         (200, "application/json"): OpenApiResponse(shapes.OpenAIImages, description="The pictures."),
         (200, "text/event-stream"): OpenApiResponse(

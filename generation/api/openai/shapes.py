@@ -5,7 +5,7 @@ from __future__ import annotations
 from rest_framework import serializers as s
 
 from accounts.api.described.common import Shape
-from generation.api.inputdescriptions import PICTURE, PICTURES, STRENGTH
+from generation.api.inputdescriptions import PICTURE, PICTURES, STRENGTH, PicturesField
 from generation.api.openai.fields import FIDELITIES, MAX_NAME_CHARS, MAX_PARTIALS, WORDS
 from generation.api.shapes import LoraUse
 from generation.enums import OutputFormat
@@ -68,7 +68,7 @@ class OpenAIEditForm(OpenAIImageRequest):
 class OpenAIEditRequest(OpenAIEditForm):
     """The same as JSON: data URLs, or ids of images and stored inputs. A stored mask is one of ours: white is new."""
 
-    image = s.CharField(help_text=PICTURES)  # type: ignore[assignment]
+    image = PicturesField(help_text=PICTURES)  # type: ignore[assignment]
     mask = s.CharField(required=False, allow_null=True, help_text=PICTURE)  # type: ignore[assignment]
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
 from django.urls import get_resolver
 from drf_spectacular.validation import validate_schema
 
+from generation.models import Model
 from tests.factories import Person
 from tests.generation.api.calls import BODY, finish, submit, submitted
 from tests.openapi import check, operations, read_schema
+from tests.pictures import data_url, mask, png
 
 WANTED = {
     ("get", "/api/v1/images"), ("post", "/api/v1/images"),
@@ -29,7 +32,7 @@ WANTED = {
     ("post", "/api/v1/keys/self/revoke"), ("get", "/api/v1/keys/{key}"), ("patch", "/api/v1/keys/{key}"),
     ("delete", "/api/v1/keys/{key}"), ("post", "/api/v1/keys/{key}/rotate"),
     ("post", "/api/v1/keys/{key}/finish-rotation"),
-    ("get", "/api/v1/loras"), ("post", "/api/v1/grids"),
+    ("get", "/api/v1/loras"), ("post", "/api/v1/grids"), ("post", "/api/v1/inputs"),
     ("get", "/api/v1/members"), ("get", "/api/v1/members/{member}"), ("patch", "/api/v1/members/{member}"),
     ("delete", "/api/v1/members/{member}"),
     ("get", "/api/v1/invitations"), ("post", "/api/v1/invitations"), ("get", "/api/v1/invitations/{invitation}"),
@@ -72,8 +75,8 @@ def test_every_operation_names_credentials_refusals_and_itself(schema: dict[str,
             assert "404" in operation["responses"]
         if verb in ("post", "patch") and "requestBody" in operation:
             assert {"400", "413", "415"} <= set(operation["responses"])
-            for content in operation["requestBody"]["content"].values():
-                assert content.get("examples") or path == "/v1/images/edits", path
+            for media_type, content in operation["requestBody"]["content"].items():
+                assert content.get("examples") or media_type == "multipart/form-data", path
         kind = "application/json" if path.startswith("/v1/") else "application/problem+json"
         for status, answer in operation["responses"].items():
             if status[0] in "45" or status == "default":
@@ -87,7 +90,7 @@ def test_answers_are_as_described(schema: dict[str, Any], alice: Person, mallory
     check(schema, "post", images, submit(alice, metadata={"a": "b"}))
     check(schema, "post", images, submit(alice, width=100, unheard_of=1))
     check(schema, "post", images, api.generic("POST", images, b"x", content_type="text/plain"))
-    check(schema, "post", images, api.generic("POST", images, b"x" * 1_048_577, content_type="application/json"))
+    check(schema, "post", images, api.generic("POST", images, b"x" * 32_000_001, content_type="application/json"))
     check(schema, "post", images, Client().post(images, BODY, content_type="application/json"))
     done = submitted(alice)
     finish(alice, done, media)
@@ -99,6 +102,14 @@ def test_answers_are_as_described(schema: dict[str, Any], alice: Person, mallory
     check(schema, "patch", one, api.patch(f"{images}/{done}", {"x": True}, content_type="application/json"))
     check(schema, "post", f"{one}/cancel", api.post(f"{images}/{done}/cancel"))
     check(schema, "post", f"{one}/retry", api.post(f"{images}/{done}/retry"))
+    inputs = "/api/v1/inputs"
+    check(schema, "post", inputs, api.post(inputs, {"mask": data_url(mask())}, content_type="application/json"))
+    check(schema, "post", inputs, api.post(inputs, {"image": "x"}, content_type="application/json"))
+    check(schema, "post", inputs, api.post(inputs, {"image": str(uuid4())}, content_type="application/json"))
+    Model.objects.update(spec=Model.objects.get().spec | {"tasks": ["text-to-image", "image-to-image", "inpaint"]})
+    check(schema, "post", images, submit(alice, image=data_url(png()), mask=data_url(mask())))
+    check(schema, "post", images, submit(alice, image="x"))
+    check(schema, "post", images, submit(alice, image=str(uuid4())))
     waiting = submitted(alice)
     check(schema, "post", f"{one}/retry", api.post(f"{images}/{waiting}/retry"))
     check(schema, "get", f"{one}/events", api.get(f"{images}/{waiting}/events"))
@@ -120,7 +131,9 @@ def test_answers_in_openais_shapes_are_as_described(schema: dict[str, Any], alic
         check(schema, "post", images, api.post(images, body, content_type="application/json"))
     check(schema, "post", images, api.generic("POST", images, b"x", content_type="text/plain"))
     check(schema, "post", images, Client().post(images, BODY, content_type="application/json"))
-    check(schema, "post", "/v1/images/edits", api.post("/v1/images/edits", {"model": "demo", "prompt": "x"}))
+    for more in ({}, {"image": data_url(png())}):
+        answer = api.post("/v1/images/edits", {"model": "demo", "prompt": "x", **more})
+        check(schema, "post", "/v1/images/edits", answer)
     check(schema, "get", "/v1/models", api.get("/v1/models"))
     check(schema, "get", model, api.get("/v1/models/demo"))
     check(schema, "get", model, api.get("/v1/models/nobodys"))
