@@ -170,6 +170,24 @@ class SelectionUnderWay(StudioError):
         super().__init__("three of yours are under way already; wait until one of them is done")
 
 
+class StyleExists(StudioError):
+    """Two styles of a tenant have different names, whatever the case of their letters."""
+
+    kind = "conflict"
+    code = "style_exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is a style named {name!r} already; choose another name", field="name")
+
+
+class TooManyStyles(StudioError):
+    kind = "conflict"
+    code = "too_many_styles"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"an organisation has {most} styles at most; delete those that nobody uses")
+
+
 class QueueFull(QuotaExceeded):
     """As many generations of a tenant wait as its plan lets wait."""
 

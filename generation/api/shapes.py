@@ -49,6 +49,13 @@ class GenerationRequest(Shape):
     image = PicturesField(required=False, help_text=PICTURES)
     mask = s.CharField(required=False, allow_null=True, help_text=MASK)
     strength = s.FloatField(required=False, allow_null=True, min_value=0, max_value=1, help_text=STRENGTH)
+    style = s.CharField(  # type: ignore[assignment]  # the framework takes declared fields off the class
+        required=False,
+        allow_blank=True,
+        allow_null=True,
+        max_length=100,
+        help_text="One of `GET /api/v1/styles` by its name; its words stand around the prompt.",
+    )
 
 
 class GenerationForm(GenerationRequest):
@@ -145,6 +152,9 @@ class Generation(Shape):
     mask = Picture(allow_null=True)
     strength = s.FloatField(allow_null=True)
     grid = s.UUIDField(allow_null=True, help_text="The first generation of the grid that it belongs to.")
+    style = s.CharField(  # type: ignore[assignment]  # as above
+        allow_null=True, help_text="The style whose words `prompt` and `negative_prompt` have in them."
+    )
     output_format = s.ChoiceField(choices=OutputFormat.values)
     metadata = s.DictField()
     starred = s.BooleanField()

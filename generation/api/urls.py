@@ -14,6 +14,7 @@ from generation.api.loras import LorasView
 from generation.api.me import MeView
 from generation.api.models import ModelsView
 from generation.api.selections import DeletionsView, DeletionView, ZipsView, ZipView
+from generation.api.styles import StylesView, StyleView
 
 urlpatterns = [
     path("images", ImagesView.as_view(), name="api-images"),
@@ -31,6 +32,8 @@ urlpatterns = [
     path("grids", GridsView.as_view(), name="api-grids"),
     path("inputs", InputsView.as_view(), name="api-inputs"),
     path("loras", LorasView.as_view(), name="api-loras"),
+    path("styles", StylesView.as_view(), name="api-styles"),
+    path("styles/<id:style>", StyleView.as_view(), name="api-style"),
     path("models", ModelsView.as_view(), name="api-models"),
     path("estimates", EstimatesView.as_view(), name="api-estimates"),
 ]

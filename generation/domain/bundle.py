@@ -24,7 +24,7 @@ from accounts.domain.tables import CHUNK, Table, account_tables, settings_of
 from accounts.models import Tenant
 from accounts.tenancy import current_tenant
 from generation.domain.pace import Pace
-from generation.models import Generation, Image, InputFile, LoraGrant, ModelGrant, Receipt
+from generation.models import Generation, Image, InputFile, LoraGrant, ModelGrant, Receipt, Style
 
 README = """Everything that {name} has in this studio, {when:%Y-%m-%d %H:%M} UTC.
 
@@ -33,7 +33,8 @@ inputs/        the pictures and masks that they start from, named by their ids i
 settings.json  the organisation itself
 *.csv, *.jsonl one table each, for spreadsheets and for programs: members, invitations, keys (without secrets),
                budgets, ledger (what was charged), audit (who did what), generations (prompts and parameters), images
-               (with their place in this file and their SHA-256), inputs, models that were opened for the organisation
+               (with their place in this file and their SHA-256), inputs, styles, models that were opened for the
+               organisation
 receipts.jsonl how each picture was made, signed by the studio
 
 A cell that would be a formula has an apostrophe in front, in the .csv only. Times are UTC.
@@ -128,6 +129,12 @@ def generation_tables() -> list[Table]:
             "receipts", lambda: Receipt.objects.all(), ("image_id", "body", "signature"), ("image", "body", "signature")
         ),
         Table("models", lambda: ModelGrant.objects.all(), ("model_id",), ("model",)),
+        Table(
+            "styles",
+            lambda: Style.objects.all(),
+            ("id", "name", "prompt", "negative_prompt", "position", "created_at", "updated_at"),
+            ("id", "name", "prompt", "negative_prompt", "position", "created_at", "updated_at"),
+        ),
         Table("loras", lambda: LoraGrant.objects.all(), ("lora_id",), ("lora",)),
     ]  # fmt: skip
 

@@ -134,6 +134,22 @@ add_code(
     whole=True,
 )
 add_code(
+    "style_exists",
+    409,
+    Retry.CHANGED,
+    _("Your organisation has a style of this name already."),
+    _("Choose another name, or change the style that has it."),
+    whole=True,
+)
+add_code(
+    "too_many_styles",
+    409,
+    Retry.CHANGED,
+    _("Your organisation has as many styles as it may have."),
+    _("Delete the styles that nobody uses."),
+    whole=True,
+)
+add_code(
     "queue_full",
     429,
     Retry.LATER,

@@ -15,6 +15,7 @@ from generation.domain.loras import offered_loras
 from generation.domain.place import NEW_PLACE_SQL, read_place
 from generation.domain.present import present_place
 from generation.domain.request import GenerationRequest, resolve
+from generation.domain.styles import apply_style
 
 
 def estimate(request: GenerationRequest, *, caller: Caller) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def estimate(request: GenerationRequest, *, caller: Caller) -> dict[str, Any]:
     until it is done. Raises what a submit of this request would raise for model and values.
     """
     spec = spec_of(find_model(request.model, caller))
+    request = apply_style(request)
     inputs = prepare_inputs(request, spec).inputs
     resolved = resolve(request, spec, caller.plan, offered=offered_loras(request.loras, caller), inputs=inputs)
     image_ms = estimate_image_ms(resolved, spec)

@@ -30,6 +30,7 @@ from generation.domain.request import (
     raise_for,
     read_scale,
 )
+from generation.domain.styles import apply_style
 from generation.domain.submit import announce, find_key, insert, make_generation, scope_of, take_key
 from generation.domain.tasks import Inputs
 from generation.models import Generation
@@ -133,7 +134,7 @@ def grid_of(first: UUID) -> tuple[UUID, ...]:
 
 
 def _make_rows(caller: Caller, grid: GridRequest, inputs: Inputs) -> Sequence[Generation]:
-    request = grid.request
+    request = apply_style(grid.request)
     if request.seed is None:  # the same noise at every strength
         request = replace(request, seed=secrets.randbelow(RANDOM_SEEDS))
     rows = []

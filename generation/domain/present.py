@@ -76,6 +76,7 @@ def present_generation(
         "mask": present_input(params["mask"]) if params.get("mask") else None,
         "strength": params.get("strength"),
         "grid": params.get("grid"),
+        "style": params.get("style"),
         "output_format": params.get("output_format", "png"),
         "metadata": params.get("metadata", {}),
         "starred": row["starred"],

@@ -76,6 +76,8 @@ class GenerationRequest:
     image: tuple[Source, ...] = ()
     mask: Source | None = None
     strength: float | None = None
+    style: str = ""  # by its name, to be applied (`generation/domain/styles.py`)
+    styled: str = ""  # the style whose words these are already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +208,7 @@ def resolve(
             **({} if request.output_compression is None else {"output_compression": request.output_compression}),
             "metadata": dict(request.metadata),
             **started,
+            **({"style": request.styled} if request.styled else {}),
         },
         batch_key=_make_batch_key(
             model=spec.slug,
@@ -258,8 +261,9 @@ def hash_request(request: GenerationRequest) -> str:
     """A SHA-256 over all fields: what "the same body" means where no bytes of a body are at hand."""
     values = {item.name: getattr(request, item.name) for item in fields(request)}
     values["loras"] = [[lora.name, lora.scale] for lora in request.loras]
-    for name in ("image", "mask", "strength"):  # what says nothing is left out, as it was before there were pictures
-        if values[name] in (None, ()):
+    # What says nothing is left out, as it was before there were pictures and styles.
+    for name in ("image", "mask", "strength", "style", "styled"):
+        if values[name] in (None, (), ""):
             del values[name]
     if request.image:
         values["image"] = [source.key for source in request.image]
@@ -460,5 +464,6 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "image": _read_images,
     "mask": _read_mask,
     "strength": _read_strength,
+    "style": _text(most=100),
 }
 _OPTIONAL = frozenset(_READERS) - {"model", "prompt"}

@@ -42,5 +42,6 @@ def retry_generation(id: UUID, caller: Caller, *, vary: bool = False) -> Submitt
         image=tuple(Source(id=UUID(one["id"])) for one in row.params.get("images", [])),
         mask=Source(id=UUID(row.params["mask"]["id"])) if row.params.get("mask") else None,
         strength=row.params.get("strength"),
+        styled=row.params.get("style", ""),  # its words are the row's, whatever the style says today
     )
     return submit_generation(caller=caller, request=request, retry_of=row.retry_of or row.pk)

@@ -30,6 +30,7 @@ from generation.domain.inputs import kept, lock_inputs, name_inputs, prepare_inp
 from generation.domain.loras import offered_loras
 from generation.domain.request import GenerationRequest, ResolvedRequest, hash_request, resolve
 from generation.domain.searchtext import fold
+from generation.domain.styles import apply_style
 from generation.domain.tasks import NO_INPUTS, Inputs
 from generation.enums import Status, Task
 from generation.errors import KeyReused, StillRunning
@@ -122,6 +123,7 @@ def make_generation(
 ) -> Generation:
     """The row of a request, not yet stored; its inputs are named once they are. Raises what is wrong with it."""
     spec = spec_of(find_model(request.model, caller))
+    request = apply_style(request)
     offered = offered_loras(request.loras, caller)
     resolved = resolve(request, spec, caller.plan, offered=offered, inputs=inputs)
     image_ms = estimate_image_ms(resolved, spec)

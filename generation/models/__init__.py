@@ -9,6 +9,7 @@ from generation.models.model import Model, ModelGrant
 from generation.models.queue import Cost, FairClock, Pool, Worker
 from generation.models.release import Lane, Release
 from generation.models.selection import Selection
+from generation.models.style import Style
 
 __all__ = [
     "ComparedCase",
@@ -32,5 +33,6 @@ __all__ = [
     "Receipt",
     "Release",
     "Selection",
+    "Style",
     "Worker",
 ]

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.api.problems import problem_response
 from accounts.domain.callers import Caller
 from accounts.domain.left import usage_left
+from accounts.domain.roles import Right
 from accounts.enums import Scope
 from accounts.errors import NotSignedIn
 from accounts.ids import read_id
@@ -23,9 +24,10 @@ from generation.domain.catalog import find_model, spec_of, visible_models
 from generation.domain.gallery import get_generation
 from generation.domain.grid import MAX_SCALES
 from generation.domain.loras import visible_loras
+from generation.domain.styles import list_styles
 from generation.engine.request import MAX_PROMPT_CHARS
 from generation.errors import GenerationNotFound, ModelNotFound
-from generation.models import Lora, Model
+from generation.models import Lora, Model, Style
 from generation.web.recent import queue_notices, recent_work
 from generation.web.words import is_demo, known_words, name_unknown, samples
 
@@ -39,6 +41,7 @@ DRAFT_FIELDS = (
     "true_cfg_scale",
     "n",
     "loras",
+    "style",
 )
 
 
@@ -61,6 +64,8 @@ def studio(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     context = {
         "models": models,
         "loras": loras,
+        "styles": [_style_choice(row) for row in list_styles()],
+        "may_manage_styles": caller.has(Right.MANAGE_STYLES),
         "most_scales": MAX_SCALES,
         "may_draw": caller.may(Scope.IMAGES_WRITE),
         "prompt_limit": MAX_PROMPT_CHARS,
@@ -138,6 +143,11 @@ def _lora_choice(lora: Lora) -> dict[str, Any]:
         "min": f"{lora.min_scale:g}",
         "max": f"{lora.max_scale:g}",
     }
+
+
+def _style_choice(style: Style) -> dict[str, str]:
+    """What the form needs to know of a style: its words, to find those of a person again in a prompt that has both."""
+    return {"name": style.name, "prompt": style.prompt, "negative_prompt": style.negative_prompt}
 
 
 def _words(lora: Lora) -> list[str]:

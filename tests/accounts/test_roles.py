@@ -90,6 +90,7 @@ PROBES: dict[Right, Probe] = {
     Right.CHANGE_TENANT: lambda scene: (
         scene.client.patch(f"{API}/tenant", {"name": "New"}, content_type=JSON).status_code
     ),
+    Right.MANAGE_STYLES: post("/styles", {"name": "Ink", "prompt": "ink, {prompt}"}),
     Right.MANAGE_OWNERS: post("/invitations", {"email": "owner@example.com", "role": "owner"}),
     Right.EXPORT_TENANT: post("/exports", {}),
     Right.DELETE_TENANT: by_domain(delete_tenant),

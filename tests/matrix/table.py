@@ -71,6 +71,7 @@ def page(right: Right | None, ok: int = 200, **more: Any) -> Op:
 
 SEE, MAKE, KEYS = Right.SEE_IMAGES, Right.MAKE_IMAGES, Right.MAKE_KEYS
 MEMBERS, USAGE, BUDGETS, EXPORT = Right.MANAGE_MEMBERS, Right.SEE_USAGE, Right.SET_BUDGETS, Right.EXPORT_TENANT
+STYLES = Right.MANAGE_STYLES
 MANY = {("body", "ids"): Spot("ended")}
 WEBHOOK = {("body", "webhook"): Spot("webhook", malformed=400, exists=False)}
 IMAGE = {("body", "image"): Spot("input", malformed=400)}
@@ -99,6 +100,11 @@ OPERATIONS: dict[str, Op] = {
     ),
     "GET /api/v1/loras": Op(SEE),
     "GET /api/v1/models": Op(SEE),
+    "GET /api/v1/styles": Op(SEE),
+    "POST /api/v1/styles": Op(STYLES, 201, lambda: {"name": fresh_email(), "prompt": "a {prompt}"}),
+    "GET /api/v1/styles/{style}": Op(SEE, spots=path("style", "style")),
+    "PATCH /api/v1/styles/{style}": Op(STYLES, 200, {"prompt": "the {prompt}"}, path("style", "style")),
+    "DELETE /api/v1/styles/{style}": Op(STYLES, 204, spots=path("style", "style")),
     "GET /api/v1/me": Op(None),
     # ---- pictures, as OpenAI's API has them
     "POST /v1/images/generations": Op(MAKE, 202, OPENAI_BODY),
@@ -184,6 +190,14 @@ OPERATIONS: dict[str, Op] = {
     "POST /team/invitations/{invitation}/renew/": page(MEMBERS, 302, spots=path("invitation", "invitation")),
     "POST /team/invitations/{invitation}/revoke/": page(MEMBERS, 302, spots=path("invitation", "invitation")),
     "POST /team/leave/": page(SEE, 302),
+    "GET /team/styles/": page(SEE),
+    "POST /team/styles/": page(STYLES, 302, body=lambda: {"name": fresh_email(), "prompt": "a {prompt}"}),
+    "GET /team/styles/{style}/": page(STYLES, spots=path("style", "style")),
+    "POST /team/styles/{style}/": page(
+        STYLES, 302, body=lambda: {"name": fresh_email(), "prompt": "the {prompt}"}, spots=path("style", "style")
+    ),
+    "POST /team/styles/{style}/move/": page(STYLES, 302, body={"way": "up"}, spots=path("style", "style")),
+    "POST /team/styles/{style}/delete/": page(STYLES, 302, spots=path("style", "style")),
     "GET /team/organisation/": page(Right.CHANGE_TENANT),
     "POST /team/organisation/": page(Right.CHANGE_TENANT, 302, body={"name": "Another name"}),
     "POST /team/organisation/export/": page(EXPORT, 302, once=True),
@@ -279,7 +293,7 @@ PLAIN: dict[str, str] = {
     "quality": "one of a few words",
     "background": "one of a few words",
     "moderation": "one of a few words",
-    "style": "one of a few words",
+    "style": "a name, looked up among one's own tenant's (`tests/generation/api/test_styles.py`); or one of two words",
     "complexity": "one of a few words",
     "response_format": "one of two words",
     "strength": "a number",
@@ -321,6 +335,8 @@ PLAIN: dict[str, str] = {
     "i": "a number: which image of a generation",
     "j": "a number: which image of a generation",
     "sure": "a flag",
+    "way": "one of two words",
+    "position": "a number",
     "language": "one of two words",
     "next": "a path of this site, checked to be one",
     "email": "an address that is compared, with one answer for known and unknown ones",

@@ -32,6 +32,7 @@ from accounts.tenancy import across_tenants, in_tenant
 from generation.domain import export as export_module
 from generation.domain import pace
 from generation.domain.finish import finish_slice
+from generation.domain.styles import make_style
 from generation.models import Image
 from tests.factories import Person, make_member
 from tests.generation.domain.desk import claim, draw, submit
@@ -93,6 +94,7 @@ def test_everything_of_the_tenant_and_nothing_else(
     out = io.BytesIO()
     Picture.new("RGB", (20, 20)).save(out, "PNG")
     with in_tenant(alice.tenant.pk):
+        make_style(by=alice.caller, name="Ink", prompt="ink, {prompt}")
         change_tenant(by=alice.caller, address=None, logo=out.getvalue())
     with across_tenants():
         Tenant.objects.filter(pk=alice.tenant.pk).update(note="staff think so")
@@ -108,7 +110,7 @@ def test_everything_of_the_tenant_and_nothing_else(
         assert bundle.testzip() is None
         names = set(bundle.namelist())
         tables = {"members", "invitations", "keys", "budgets", "ledger", "audit", "exports", "generations", "images",
-                  "inputs", "models", "loras"}  # fmt: skip
+                  "inputs", "models", "styles", "loras"}  # fmt: skip
         wanted = {"README.txt", "settings.json", "logo.webp", "receipts.jsonl"}
         wanted |= {f"{table}.{ending}" for table in tables for ending in ("csv", "jsonl")}
         wanted |= {f"images/{mine}-1.png", f"images/{mine}-2.png"}
@@ -124,6 +126,7 @@ def test_everything_of_the_tenant_and_nothing_else(
         assert len(lines(bundle, "receipts")) == 2 and lines(bundle, "receipts")[0]["signature"]
         assert sum(line["amount"] for line in lines(bundle, "ledger") if line["metric"] == "images") == 2
         assert "export.asked" in {line["action"] for line in lines(bundle, "audit")}
+        assert [line["prompt"] for line in lines(bundle, "styles")] == ["ink, {prompt}"]
         assert json.loads(bundle.read("settings.json"))["name"] == "A"
         everything = b"".join(bundle.read(name) for name in names)
     for secret in (alice.secret, sha256(alice.secret.encode()).hexdigest(), "staff think so", mallory.user.email,

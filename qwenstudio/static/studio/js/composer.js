@@ -2,6 +2,7 @@
 
 import { call, callPatiently, Problem } from "./api.js";
 import { Loras } from "./loras.js";
+import { Styles } from "./styles.js";
 import { about, duration, number, say, sayCode } from "./words.js";
 
 const MAX_SEED = 9223372036854775807n;
@@ -9,7 +10,7 @@ const SAMPLES_SHOWN = 4;
 const FIELD_OF = { width: "size", height: "size", lora: "loras", scales: "loras" };
 
 export class Composer {
-  constructor(form, { models, draft, api, estimates, onSent }) {
+  constructor(form, { models, styles, draft, api, estimates, onSent }) {
     this.form = form;
     this.models = new Map(models.map((model) => [model.slug, model]));
     this.api = api;
@@ -19,6 +20,7 @@ export class Composer {
     this.prompt = this.fields.prompt;
     this.limit = Number(this.prompt.dataset.limit);
     this.loras = new Loras(form.querySelector("#loras"), { onWord: (word) => this.#addWord(word) });
+    this.styles = new Styles(form.querySelector("#style"), styles);
     this.#wire();
     this.#chooseModel();
     if (draft) this.fill(draft);
@@ -34,8 +36,9 @@ export class Composer {
     if (this.models.has(generation.model)) this.fields.model.value = generation.model;
     this.#chooseModel();
     const fields = this.fields;
-    fields.prompt.value = generation.prompt ?? "";
-    fields.negative_prompt.value = generation.negative_prompt ?? "";
+    const words = this.styles.fill(generation);
+    fields.prompt.value = words.prompt;
+    fields.negative_prompt.value = words.negative_prompt;
     fields.seed.value = withSeed && generation.seed != null ? String(generation.seed) : "";
     if (generation.n) fields.n.value = generation.n;
     if (generation.width) this.#setSize(generation.width, generation.height);
@@ -60,6 +63,7 @@ export class Composer {
       true_cfg_scale: Number(fields.true_cfg_scale.value),
       n: Number(fields.n.value),
       ...this.loras.body(),
+      ...this.styles.body(),
     };
     if (fields.negative_prompt.value.trim()) body.negative_prompt = fields.negative_prompt.value;
     if (fields.seed.value.trim()) body.seed = fields.seed.value.trim();

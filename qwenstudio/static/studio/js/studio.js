@@ -16,7 +16,7 @@ const works = new Map();
 
 const form = document.getElementById("composer");
 const composer = form
-  ? new Composer(form, { models: readElement("models"), draft: readElement("draft"), api, estimates, onSent: sent })
+  ? new Composer(form, { models: readElement("models"), styles: readElement("styles"), draft: readElement("draft"), api, estimates, onSent: sent })
   : null;
 
 function sent(generation) {

@@ -77,9 +77,9 @@ export class Work {
   }
 
   #meta() {
-    const { model, width, height, num_inference_steps: steps, seed, loras = [] } = this.generation;
-    const styles = loras.map(({ name, scale }) => say("lora", { name, scale }));
-    const words = [...styles, model, `${width} × ${height}`, steps === 1 ? say("oneStep") : say("steps", { n: steps })];
+    const { model, width, height, num_inference_steps: steps, seed, style, loras = [] } = this.generation;
+    const adapters = loras.map(({ name, scale }) => say("lora", { name, scale }));
+    const words = [...(style ? [style] : []), ...adapters, model, `${width} × ${height}`, steps === 1 ? say("oneStep") : say("steps", { n: steps })];
     return [...words, say("seed", { seed })].join(" · ");
   }
 
