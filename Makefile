@@ -38,11 +38,11 @@ bench: $(VENV)/.dev ## side-by-side benchmarks into benchmarks/results/ (NAMES="
 lock: $(VENV)/.dev ## pin the whole tree anew (UPGRADE=--upgrade for newer versions)
 	@$(PY) deploy/lock.py $(UPGRADE)
 
-# ---- OpenAI's Node client, for its tests only; without npm they are skipped, as tests.needs says
+# ---- OpenAI's Node client and axe-core, for tests only; without npm they are skipped, as tests.needs says
 
 tests/clients/node_modules/.made: tests/clients/package-lock.json
 	@! command -v npm >/dev/null || { npm ci --silent --no-audit --no-fund --prefix tests/clients && touch $@; } || \
-	  echo "npm could not install OpenAI's Node client"
+	  echo "npm could not install OpenAI's Node client and axe-core"
 
 # ---- the virtual environment: installed again when a requirements file changes
 

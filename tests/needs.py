@@ -1,5 +1,5 @@
 """Programs that some tests use and a machine may lack: nginx, Chromium, systemd-analyze, certbot and an authority
-to try it on, Node with OpenAI's client (which `make test` installs where npm is).
+to try it on, Node with OpenAI's client, and axe-core (which `make test` installs where npm is).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ INSTALL = {
     "pebble": "apt-get install pebble",
     "systemd-analyze": "apt-get install systemd",
     "openai-node": "apt-get install nodejs npm  (then npm ci --prefix tests/clients)",
+    "axe-core": "apt-get install nodejs npm  (then npm ci --prefix tests/clients)",
 }
 MARKERS = {
     "needs_nginx": "nginx",
@@ -26,7 +27,9 @@ MARKERS = {
     "needs_pebble": "pebble",
     "needs_systemd": "systemd-analyze",
     "needs_openai_node": "openai-node",
+    "needs_axe": "axe-core",
 }
+BY_NPM = ("openai-node", "axe-core")  # what `npm ci` brings
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CLIENTS = Path(__file__).resolve().parent / "clients"
 MACOS_CHROMIUM = Path("/Applications/Chromium.app/Contents/MacOS/Chromium")
@@ -50,6 +53,12 @@ def find_node() -> str | None:
     return shutil.which("node") if (CLIENTS / "node_modules" / "openai").is_dir() else None
 
 
+def find_axe() -> str | None:
+    """axe-core, which npm brings beside it; it runs in the browser."""
+    found = CLIENTS / "node_modules" / "axe-core" / "axe.min.js"
+    return str(found) if found.is_file() else None
+
+
 FINDERS = {
     "nginx": find_nginx,
     "chromium": find_chromium,
@@ -57,6 +66,7 @@ FINDERS = {
     "pebble": lambda: shutil.which("pebble") and shutil.which("pebble-challtestsrv"),
     "systemd-analyze": lambda: shutil.which("systemd-analyze"),
     "openai-node": find_node,
+    "axe-core": find_axe,
 }
 
 
@@ -68,7 +78,7 @@ def missing_programs() -> list[str]:
 def missing_packages() -> list[str]:
     """What Debian and Ubuntu call those."""
     # What npm brings is no package: `make test` fetches it where npm is.
-    lacking = [name for name in missing_programs() if name != "openai-node" or shutil.which("npm") is None]
+    lacking = [name for name in missing_programs() if name not in BY_NPM or shutil.which("npm") is None]
     lines = (INSTALL[name].partition("  (")[0] for name in lacking)
     return [word for line in lines for word in line.removeprefix("apt-get install ").split()]
 

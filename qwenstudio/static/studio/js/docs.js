@@ -1,4 +1,6 @@
-// Before the page is painted: the theme that was chosen in the studio, or else the system's.
+// Before the page is painted: its language (the description is English), and the theme that was chosen in the studio,
+// or else the system's.
+document.documentElement.lang = "en";
 (() => {
   let theme = null;
   try {

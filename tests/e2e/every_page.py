@@ -1,0 +1,187 @@
+"""Every page that a person can open, with an address that shows it full: a page without its entry here fails
+`test_every_page.py`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.test import Client, RequestFactory
+from django.utils import timezone
+from PIL import Image as Picture
+
+from accounts.domain.invitations import invite_person
+from accounts.domain.tenants import change_tenant, create_tenant
+from accounts.enums import ErrandKind
+from accounts.models import Errand, User
+from accounts.tenancy import across_tenants, in_tenant
+from generation.domain.styles import make_style
+from generation.enums import Status
+from generation.models import Failure, Generation, GoldenCase, Worker
+from tests.factories import Person, make_member, make_user
+from tests.generation.api.calls import finish
+from tests.generation.domain.desk import submit
+from tests.generation.lorafiles import offer_lora
+from tests.generation.staff.test_comparisons import make_comparison
+from tests.mails import invitation_token
+from tests.matrix.house import House, _deletion, _export, _zip
+from tests.matrix.routes import all_routes
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """A studio in which every page has something to show."""
+
+    alice: Person
+    member: User
+    ended: UUID
+    failed: UUID
+    waiting: UUID
+    style: UUID
+    token: str  # of an invitation
+
+
+Address = Callable[[Furnished], str]
+# By the path of its route. For whoever is not signed in, and for Alice, who owns an organisation.
+OUTSIDE: dict[str, Address] = {
+    "/sign-in/": lambda it: "/sign-in/",
+    "/sign-in/link/{token}/": lambda it: "/sign-in/link/never/",
+    "/sign-up/": lambda it: "/sign-up/",
+    "/sign-up/{token}/": lambda it: "/sign-up/never/",
+    "/account/inactive/": lambda it: "/account/inactive/",
+    "/account/verify/": lambda it: "/account/verify/",
+    "/account/verify/{key}/": lambda it: "/account/verify/never/",
+    "/account/password/reset/": lambda it: "/account/password/reset/",
+    "/account/password/reset/sent/": lambda it: "/account/password/reset/sent/",
+    "/account/password/reset/done/": lambda it: "/account/password/reset/done/",
+    "/account/password/reset/{uidb36}-{key}/": lambda it: "/account/password/reset/1-never/",
+    "/join/{token}/": lambda it: f"/join/{it.token}/",
+    "/keys/leaked/": lambda it: "/keys/leaked/",
+}
+INSIDE: dict[str, Address] = {
+    "/studio/": lambda it: f"/studio/?again={it.ended}",
+    "/gallery/": lambda it: "/gallery/",
+    "/gallery/compare/": lambda it: f"/gallery/compare/?left={it.ended}&right={it.failed}",
+    "/gallery/{generation}/": lambda it: f"/gallery/{it.ended}/",
+    "/keys/": lambda it: "/keys/",
+    "/keys/{key}/": lambda it: f"/keys/{it.alice.key.pk}/",
+    "/usage/": lambda it: "/usage/",
+    "/usage/budgets/{member}/": lambda it: f"/usage/budgets/{it.member.pk}/",
+    "/team/": lambda it: "/team/",
+    "/team/styles/": lambda it: "/team/styles/",
+    "/team/styles/{style}/": lambda it: f"/team/styles/{it.style}/",
+    "/team/organisation/": lambda it: "/team/organisation/",
+    "/team/audit/": lambda it: "/team/audit/",
+    "/organisations/": lambda it: "/organisations/",
+    "/account/": lambda it: "/account/",
+    "/account/sessions/": lambda it: "/account/sessions/",
+    "/account/delete/": lambda it: "/account/delete/",
+    "/account/confirm/": lambda it: "/account/confirm/",
+    "/account/email/": lambda it: "/account/email/",
+    "/account/password/": lambda it: "/account/password/",
+    "/account/second-factor/": lambda it: "/account/second-factor/",
+    "/account/second-factor/set-up/": lambda it: "/account/second-factor/set-up/",
+    "/api/docs/": lambda it: "/api/docs/",
+}
+# Further states of pages, and what is shown where there is none.
+MORE: dict[str, Address] = {
+    "a failed one": lambda it: f"/gallery/{it.failed}/",
+    "one that waits": lambda it: f"/gallery/{it.waiting}/",
+    "nothing found": lambda it: "/gallery/?q=nowhere",
+    "no such page": lambda it: "/never/",
+}
+NOT_PAGES: dict[str, str] = {
+    "/": "leads to the studio",
+    "/healthz": "JSON",
+    "/readyz": "JSON",
+    "/studio/state/": "JSON",
+    "/gallery/ids/": "JSON",
+    "/gallery/work/": "a piece of the gallery",
+    "/usage/csv/": "a file",
+    "/team/audit/csv/": "a file",
+    "/switch/{lane}": "leads back",
+    "/sign-in/code/": "after the right password only: the page of `/account/second-factor/confirm/`",
+    "/account/password/set/": "for those without a password: the form of `/account/password/`",
+    "/account/second-factor/confirm/": "with a second factor only: a field and a button, as `/account/confirm/`",
+    "/account/second-factor/remove/": "with a second factor only: a question and a button",
+    "/account/second-factor/recovery-codes/": "with a second factor only: a list of codes",
+    "/account/second-factor/recovery-codes/new/": "with a second factor only: a question and a button",
+    "/account/second-factor/recovery-codes/download/": "a file",
+}
+
+
+def page_routes() -> set[str]:
+    """Paths of routes that answer GET, but for the API, files and the admin."""
+    found = {route.path for route in all_routes() if not route.is_admin and "GET" in route.methods}
+    return {path for path in found if path == "/api/docs/" or not path.startswith(("/api/", "/v1/", "/files/"))}
+
+
+def admin_addresses() -> list[str]:
+    """The admin's own pages; of each model its list, its form and its first row."""
+    request = RequestFactory().get("/admin/")
+    request.user = User.objects.filter(is_superuser=True).first()
+    found = ["/admin/", "/admin/now/", "/admin/search/?q=alice", "/admin/password_change/"]
+    with across_tenants():
+        for model, options in admin.site._registry.items():
+            base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+            found.append(base)
+            if options.has_add_permission(request):
+                found.append(f"{base}add/")
+            first = model._default_manager.first()
+            if first is not None:
+                found.append(f"{base}{first.pk}/change/")
+    return found
+
+
+def furnish(alice: Person, media: Path) -> Furnished:
+    """Something of everything, for Alice and for staff."""
+    offer_lora(description="Soft light", trigger_words="soft, light")
+    ended, failed, waiting = (submit(alice.caller, prompt=f"a white house {n}", n=1) for n in range(3))
+    finish(alice, ended, media)
+    logo = io.BytesIO()
+    Picture.new("RGB", (40, 40), (90, 90, 200)).save(logo, "PNG")
+    with in_tenant(alice.tenant.pk):
+        Generation.objects.filter(pk=failed).update(
+            status=Status.FAILED, error_code="bad_frame", error_message="black", finished_at=timezone.now()
+        )
+        Failure.objects.create(tenant_id=alice.tenant.pk, generation_id=failed, code="bad_frame", lines="row failed")
+        change_tenant(by=alice.caller, address=None, logo=logo.getvalue())
+        invite_person(by=alice.caller, email="carol@example.com", role="member")
+        style = make_style(by=alice.caller, name="Ink", prompt="an ink drawing of {prompt}", negative_prompt="colour")
+    house = House(alice, alice, media, lambda *_: [])
+    for make in (_export, _zip, _deletion):
+        make(house, alice)
+    create_tenant(name="Further", owner=alice.user)
+    _furnish_admin()
+    return Furnished(
+        alice=alice,
+        member=make_member(alice.tenant, user=make_user("bob")),
+        ended=ended,
+        failed=failed,
+        waiting=waiting,
+        style=style.pk,
+        token=invitation_token("carol@example.com"),
+    )
+
+
+def _furnish_admin() -> None:
+    User.objects.create_superuser("staff@example.org", None, name="Staff")
+    GoldenCase.objects.create(slug="red", model_id="demo", prompt="a red circle")
+    make_comparison(cases=2)
+    Worker.objects.create(name="gpu-0", pid=1, lane="blue", pool="demo", serves=["demo"], hardware="none")
+    with across_tenants():
+        Errand.objects.create(kind=ErrandKind.ZIP, failed_at=timezone.now(), error="no such host")
+
+
+def session_of(user: User) -> dict[str, Any]:
+    """The cookie of somebody who is signed in."""
+    client = Client()
+    client.force_login(user)
+    cookie = client.cookies["studio_session"]
+    return {"name": cookie.key, "value": cookie.value}

@@ -1,0 +1,128 @@
+"""Every page in a real browser, narrow and wide, light and dark, in both languages: axe-core finds nothing serious.
+
+It looks at what it can measure (contrast, names, roles, order, landmarks); whether a page is pleasant it cannot say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from accounts.models import User
+from tests.chaos.rig import Rig
+from tests.e2e.every_page import (
+    INSIDE,
+    MORE,
+    NOT_PAGES,
+    OUTSIDE,
+    Furnished,
+    admin_addresses,
+    furnish,
+    page_routes,
+    session_of,
+)
+from tests.factories import Person
+from tests.needs import find_axe
+from tests.qwenstudio.fronts import RunningFront, running_front
+
+browser_test = [pytest.mark.needs_chromium, pytest.mark.needs_axe, pytest.mark.timeout(1200)]
+WIDTHS, THEMES = (1280, 390), ("light", "dark")
+LANGUAGES = pytest.mark.parametrize("language", ["en-GB", "zh-CN"])
+SERIOUS = ("serious", "critical")
+RUN = """async () => {
+  for (const more of document.querySelectorAll("details:not([data-menu])")) more.open = true;
+  // Colours that are on their way from one theme to the other are nobody's.
+  for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
+  await Promise.allSettled(document.getAnimations().map((one) => one.finished));
+  const found = await axe.run(document, { resultTypes: ["violations"] });
+  return found.violations.map(({ id, impact, help, nodes }) => (
+    { id, impact, help, nodes: nodes.map(({ target, failureSummary }) => `${target}: ${failureSummary}`) }));
+}"""
+
+
+def test_every_page_has_an_entry() -> None:
+    listed = OUTSIDE.keys() | INSIDE.keys() | NOT_PAGES.keys()
+    assert page_routes() - listed == set(), "add them to tests/e2e/every_page.py"
+    assert listed - page_routes() == set(), "gone: take them out of tests/e2e/every_page.py"
+
+
+@pytest.fixture
+def open_front(rig: Rig, tmp_path: Path) -> Iterator[RunningFront]:
+    """A studio where everybody may sign up, so that there is a form for it."""
+    with running_front(tmp_path, STUDIO_SIGNUP="open") as front:
+        yield front
+
+
+@pytest.fixture
+def furnished(rig: Rig, alice: Person, media: Path) -> Furnished:
+    return furnish(alice, media)
+
+
+def complaints(page: Page, url: str) -> list[dict[str, Any]]:
+    """What axe finds serious on a page, in every width and theme."""
+    answer = page.goto(url)
+    assert answer is not None and answer.status < 500, url
+    page.wait_for_load_state("load")
+    assert not page.evaluate("'axe' in window")
+    page.evaluate(Path(find_axe() or "").read_text(encoding="utf-8"))  # the page's policy allows no foreign script
+    found = []
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 860})
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
+            for violation in page.evaluate(RUN):
+                if violation["impact"] in SERIOUS:
+                    found.append({"page": url, "as": f"{width} {theme}"} | violation)
+    return found
+
+
+def look(browser: Browser, front: RunningFront, language: str, addresses: list[str], who: User | None) -> None:
+    """Open all of them; fail with everything that is wrong."""
+    context = browser.new_context(locale=language)
+    context.set_default_timeout(60_000)
+    if who is not None:
+        context.add_cookies([{**session_of(who), "url": front.url}])  # type: ignore[list-item]
+    page = context.new_page()
+    found: list[dict[str, Any]] = []
+    for address in addresses:
+        found += complaints(page, front.url + address)
+    context.close()
+    assert not found, json.dumps(found, indent=1, ensure_ascii=False)
+
+
+class TestPages:
+    pytestmark = browser_test
+
+    @LANGUAGES
+    def test_before_one_is_signed_in(
+        self, browser: Browser, open_front: RunningFront, furnished: Furnished, language: str
+    ) -> None:
+        look(browser, open_front, language, [address(furnished) for address in OUTSIDE.values()], None)
+
+    @LANGUAGES
+    def test_an_owner(self, browser: Browser, open_front: RunningFront, furnished: Furnished, language: str) -> None:
+        addresses = [address(furnished) for address in (*INSIDE.values(), *MORE.values())]
+        look(browser, open_front, language, addresses, furnished.alice.user)
+
+    @LANGUAGES
+    def test_staff(self, browser: Browser, open_front: RunningFront, furnished: Furnished, language: str) -> None:
+        staff = User.objects.get(is_superuser=True)
+        look(browser, open_front, language, admin_addresses(), staff)
+
+    def test_it_finds_what_is_wrong(self, browser: Browser, open_front: RunningFront) -> None:
+        """A picture without words and grey on white: else its silence would say nothing."""
+        page = browser.new_page()
+        page.route(
+            "**/sign-in/",
+            lambda route: route.fulfill(
+                content_type="text/html",
+                body="<title>x</title><main><img src=x><p style='color:#aaa;background:#fff'>grey</p></main>",
+            ),
+        )
+        found = {violation["id"] for violation in complaints(page, f"{open_front.url}/sign-in/")}
+        assert {"image-alt", "color-contrast"} <= found
