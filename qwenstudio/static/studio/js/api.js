@@ -27,8 +27,8 @@ export function write(body) {
 
 export const readElement = (id) => read(document.getElementById(id)?.textContent || "null");
 
-/** Call the API. Throws `Problem` for a refusal, `TypeError` where there is no connection. */
-export async function call(method, url, { body, headers = {}, keepalive = false } = {}) {
+/** Call the API, with JSON (`body`) or files (`form`). Throws `Problem` for a refusal, `TypeError` where there is no connection. */
+export async function call(method, url, { body, form, headers = {}, keepalive = false } = {}) {
   const answer = await fetch(url, {
     method,
     credentials: "same-origin",
@@ -41,7 +41,7 @@ export async function call(method, url, { body, headers = {}, keepalive = false 
       ...(body === undefined ? {} : { "Content-Type": "application/json" }),
       ...headers,
     },
-    body: body === undefined ? undefined : write(body),
+    body: form ?? (body === undefined ? undefined : write(body)),
   });
   const text = await answer.text();
   const isJson = (answer.headers.get("Content-Type") || "").includes("json");

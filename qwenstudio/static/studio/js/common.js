@@ -85,6 +85,15 @@ document.addEventListener("submit", async (event) => {
   for (const field of fields) field.disabled = false; // who comes back is asked again
 });
 
+// Who signs out takes their drafts along.
+document.querySelector("[data-sign-out]")?.addEventListener("submit", () => {
+  try {
+    for (const key of Object.keys(sessionStorage)) if (key.startsWith("draft:")) sessionStorage.removeItem(key);
+  } catch {
+    // no storage, no drafts
+  }
+});
+
 // Tabs: one button per panel.
 for (const tabs of document.querySelectorAll("[role=tablist]")) {
   const buttons = [...tabs.querySelectorAll("[role=tab]")];

@@ -1,29 +1,35 @@
 // The form: what is asked for, checked before it is sent, with the server's refusals beside their fields.
 
-import { call, callPatiently, Problem } from "./api.js";
+import { callPatiently, Problem } from "./api.js";
+import { Estimate } from "./estimate.js";
+import { Inputs } from "./inputs.js";
 import { Loras } from "./loras.js";
+import { fitSize, Sizes } from "./sizes.js";
 import { Styles } from "./styles.js";
-import { about, duration, number, say, sayCode } from "./words.js";
+import { duration, number, say, sayCode } from "./words.js";
 
 const MAX_SEED = 9223372036854775807n;
 const SAMPLES_SHOWN = 4;
 const FIELD_OF = { width: "size", height: "size", lora: "loras", scales: "loras" };
 
 export class Composer {
-  constructor(form, { models, styles, draft, api, estimates, onSent }) {
+  constructor(form, { models, styles, draft, api, estimates, onSent, onChange }) {
     this.form = form;
     this.models = new Map(models.map((model) => [model.slug, model]));
     this.api = api;
-    this.estimates = estimates;
+    this.estimate = new Estimate(form.querySelector("#estimate"), estimates, () => this.#toEstimate());
     this.onSent = onSent;
+    this.onChange = onChange;
     this.fields = form.elements;
     this.prompt = this.fields.prompt;
     this.limit = Number(this.prompt.dataset.limit);
     this.loras = new Loras(form.querySelector("#loras"), { onWord: (word) => this.#addWord(word) });
     this.styles = new Styles(form.querySelector("#style"), styles);
+    this.sizes = new Sizes(form.querySelector("#sizes"), this.fields);
+    this.inputs = new Inputs(form.querySelector("#inputs"), { onChange: () => this.#picturesChanged() });
     this.#wire();
     this.#chooseModel();
-    if (draft) this.fill(draft);
+    if (draft) this.fill(draft, draft);
     this.#grow();
   }
 
@@ -31,24 +37,51 @@ export class Composer {
     return this.models.get(this.fields.model.value);
   }
 
-  /** Take the settings of a generation; without `withSeed` the seed stays open. */
-  fill(generation, { withSeed = true } = {}) {
+  /** Take the settings of a generation; without `withSeed` the seed stays open. `asTyped`: a draft, not a generation. */
+  fill(generation, { withSeed = true, asTyped = false } = {}) {
     if (this.models.has(generation.model)) this.fields.model.value = generation.model;
     this.#chooseModel();
     const fields = this.fields;
-    const words = this.styles.fill(generation);
+    const words = asTyped ? this.styles.choose(generation) : this.styles.fill(generation);
     fields.prompt.value = words.prompt;
     fields.negative_prompt.value = words.negative_prompt;
     fields.seed.value = withSeed && generation.seed != null ? String(generation.seed) : "";
     if (generation.n) fields.n.value = generation.n;
-    if (generation.width) this.#setSize(generation.width, generation.height);
+    this.inputs.fill(generation);
+    this.sizes.offer(this.model, this.inputs.first);
+    if (generation.width) this.sizes.set(generation.width, generation.height);
     if (generation.num_inference_steps) fields.num_inference_steps.value = generation.num_inference_steps;
     if (generation.true_cfg_scale) fields.true_cfg_scale.value = generation.true_cfg_scale;
     this.loras.fill(generation.loras);
+    this.#showTask();
     this.#showValues();
     this.#promptChanged();
+    this.#changed();
     document.body.dispatchEvent(new Event("words"));
     if (fields.negative_prompt.value || fields.seed.value) this.form.querySelector("#more").open = true;
+  }
+
+  /** Start from a picture of the studio's, with another model where the chosen one cannot. */
+  startFrom(picture) {
+    if (!Inputs.takes(this.model)) {
+      this.fields.model.value = [...this.models.values()].find(Inputs.takes).slug;
+      this.#chooseModel();
+    }
+    this.inputs.add(picture);
+    this.form.querySelector("#inputs").scrollIntoView({ behavior: "smooth", block: "nearest" });
+    this.prompt.focus({ preventScroll: true });
+  }
+
+  get takesPictures() {
+    return Boolean(this.inputs.box);
+  }
+
+  /** What stands in the form, for a draft. */
+  state() {
+    const { seed, negative_prompt: negative } = this.fields;
+    const body = { ...this.body(), seed: seed.value.trim() || null, negative_prompt: negative.value, asTyped: true };
+    for (const name of ["image", "scales", "lora"]) delete body[name];
+    return { ...body, ...this.inputs.state() };
   }
 
   /** The request as the API takes it. */
@@ -64,6 +97,7 @@ export class Composer {
       n: Number(fields.n.value),
       ...this.loras.body(),
       ...this.styles.body(),
+      ...this.inputs.body(),
     };
     if (fields.negative_prompt.value.trim()) body.negative_prompt = fields.negative_prompt.value;
     if (fields.seed.value.trim()) body.seed = fields.seed.value.trim();
@@ -128,24 +162,19 @@ export class Composer {
     });
     form.addEventListener("input", () => {
       this.#showValues();
-      this.#estimateSoon();
+      this.#changed();
     });
     form.querySelector("[data-dice]").addEventListener("click", () => {
       this.fields.seed.value = String(crypto.getRandomValues(new Uint32Array(1))[0]);
     });
     this.#wireStepper(form.querySelector("[data-stepper]"));
-    for (const side of ["width", "height"])
-      this.fields[side].addEventListener("change", () => this.#setSize(Number(this.fields.width.value), Number(this.fields.height.value)));
-    form.querySelector("#sizes").addEventListener("change", (event) => {
-      const [width, height] = event.target.value.split("x").map(Number);
-      this.#setSize(width, height);
-    });
     this.#wireSamples(form.querySelector("[data-samples]"));
     for (const chip of form.querySelectorAll("[data-sample]"))
       chip.addEventListener("click", () => {
         prompt.value = chip.textContent.trim();
         this.#promptChanged();
         this.#clearErrors();
+        this.#changed();
         document.body.dispatchEvent(new Event("words"));
         prompt.focus();
       });
@@ -184,41 +213,34 @@ export class Composer {
     fields.num_inference_steps.value = model.default_steps;
     fields.true_cfg_scale.value = model.true_cfg_scale;
     fields.n.max = model.max_images;
-    for (const side of ["width", "height"]) {
-      fields[side].step = model.size_multiple;
-      fields[side].min = model.size_multiple;
-      fields[side].max = model[`max_${side}`];
-    }
     this.loras.choose(model);
-    this.#renderSizes(model);
-    this.#setSize(model.default_width, model.default_height);
+    this.inputs.choose(model);
+    this.#picturesChanged({ fit: true });
     this.#showValues();
-    this.#estimateSoon();
+    this.estimate.soon();
   }
 
-  #renderSizes(model) {
-    const longest = Math.max(...model.sizes.flat());
-    this.form.querySelector("#sizes").replaceChildren(
-      ...model.sizes.map(([width, height]) => {
-        const label = document.createElement("label");
-        label.className = "size";
-        const input = document.createElement("input");
-        Object.assign(input, { type: "radio", name: "size", value: `${width}x${height}` });
-        const text = document.createElement("span");
-        const shape = document.createElement("i");
-        shape.style.width = `${(width / longest) * 16}px`;
-        shape.style.height = `${(height / longest) * 16}px`;
-        text.append(shape, `${width} × ${height}`);
-        label.append(input, text);
-        return label;
-      }),
-    );
+  // A picture brings its own size along; when it goes, the model's own comes back.
+  #picturesChanged({ fit = false } = {}) {
+    const { model, inputs, sizes } = this;
+    const picture = inputs.first;
+    const isOffered = sizes.offer(model, picture);
+    if (picture && picture !== this.sized) sizes.set(...fitSize(picture, model));
+    else if (fit || (!picture && !isOffered)) sizes.set(model.default_width, model.default_height);
+    this.sized = picture;
+    this.#showTask();
+    this.#changed();
   }
 
-  #setSize(width, height) {
-    this.fields.width.value = width;
-    this.fields.height.value = height;
-    for (const input of this.form.querySelectorAll("#sizes input")) input.checked = input.value === `${width}x${height}`;
+  #showTask() {
+    const { task } = this.inputs;
+    const { dataset } = this.prompt;
+    this.prompt.placeholder = (task === "edit" && dataset.placeholderEdit) || dataset.placeholder;
+  }
+
+  #changed() {
+    this.estimate.soon();
+    this.onChange?.();
   }
 
   #addWord(word) {
@@ -261,7 +283,7 @@ export class Composer {
     if (over > 0) return ["prompt", say("tooLong", { over: number(over), limit: number(this.limit) })];
     if (body.seed !== undefined && !(/^\d{1,19}$/.test(body.seed) && BigInt(body.seed) <= MAX_SEED)) return ["seed", say("badSeed")];
     const fault = this.loras.check();
-    return fault ? ["loras", fault] : null;
+    return fault ? ["loras", fault] : this.inputs.check();
   }
 
   #showProblem(error) {
@@ -297,26 +319,10 @@ export class Composer {
     this.fields[field].removeAttribute("aria-invalid");
   }
 
-  #estimateSoon() {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.#estimate(), 400);
-  }
-
-  // A courtesy: whatever goes wrong here, the line stays empty and nothing else changes.
-  async #estimate() {
-    const line = this.form.querySelector("#estimate");
-    line.textContent = "";
-    if (!this.fields.width.checkValidity() || !this.fields.height.checkValidity()) return;
-    const body = { ...this.body(), prompt: "x" };
-    for (const name of ["negative_prompt", "seed", "lora", "scales"]) delete body[name];
-    if (this.loras.isGrid) body.loras = [...(body.loras ?? []), { name: this.body().lora }];
-    try {
-      const found = await call("POST", this.estimates, { body });
-      const time = about(found.gpu_ms * this.loras.rows);
-      const wait = found.wait_ms ?? 0;
-      line.textContent = wait > 1500 ? say("estimateWait", { time, wait: about(wait) }) : say("estimate", { time });
-    } catch {
-      line.textContent = "";
-    }
+  #toEstimate() {
+    const { width, height } = this.fields;
+    if (!width.checkValidity() || !height.checkValidity()) return null;
+    const body = this.body();
+    return { body, lora: body.lora, rows: this.loras.rows };
   }
 }

@@ -3,6 +3,7 @@
 import { call, Problem, read, readElement } from "./api.js";
 import { toast } from "./common.js";
 import { Composer } from "./composer.js";
+import { Draft } from "./draft.js";
 import { follow } from "./stream.js";
 import { say } from "./words.js";
 import { FINAL, Work } from "./work.js";
@@ -15,9 +16,33 @@ const feed = document.getElementById("feed");
 const works = new Map();
 
 const form = document.getElementById("composer");
-const composer = form
-  ? new Composer(form, { models: readElement("models"), styles: readElement("styles"), draft: readElement("draft"), api, estimates, onSent: sent })
-  : null;
+const draft = new Draft(studio.dataset.who);
+const wanted = readElement("draft"); // what the address asks for comes before what was typed
+let composer = null;
+let keeping = 0;
+if (form) {
+  composer = new Composer(form, {
+    models: readElement("models"),
+    styles: readElement("styles"),
+    draft: wanted ?? draft.read(),
+    api,
+    estimates,
+    onSent: sent,
+    onChange: keepSoon,
+  });
+  const picture = readElement("start");
+  if (picture && composer.takesPictures) composer.startFrom(picture);
+  if (wanted || picture) history.replaceState(null, "", location.pathname); // a reload brings the draft
+}
+
+function keepSoon() {
+  clearTimeout(keeping);
+  keeping = setTimeout(keep, 300);
+}
+function keep() {
+  if (composer) draft.write(composer.state());
+}
+addEventListener("pagehide", keep);
 
 function sent(generation) {
   put(generation);
@@ -30,7 +55,7 @@ function sent(generation) {
 function put(generation) {
   const known = works.get(generation.id);
   if (known) return known.update(generation);
-  const work = new Work(generation, { page, on: { cancel, again, same } });
+  const work = new Work(generation, { page, on: { cancel, again, same, ...(composer?.takesPictures ? { start } : {}) } });
   works.set(generation.id, work);
   feed.insertBefore(work.element, firstOlder(generation));
   while (works.size > SHOWN) {
@@ -78,6 +103,11 @@ function same(work) {
   form.scrollIntoView({ behavior: "smooth", block: "nearest" });
   document.getElementById("prompt").focus({ preventScroll: true });
   toast(say("taken"));
+}
+
+function start(image) {
+  composer.startFrom(image);
+  toast(say("pictureTaken"));
 }
 
 async function refresh(id) {

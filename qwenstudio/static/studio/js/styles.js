@@ -23,6 +23,15 @@ export class Styles {
     return own || words;
   }
 
+  /** Choose the style of a draft, whose words are the person's own. */
+  choose({ style, prompt = "", negative_prompt: negative = "" }) {
+    if (this.select) {
+      this.select.value = this.styles.has(style) ? style : "";
+      this.#show();
+    }
+    return { prompt, negative_prompt: negative };
+  }
+
   body() {
     return this.select?.value ? { style: this.select.value } : {};
   }

@@ -10,7 +10,12 @@ export function say(name, values = {}) {
 }
 
 /** Why something waits, by the code of the API; nothing for a code that this page does not know. */
-export const sayReason = (code) => source[`reason${code.replace(/(^|_)(\w)/g, (_, __, letter) => letter.toUpperCase())}`];
+export const sayReason = (code) => source[nameOf("reason", code)];
+
+/** A sentence about one of several: `sayOf("task", "image-to-image")` is `data-task-image-to-image`. */
+export const sayOf = (prefix, word) => say(nameOf(prefix, word));
+
+const nameOf = (prefix, word) => prefix + word.replace(/(^|[-_])(\w)/g, (_, __, letter) => letter.toUpperCase());
 
 const codes = JSON.parse(source.codes || "{}");
 

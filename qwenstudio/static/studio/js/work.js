@@ -1,12 +1,12 @@
 // One generation on the page: a card that follows its status.
 
-import { about, duration, number, say, sayCode, sayReason } from "./words.js";
+import { about, duration, number, say, sayCode, sayOf, sayReason } from "./words.js";
 
 export const FINAL = new Set(["succeeded", "failed", "canceled"]);
 const template = document.getElementById("work-template");
 const links = document.getElementById("tile-links-template");
 
-/** A card. `on` has the handlers cancel, again and same; each is given the generation. */
+/** A card. `on` has the handlers cancel, again and same, each given the card, and start, given an image. */
 export class Work {
   constructor(generation, { page, on }) {
     this.page = page;
@@ -16,6 +16,8 @@ export class Work {
     this.part("cancel").addEventListener("click", () => on.cancel(this));
     this.part("again").addEventListener("click", () => on.again(this));
     this.part("same").addEventListener("click", () => on.same(this));
+    this.onStart = on.start;
+    this.part("start").addEventListener("click", () => on.start(this.generation.images[0]));
     this.tiles = [];
     this.update(generation);
   }
@@ -74,12 +76,15 @@ export class Work {
     const download = this.part("download");
     download.hidden = !first || generation.n > 1;
     if (first) download.href = `${first.url}?download=1`;
+    this.part("start").hidden = download.hidden || !this.onStart;
   }
 
   #meta() {
-    const { model, width, height, num_inference_steps: steps, seed, style, loras = [] } = this.generation;
+    const { model, width, height, num_inference_steps: steps, seed, style, task, strength, loras = [] } = this.generation;
     const adapters = loras.map(({ name, scale }) => say("lora", { name, scale }));
-    const words = [...(style ? [style] : []), ...adapters, model, `${width} × ${height}`, steps === 1 ? say("oneStep") : say("steps", { n: steps })];
+    const from = task && task !== "text-to-image" ? [sayOf("task", task)] : [];
+    if (strength != null) from.push(say("strength", { strength }));
+    const words = [...from, ...(style ? [style] : []), ...adapters, model, `${width} × ${height}`, steps === 1 ? say("oneStep") : say("steps", { n: steps })];
     return [...words, say("seed", { seed })].join(" · ");
   }
 
@@ -147,6 +152,9 @@ export class Work {
     if (this.generation.n === 1) return;
     const more = links.content.firstElementChild.cloneNode(true);
     more.querySelector("[data-save]").href = `${image.url}?download=1`;
+    const start = more.querySelector("[data-start]");
+    start.hidden = !this.onStart;
+    start.addEventListener("click", () => this.onStart(image));
     const frame = document.createElement("div");
     frame.className = "tile-frame";
     tile.replaceWith(frame);
