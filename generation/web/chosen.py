@@ -29,6 +29,7 @@ from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
 from generation.domain.gallery import get_generation
 from generation.domain.selections import check_ids, request_deletion, request_zip
+from generation.enums import Task
 from generation.errors import GenerationNotFound
 from generation.web.picture import say_seconds
 
@@ -143,6 +144,8 @@ def _facts(left: dict[str, Any], right: dict[str, Any]) -> list[Fact]:
     names = {
         "prompt": _("Prompt"),
         "model": _("Model"),
+        "task": _("Task"),
+        "strength": _("Strength"),
         "size": _("Size"),
         "steps": _("Steps"),
         "guidance": _("Guidance"),
@@ -164,6 +167,8 @@ def _said(side: dict[str, Any]) -> dict[str, str]:
     return {
         "prompt": found["prompt"],
         "model": found["model"],
+        "task": str(Task(found["task"]).label),
+        "strength": "" if found["strength"] is None else f"{found['strength']:g}",
         "size": f"{size['width']} × {size['height']}",
         "steps": str(found["num_inference_steps"]),
         "guidance": str(found["true_cfg_scale"]),

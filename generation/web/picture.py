@@ -25,11 +25,13 @@ from accounts.enums import Scope
 from accounts.errors import StudioError
 from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
+from generation.domain.catalog import spec_of, visible_models
 from generation.domain.gallery import asker_of, get_generation
 from generation.domain.remove import remove_generation
 from generation.domain.retry import retry_generation
-from generation.enums import FINAL
+from generation.enums import FINAL, Task
 from generation.errors import GenerationNotFound, NotFinished
+from generation.web.studio import takes_pictures
 
 
 @never_cache
@@ -51,7 +53,9 @@ def picture(request: StudioRequest, caller: Caller, generation: UUID) -> HttpRes
         "asker": _asker(generation, caller),
         "kept_until": created + timedelta(days=days) if created and days and days < 36_500 else None,
         "seconds": say_seconds(found["timings"]["run_ms"]),
+        "task": "" if found["task"] == Task.TEXT_TO_IMAGE else Task(found["task"]).label,
         "may_write": caller.may(Scope.IMAGES_WRITE),
+        "may_start": any(takes_pictures(spec_of(model).tasks) for model in visible_models(caller)),
     }
     return render(request, "generation/picture.html", context)
 

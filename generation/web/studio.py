@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -21,11 +23,13 @@ from accounts.ids import read_id
 from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
 from generation.domain.catalog import find_model, spec_of, visible_models
-from generation.domain.gallery import get_generation
+from generation.domain.gallery import find_image, get_generation
 from generation.domain.grid import MAX_SCALES
+from generation.domain.inputguard import MAX_BYTES
 from generation.domain.loras import visible_loras
 from generation.domain.styles import list_styles
 from generation.engine.request import MAX_PROMPT_CHARS
+from generation.enums import Task
 from generation.errors import GenerationNotFound, ModelNotFound
 from generation.models import Lora, Model, Style
 from generation.web.recent import queue_notices, recent_work
@@ -42,7 +46,11 @@ DRAFT_FIELDS = (
     "n",
     "loras",
     "style",
+    "inputs",
+    "mask",
+    "strength",
 )
+PICTURE_TASKS = frozenset(Task.values) - {Task.TEXT_TO_IMAGE.value}
 
 
 @require_safe
@@ -57,7 +65,8 @@ def home(request: HttpRequest) -> HttpResponseBase:
 def studio(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     """The page; `?again=<id>` opens it with the settings of an earlier generation.
 
-    `&image=<index>` takes the seed of one of its images too, and asks for that one alone.
+    `&image=<index>` takes the seed of one of its images too, and asks for that one alone. `?start=<image>` puts one of
+    the tenant's images there to start from.
     """
     models = [_choice(model, caller) for model in visible_models(caller)]
     loras = [_lora_choice(lora) for lora in visible_loras(caller) if set(lora.fits) & {one["slug"] for one in models}]
@@ -70,7 +79,10 @@ def studio(request: StudioRequest, caller: Caller) -> HttpResponseBase:
         "may_draw": caller.may(Scope.IMAGES_WRITE),
         "prompt_limit": MAX_PROMPT_CHARS,
         "samples": samples() if any(model["demo"] for model in models) else [],
+        "takes_pictures": any(takes_pictures(model["tasks"]) for model in models),
+        "max_picture": MAX_BYTES,
         "draft": _draft(request),
+        "start": _start(request),
         "snapshot": _snapshot(caller),
     }
     return render(request, "generation/studio.html", context)
@@ -116,11 +128,13 @@ def _choice(model: Model, caller: Caller) -> dict[str, Any]:
         "title": model.title,
         "description": spec.description,
         "demo": is_demo(spec),
+        "tasks": list(spec.tasks),
         "sizes": sizes or [(spec.default_width, spec.default_height)],
         "default_width": spec.default_width,
         "default_height": spec.default_height,
         "max_width": spec.max_width,
         "max_height": spec.max_height,
+        "max_pixels": plan.max_pixels,
         "size_multiple": spec.size_multiple,
         "min_steps": spec.min_steps,
         "max_steps": min(spec.max_steps, plan.max_steps),
@@ -167,6 +181,23 @@ def _draft(request: StudioRequest) -> dict[str, Any] | None:
     if not (image.isascii() and image.isdigit() and len(image) <= 2 and int(image) < found["n"]):
         return draft
     return draft | {"seed": found["seed"] + int(image), "n": 1}
+
+
+def _start(request: StudioRequest) -> dict[str, Any] | None:
+    """The image to start from, as the script takes it."""
+    given = request.GET.get("start")
+    if not given:
+        return None
+    row = find_image(read_id(given))
+    if row is None:
+        raise Http404
+    url = f"{settings.STUDIO_URL}/files/{row['id']}"
+    return {"id": str(row["id"]), "url": url, "width": row["width"], "height": row["height"]}
+
+
+def takes_pictures(tasks: Iterable[str]) -> bool:
+    """Whether a model with these tasks can start from pictures."""
+    return not PICTURE_TASKS.isdisjoint(tasks)
 
 
 def _snapshot(caller: Caller) -> dict[str, Any]:

@@ -154,7 +154,9 @@ OPERATIONS: dict[str, Op] = {
     "GET /files/exports/{export}": Op(EXPORT, spots=path("export", "export"), **HIDDEN),
     "GET /files/logos/{tenant}/{name}": Op(None, spots=path("tenant", "logo"), fixed={"name": LOGO}, **HIDDEN),
     # ---- pages
-    "GET /studio/": page(SEE, spots={("query", "again"): Spot("ended")}),
+    "GET /studio/": page(
+        SEE, spots={("query", "again"): Spot("ended"), ("query", "start"): Spot("image", optional=True)}
+    ),
     "GET /studio/state/": page(None, anonymous=(401,), suspended=(401,)),
     "POST /studio/words/": page(SEE, body={"model": "demo", "prompt": "x"}),
     "GET /gallery/": page(SEE, spots=narrow("member")),

@@ -40,8 +40,14 @@ function show() {
   document.getElementById("receipt").href = `${link.dataset.url}/receipt`;
   const same = document.getElementById("same"); // a viewer has none
   if (same) same.search = new URLSearchParams({ again: new URLSearchParams(same.search).get("again"), image: link.dataset.index });
+  const start = document.getElementById("start");
+  if (start) start.search = new URLSearchParams({ start: link.dataset.image });
   for (const cell of document.querySelectorAll("[data-fact]")) cell.textContent = link.dataset[cell.dataset.fact];
 }
+
+// What of a picture was drawn anew: the mask lies over it.
+for (const cover of document.querySelectorAll("[data-cover]"))
+  cover.style.setProperty("--mask", `url("${new URL(cover.dataset.cover).href}")`);
 
 addEventListener("hashchange", show);
 if (document.getElementById("frame")) show();
