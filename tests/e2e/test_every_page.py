@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -34,7 +35,12 @@ browser_test = [pytest.mark.needs_chromium, pytest.mark.needs_axe, pytest.mark.t
 WIDTHS, THEMES = (1280, 390), ("light", "dark")
 LANGUAGES = pytest.mark.parametrize("language", ["en-GB", "zh-CN"])
 SERIOUS = ("serious", "critical")
-RUN = """async () => {
+# What other people's code does, and we cannot mend from outside.
+NOT_OURS = {
+    "/api/docs/": ("nested-interactive", "select-name"),  # Swagger UI's links within buttons, its list of servers
+}
+RUN = """async (theme) => {
+  document.documentElement.dataset.theme = theme;
   for (const more of document.querySelectorAll("details:not([data-menu])")) more.open = true;
   // Colours that are on their way from one theme to the other are nobody's.
   for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
@@ -65,6 +71,7 @@ def furnished(rig: Rig, alice: Person, media: Path) -> Furnished:
 
 def complaints(page: Page, url: str) -> list[dict[str, Any]]:
     """What axe finds serious on a page, in every width and theme."""
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
     answer = page.goto(url)
     assert answer is not None and answer.status < 500, url
     page.wait_for_load_state("load")
@@ -74,9 +81,9 @@ def complaints(page: Page, url: str) -> list[dict[str, Any]]:
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 860})
         for theme in THEMES:
-            page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
-            for violation in page.evaluate(RUN):
-                if violation["impact"] in SERIOUS:
+            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            for violation in page.evaluate(RUN, theme):
+                if violation["impact"] in SERIOUS and violation["id"] not in NOT_OURS.get(urlsplit(url).path, ()):
                     found.append({"page": url, "as": f"{width} {theme}"} | violation)
     return found
 

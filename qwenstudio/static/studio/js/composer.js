@@ -104,9 +104,11 @@ export class Composer {
     return body;
   }
 
-  /** Send a request; true when it was taken. */
-  async send(body = this.body()) {
+  /** Send the request; true when it was taken. */
+  async send() {
     this.#clearErrors();
+    if (!(await this.inputs.settled())) return false; // its own line says why
+    const body = this.body();
     const fault = this.#check(body);
     if (fault) {
       this.#showError(...fault);

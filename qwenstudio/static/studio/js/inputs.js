@@ -82,7 +82,6 @@ export class Inputs {
   /** A fault in words by its field, or null. */
   check() {
     if (!this.box || !this.#isOn) return null;
-    if (this.sending) return ["image", say("pictureSending")];
     return this.pictures.length && !this.task ? ["image", say("pictureNeedsMask")] : null;
   }
 
@@ -134,26 +133,59 @@ export class Inputs {
     this.strength.addEventListener("input", () => this.#show());
   }
 
-  async #takeFiles(files) {
-    this.#fault("image", "");
-    const room = Math.max(1, this.#most - (this.#most === 1 ? 0 : this.pictures.length));
-    if (this.#most > 1 && this.pictures.length >= this.#most) return this.#fault("image", say("tooManyPictures", { n: MOST }));
-    const most = Number(this.box.dataset.maxBytes);
-    for (const file of files.slice(0, room)) {
-      if (!TYPES.includes(file.type)) return this.#fault("image", say("pictureType"));
-      if (file.size > most) return this.#fault("image", say("pictureTooLarge", { n: Math.floor(most / 1e6) }));
-      const stored = await this.#send("image", file);
-      if (!stored) return null;
-      this.add(stored);
-    }
-    if (files.length > room) this.#fault("image", say("tooManyPictures", { n: this.#most }));
-    return null;
+  /** Wait for what is on its way; false where it did not arrive, which its own line says. */
+  async settled() {
+    return this.work ? this.work : true;
   }
 
-  /** Have a file stored; what went wrong is said beside its field. */
-  async #send(field, file) {
-    this.sending = true;
+  /** `work` resolves to whether all went well. */
+  async #run(work) {
+    this.work = work();
     this.#show();
+    await this.work;
+    this.work = null;
+    this.#show();
+  }
+
+  #takeFiles(files) {
+    this.#fault("image", "");
+    const room = this.#most === 1 ? 1 : this.#most - this.pictures.length;
+    const most = Number(this.box.dataset.maxBytes);
+    const wrong = files.slice(0, room).map((file) => {
+      if (!TYPES.includes(file.type)) return say("pictureType");
+      return file.size > most ? say("pictureTooLarge", { n: Math.floor(most / 1e6) }) : "";
+    });
+    if (files.length > room) wrong.push(say("tooManyPictures", { n: this.#most }));
+    this.#fault("image", wrong.find(Boolean) ?? "");
+    const good = files.slice(0, room).filter((_, i) => !wrong[i]);
+    if (!good.length) return null;
+    return this.#run(async () => {
+      for (const file of good) {
+        const stored = await this.#store("image", file);
+        if (!stored) return false;
+        this.add(stored);
+      }
+      return true;
+    });
+  }
+
+  async #mark() {
+    const [picture] = this.pictures;
+    const file = await this.dialog.open(picture, this.mask?.url);
+    this.part("mark").focus();
+    if (!file || this.pictures[0] !== picture) return null;
+    this.#fault("mask", "");
+    return this.#run(async () => {
+      const stored = await this.#store("mask", file);
+      if (!stored) return false;
+      this.mask = { id: stored.id, url: stored.url };
+      this.#change(this.pictures);
+      return true;
+    });
+  }
+
+  /** Have a file stored; null where it was not, which is said beside its field. */
+  async #store(field, file) {
     try {
       const form = new FormData();
       form.append(field, file, file.name || "picture.png");
@@ -163,23 +195,7 @@ export class Inputs {
       const words = texts ? sayCode(error.code, [].concat(texts).join(" ")) : error.message;
       this.#fault(field, error instanceof Problem ? words : say("offline"));
       return null;
-    } finally {
-      this.sending = false;
-      this.#show();
     }
-  }
-
-  async #mark() {
-    const [picture] = this.pictures;
-    const file = await this.dialog.open(picture, this.mask?.url);
-    if (!file || this.pictures[0] !== picture) return this.part("mark").focus();
-    this.#fault("mask", "");
-    const stored = await this.#send("mask", file);
-    if (stored) {
-      this.mask = { id: stored.id, url: stored.url };
-      this.#change(this.pictures);
-    }
-    return this.part("mark").focus();
   }
 
   #change(pictures) {
@@ -198,7 +214,7 @@ export class Inputs {
     this.part("pictures").hidden = !shown.length;
     this.part("choose").textContent = say(!shown.length ? "pictureChoose" : this.#most > 1 ? "pictureMore" : "pictureOther");
     this.part("drop").hidden = this.#most > 1 && shown.length >= this.#most;
-    this.part("sending").hidden = !this.sending;
+    this.part("sending").hidden = !this.work;
     this.part("note").textContent = task ? sayOf("note", task) : "";
     this.part("strength").hidden = !(task === TASK.image || task === TASK.inpaint);
     this.part("strength").querySelector("output").textContent = Number(this.strength.value).toFixed(2);

@@ -43,6 +43,7 @@ function keep() {
   if (composer) draft.write(composer.state());
 }
 addEventListener("pagehide", keep);
+document.querySelector("[data-sign-out]")?.addEventListener("submit", () => (composer = null)); // it stays forgotten
 
 function sent(generation) {
   put(generation);
