@@ -75,6 +75,7 @@ HEADINGS = {
     "inputs": "Pictures",
     "loras": "Pictures",
     "grids": "Pictures",
+    "styles": "Pictures",
     "me": "Usage and limits",
     "usage": "Usage and limits",
     "keys": "API keys",

@@ -33,6 +33,8 @@ WANTED = {
     ("delete", "/api/v1/keys/{key}"), ("post", "/api/v1/keys/{key}/rotate"),
     ("post", "/api/v1/keys/{key}/finish-rotation"),
     ("get", "/api/v1/loras"), ("post", "/api/v1/grids"), ("post", "/api/v1/inputs"),
+    ("get", "/api/v1/styles"), ("post", "/api/v1/styles"), ("get", "/api/v1/styles/{style}"),
+    ("patch", "/api/v1/styles/{style}"), ("delete", "/api/v1/styles/{style}"),
     ("get", "/api/v1/members"), ("get", "/api/v1/members/{member}"), ("patch", "/api/v1/members/{member}"),
     ("delete", "/api/v1/members/{member}"),
     ("get", "/api/v1/invitations"), ("post", "/api/v1/invitations"), ("get", "/api/v1/invitations/{invitation}"),

@@ -227,7 +227,7 @@ export class Composer {
     const { model, inputs, sizes } = this;
     const picture = inputs.first;
     const isOffered = sizes.offer(model, picture);
-    if (picture && picture !== this.sized) sizes.set(...fitSize(picture, model));
+    if (picture && (fit || picture !== this.sized)) sizes.set(...fitSize(picture, model));
     else if (fit || (!picture && !isOffered)) sizes.set(model.default_width, model.default_height);
     this.sized = picture;
     this.#showTask();

@@ -59,6 +59,7 @@ export class MaskDialog {
     dialog.querySelector("[data-mask-use]").addEventListener("click", () => this.#use());
     dialog.querySelector("[data-mask-cancel]").addEventListener("click", () => dialog.close());
     dialog.addEventListener("input", () => this.#show());
+    dialog.querySelector("[data-mask-numbers]").addEventListener("toggle", () => this.mask && this.#show());
   }
 
   get #erase() {
