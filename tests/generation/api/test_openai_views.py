@@ -78,6 +78,14 @@ def test_no_model_is_the_first_on_offer(alice: Person) -> None:
     assert [row.model_id for row in rows(alice)] == ["first"]
 
 
+def test_a_broken_entry_is_passed_by(alice: Person) -> None:
+    Model.objects.create(slug="a-broken", title="Broken", pool="demo", position=0, spec={"family": "none"})
+    Model.objects.filter(slug="demo").update(position=9)
+    answer = alice.api.post(GENERATIONS, {"prompt": "x"}, content_type="application/json")
+    assert answer.status_code == 202
+    assert rows(alice)[0].model_id == "demo"
+
+
 def test_without_any_model_it_is_missing(alice: Person) -> None:
     Model.objects.update(enabled=False)
     answer = alice.api.post(GENERATIONS, {"prompt": "x"}, content_type="application/json")
