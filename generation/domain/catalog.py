@@ -53,7 +53,7 @@ def find_model(slug: str, caller: Caller) -> Model:
 
 def first_model(caller: Caller, *, task: str) -> Model:
     """What is drawn with where nobody names a model: the first that has the task. Raises `ModelNotFound`."""
-    found = next((model for model in _visible(caller) if task in spec_of(model).tasks), None)
+    found = next((model for model in _visible(caller) if task in _tasks_of(model)), None)
     if found is None:
         raise ModelNotFound(f"there is no model for {task} here; GET /v1/models lists yours", field="model")
     return found
@@ -67,6 +67,13 @@ def _visible(caller: Caller) -> QuerySet[Model]:
 def in_lane(lane: str) -> Q:
     """Models that the lane serves: those that name it, and those that name none."""
     return Q(spec__lane__isnull=True) | Q(spec__lane__in=["", lane])
+
+
+def _tasks_of(model: Model) -> tuple[str, ...]:
+    try:
+        return tuple(spec_of(model).tasks)
+    except CatalogError:  # an entry that staff broke is no reason to pass by the others
+        return ()
 
 
 def spec_of(model: Model) -> ModelSpec:
