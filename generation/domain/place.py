@@ -36,6 +36,7 @@ class QueuePlace:
     others: int
     reason: ReasonCode | None = None
     detail: str = ""
+    eta_range_ms: tuple[int, int] | None = None
 
 
 # What a pool is like for somebody who waits in it. Uses: lane, pool, model, vtime (the waiting row's start on its
