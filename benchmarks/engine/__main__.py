@@ -3,9 +3,9 @@
     python -m benchmarks.engine [--models qwen-image z-image demo] [--device cuda] [--requests 64] [--rounds 3]
 
 For 1024 px and 4 and 8 steps: seconds per picture and memory; B1, share of the floor of its own products and attention
-measured in this run; B2, ratio to diffusers' pipeline, eager and compiled, in interleaved rounds; B3, the transformer's
-time in the wall's over mixed requests that wait in a studio's queue. Without a GPU the full sizes are "not measured", and
-the demo model runs on the CPU, B1 apart. A ratio over 1 means that we are faster. `--scale tiny` is for the tests.
+measured in this run; B2, ratio to diffusers' pipeline, eager and compiled, in interleaved rounds (over 1: we are
+faster); B3, the transformer's time in the wall's over mixed requests that wait in a studio's queue. Without a GPU the
+full sizes are "not measured", and the demo model runs on the CPU, B1 apart. `--scale tiny` is for the tests.
 """
 
 from __future__ import annotations

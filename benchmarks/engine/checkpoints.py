@@ -1,7 +1,7 @@
 """Qwen-Image and Z-Image with random weights, made on the device: no file and no network.
 
-`full` has the numbers of the published config.json files (Qwen/Qwen-Image-2512, Tongyi-MAI/Z-Image-Turbo); `tiny` are the
-same classes in a size for tests. The tokenizer is the demo's: few words, but the classes and the template of the others.
+`full` has the numbers of the published config.json files (Qwen/Qwen-Image-2512, Tongyi-MAI/Z-Image-Turbo); `tiny` are
+the same classes in a size for tests. The tokenizer is the demo's: few words, but class and template of the others.
 """
 
 from __future__ import annotations

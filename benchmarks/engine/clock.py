@@ -17,7 +17,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def time_calls(call: Callable[[], object], *, device: torch.device, calls: int) -> float:
-    """Seconds of one of `calls` calls in a row, by the device's own clock; what they leave on a GPU's queue included."""
+    """Seconds of one of `calls` calls in a row, by the device's own clock."""
     if device.type != "cuda":
         began = time.perf_counter()
         for _ in range(calls):

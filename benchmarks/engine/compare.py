@@ -214,7 +214,7 @@ def psnr(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 
 def compare_batches(bench: Bench, *, sides: Sequence[int], steps: int, batches: Sequence[int]) -> dict[str, Any]:
-    """Seconds of a picture when 1, 2, 4 share a forward, by size; and the picture in company against it alone, in dB."""
+    """Seconds of a picture when 1, 2, 4 share a forward, by size; and a picture in company against it alone, in dB."""
     numbers, found = Numbers(), {}
     for side in sides:
         seconds = {}

@@ -43,7 +43,7 @@ def _describe(name: str, args: Sequence[Any]) -> Work | None:
     if name == "linear":
         return ("mm", (args[0].numel() // args[0].shape[-1], args[0].shape[-1]), tuple(args[1].shape[::-1]))
     if name == "convolution":
-        bias, stride, padding, dilation, transposed, output_padding, groups = args[2:9]
+        _, stride, padding, dilation, transposed, output_padding, groups = args[2:9]
         numbers = (tuple(stride), tuple(padding), tuple(dilation), transposed, tuple(output_padding), groups)
         return (name, tuple(args[0].shape), tuple(args[1].shape), numbers)
     if "scaled_dot_product" in name and "backward" not in name:

@@ -31,7 +31,7 @@ SELECT count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE stat
 def measure_queue(
     services: Services, folder: Path, spec: ModelSpec, *, requests: int, scale: str, threads: int | None
 ) -> dict[str, Any]:
-    """Queue `requests` of three sizes, two numbers of steps and two lengths, then start a worker and look at its watch."""
+    """Queue `requests` of three sizes, two numbers of steps and two lengths; then start a worker and read its watch."""
     passes = folder / f"{spec.slug}-passes.jsonl"
     submit_mixed(spec, requests=requests)
     environment = {**os.environ, "STUDIO_PROCESS": "worker", "BENCH_PASSES": str(passes), "BENCH_SCALE": scale}
@@ -48,7 +48,9 @@ def measure_queue(
             child.terminate()
             child.wait(120)
     if drawn < requests:
-        raise SystemExit(f"{requests - drawn} of {requests} failed:\n" + (folder / f"{spec.slug}.log").read_text()[-3000:])
+        raise SystemExit(
+            f"{requests - drawn} of {requests} failed:\n" + (folder / f"{spec.slug}.log").read_text()[-3000:]
+        )
     lines = [json.loads(text) for text in passes.read_text(encoding="utf-8").splitlines()]
     return sum_up(lines[1:], ended_at=ended_at, requests=requests)  # the first is the warm-up
 
@@ -96,9 +98,7 @@ def submit_mixed(spec: ModelSpec, *, requests: int) -> None:
         )  # fmt: skip
 
 
-def wait_until_ended(
-    services: Services, slug: str, requests: int, child: subprocess.Popen[bytes]
-) -> tuple[int, float]:
+def wait_until_ended(services: Services, slug: str, requests: int, child: subprocess.Popen[bytes]) -> tuple[int, float]:
     """How many were drawn, and when the last one ended (seconds since 1970)."""
     until = time.monotonic() + _PATIENCE_S
     with psycopg.connect(services.superuser_url, autocommit=True) as admin:

@@ -24,8 +24,8 @@ from generation.engine.memory import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
-# Of one block's code. torch's own 8 are too few for five numbers of LoRAs, one row or more, with a mask or without; what
-# is over it raises, since graphs must be whole, and the model goes on without the compiler.
+# Of one block's code. torch's own 8 are too few for five numbers of LoRAs, one row or more, with a mask or without.
+# One more raises, since graphs must be whole, and the model goes on without the compiler.
 MOST_GRAPHS = 64
 
 

@@ -120,9 +120,7 @@ def build_model(
     )
 
 
-def _compile(
-    pipe: Any, family: Family, *, spec: ModelSpec, offload: str, compiler: Compiler
-) -> CompiledBlocks | None:
+def _compile(pipe: Any, family: Family, *, spec: ModelSpec, offload: str, compiler: Compiler) -> CompiledBlocks | None:
     why_not = compiler.why_not(wanted=spec.compile, device=family.device, offload=offload)
     if why_not:
         if spec.compile:

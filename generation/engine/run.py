@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from generation.engine.errors import BadFrame, HookFailed, LoraRefused
-from generation.engine.family import Pass, PassShape, RowConds, RowLatents
+from generation.engine.family import Family, Pass, PassShape, RowConds, RowLatents
 from generation.engine.guard import check_latents
 from generation.engine.loader import LoadedModel
 from generation.engine.memory import is_out_of_memory, name_failure
@@ -165,7 +165,8 @@ def _attempt(run: _Run, group: list[_Ready]) -> None:
         _leave(run, group, state, meter, status="cancelled", keys=_call(hooks.cancelled) & set(state.keys))
         if not state.rows:
             return None
-        _call(hooks.phase, "step", {"step": step, "steps": steps, "rows": len(state.rows)})
+        detail = {"step": step, "steps": steps, "rows": len(state.rows), "loras": _graph_of(family, state)}
+        _call(hooks.phase, "step", detail)
         at = time.perf_counter()
         family.step(state)
         previews = family.preview(state)
@@ -173,6 +174,11 @@ def _attempt(run: _Run, group: list[_Ready]) -> None:
         _call(hooks.step, step, steps, previews)
     drawn = family.latents(state)
     return _collect(run, group, drawn, meter.read(len(drawn)))
+
+
+def _graph_of(family: Family, state: Pass) -> tuple[int, int]:
+    """What of its LoRAs makes a step another one, where blocks are compiled: how many, and the slots' layout."""
+    return len(state.loras), family.adapters.layout if family.adapters else 0
 
 
 def _leave(run: _Run, group: list[_Ready], state: Pass, meter: _Meter, *, status: Any, keys: set[str]) -> None:

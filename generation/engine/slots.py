@@ -1,7 +1,7 @@
 """LoRAs for compiled blocks: a fixed number of adapters whose weights change places. GPU worker only: torch at the top.
 
-A compiled block is a graph of the adapters that it has: another name, another rank, a layer more or a strength as a plain
-number would each be another graph. So every layer of a kind (the same layer of all blocks) carries the same slots; a
+A compiled block is a graph of the adapters that it has: another name, another rank, a layer more or a strength as a
+plain number would each be another graph. So every layer of a kind (the same layer of all blocks) carries the same slots; a
 LoRA of a stack lies in the slot of its place, filled up with zeros to the slots' rank, and where it has no weights for
 a layer zeros lie there: nothing of whoever had the slot before. Strengths are tensors, and no tensor stands in two
 places, because which inputs are the same one is part of a graph too. What makes another graph is how
@@ -62,9 +62,12 @@ class Slots:
         self._carry({_kind(place) for place in parts})
         device = next(self._transformer.parameters()).device
         pairs = {
-            place: (_fill(tensors[part.down].to(device), self._rank, 0), _fill(tensors[part.up].to(device), self._rank, 1))
+            place: (
+                _fill(tensors[part.down].to(device), self._rank, 0),
+                _fill(tensors[part.up].to(device), self._rank, 1),
+            )
             for place, part in parts.items()
-        }  # fmt: skip
+        }
         self._weights[sha256] = pairs
         return self.bytes_of(sha256)
 

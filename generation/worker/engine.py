@@ -82,9 +82,7 @@ class TorchEngine:
         from generation.engine.loader import load_model  # likewise
 
         compiler = Compiler(cache=settings.STUDIO_VAR / "compiled")
-        return load_model(
-            spec, offload=offload_of(spec), hub_offline=settings.HF_HUB_OFFLINE, compiler=compiler
-        )
+        return load_model(spec, offload=offload_of(spec), hub_offline=settings.HF_HUB_OFFLINE, compiler=compiler)
 
     def run(self, model: LoadedModel, rows: Sequence[PassRow], hooks: Hooks) -> PassOutcome:
         from generation.engine.run import run_pass  # imports torch

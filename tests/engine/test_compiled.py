@@ -106,9 +106,7 @@ def test_a_compiler_that_fails_costs_no_picture(
     assert torch.equal(draw(compiled, [make_row()], Silent())["a"], draw(model, [make_row()], Silent())["a"])
 
 
-def test_too_many_graphs_cost_no_picture(
-    model: LoadedModel, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_graphs_cost_no_picture(model: LoadedModel, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = load_compiled(checkpoint, "eager")
     assert torch._dynamo.config.recompile_limit >= MOST_GRAPHS
     monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
@@ -140,9 +138,7 @@ def test_out_of_memory_is_no_fault_of_the_compiler(checkpoint: Path) -> None:
         ({"compile": True}, Compiler(on_cpu=True), "model", "offloaded"),
     ],
 )
-def test_when_it_is_off(
-    checkpoint: Path, changes: dict[str, Any], compiler: Compiler, offload: str, said: str
-) -> None:
+def test_when_it_is_off(checkpoint: Path, changes: dict[str, Any], compiler: Compiler, offload: str, said: str) -> None:
     spec = make_spec(checkpoint, **changes)
     reason = compiler.why_not(wanted=spec.compile, device=torch.device("cpu"), offload=offload)
     assert said in reason
