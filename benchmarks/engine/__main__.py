@@ -43,7 +43,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--device", help="cuda or cpu (default: CUDA where there is one)")
     parser.add_argument("--requests", type=int, default=64, help="of B3; 0 leaves it out")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=4, help="of each way in a round")
+    parser.add_argument("--pictures", type=int, default=4, help="of each way in a round; more show more overlap")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8])
     parser.add_argument("--backend", default="", help="the compiler's (default: inductor on a GPU, none on a CPU)")
     options = parser.parse_args()
@@ -58,7 +58,7 @@ def measure_all(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     device = pick_device(options.device)
     tiny, on_gpu = options.scale == "tiny", device.type == "cuda"
     chosen = [name for name in options.models if name == "demo" or tiny or on_gpu]
-    queues = measure_queues(chosen, options, folder) if options.requests else {}
+    queues = measure_queues(chosen, options, folder) if options.requests and chosen else {}
     found: dict[str, Any] = {}
     for name in options.models:
         if name not in chosen:

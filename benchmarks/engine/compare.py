@@ -53,9 +53,14 @@ def keep_pipeline(pipe: Any, spec: ModelSpec) -> Any:
 
 
 def make_row(number: int, *, side: int, steps: int) -> PassRow:
-    """A row whose prompt nobody has encoded yet."""
+    """A row whose prompt nobody has encoded yet; all are of one length, or diffusers would compile for each."""
     return PassRow(
-        key=str(number), prompt=f"{PROMPT} {number}", width=side, height=side, num_inference_steps=steps, seed=number
+        key=str(number),
+        prompt=f"{PROMPT} {number:06d}",
+        width=side,
+        height=side,
+        num_inference_steps=steps,
+        seed=number,
     )
 
 

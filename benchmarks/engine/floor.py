@@ -56,15 +56,23 @@ def time_floor(
 ) -> dict[str, Any]:
     """Seconds of all of it, and by kind; TFLOP where they are told easily (products and attention)."""
     seconds: dict[str, float] = {}
-    tera = 0.0
     for one, count in work.items():
         call = _prepare(one, device=device, dtype=dtype)
         call()
         took = statistics.median(time_calls(call, device=device, calls=calls) for _ in range(rounds))
         seconds[one[0]] = seconds.get(one[0], 0.0) + count * took
-        tera += count * _flop(one) / 1e12
     kinds = {name: round(value, 6) for name, value in sorted(seconds.items())}
-    return {"seconds": sum(seconds.values()), "by_kind": kinds, "tflop": round(tera, 4), "distinct": len(work)}
+    return {
+        "seconds": sum(seconds.values()),
+        "by_kind": kinds,
+        "tflop": round(count_flop(work) / 1e12, 4),
+        "distinct": len(work),
+    }
+
+
+def count_flop(work: Mapping[Work, int]) -> float:
+    """Of products and attention: two for each multiplication."""
+    return sum(count * _flop(one) for one, count in work.items())
 
 
 def _prepare(work: Work, *, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:

@@ -1,11 +1,11 @@
 """LoRAs for compiled blocks: a fixed number of adapters whose weights change places. GPU worker only: torch at the top.
 
 A compiled block is a graph of the adapters that it has: another name, another rank, a layer more or a strength as a
-plain number would each be another graph. So every layer of a kind (the same layer of all blocks) carries the same slots;
-a LoRA of a stack lies in the slot of its place, filled up with zeros to the slots' rank, and where it has no weights for
-a layer zeros lie there: nothing of whoever had the slot before. Strengths are tensors, and no tensor stands in two
-places, because which inputs are the same one is part of a graph too. What makes another graph is how
-many LoRAs there are, a kind of layer that no LoRA had before, and a rank over all before it; the last two stay.
+plain number would each be another graph. So every layer of a kind (the same layer of all blocks) carries the same
+slots; a LoRA of a stack lies in the slot of its place, filled up with zeros to the slots' rank, and where it has no
+weights for a layer zeros lie there: nothing of whoever had the slot before. Strengths are tensors, and no tensor stands
+in two places, because which inputs are the same one is part of a graph too. What makes another graph is how many LoRAs
+there are, a kind of layer that no LoRA had before, and a rank over all before it; the last two stay.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class _Size:
 
 
 class Gains:
-    """What one worker has measured on its device. One thread only. Not `on`, it bounds nothing: CPUs draw one by one."""
+    """What one worker has measured on its device. For one thread. Not `on`, it bounds nothing: CPUs draw row by row."""
 
     def __init__(self, *, on: bool = True) -> None:
         self.on = on
