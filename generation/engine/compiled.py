@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,15 @@ class Compiler:
 
 
 class CompiledBlocks:
-    """The compiled blocks of one transformer. `on` until the compiler fails; then `reason` says why it went off."""
+    """The compiled blocks of one transformer. `on` until the compiler fails; then `reason` says why it went off.
+
+    `seen` is for whoever draws: the shapes that there are graphs for.
+    """
 
     def __init__(self, transformer: Any, compiler: Compiler) -> None:
         self.on = True
         self.reason = ""
+        self.seen: set[Hashable] = set()
         if compiler.cache is not None:
             _use_cache(compiler.cache, most_bytes=compiler.cache_bytes)
         dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, MOST_GRAPHS)

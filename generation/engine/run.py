@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from generation.engine.errors import BadFrame, HookFailed, LoraRefused
-from generation.engine.family import Family, Pass, PassShape, RowConds, RowLatents
+from generation.engine.family import Pass, PassShape, RowConds, RowLatents
 from generation.engine.guard import check_latents
 from generation.engine.loader import LoadedModel
 from generation.engine.memory import is_out_of_memory, name_failure
@@ -115,6 +115,7 @@ def _draw(run: _Run, group: list[_Ready]) -> None:
     """Draw a group; on failure halve it (out of memory) or take it row by row, down to the row that is at fault."""
     try:
         _hold_loras(run, group)
+        _compile(run, group)
         _attempt(run, group)
         return
     except HookFailed:
@@ -153,6 +154,25 @@ def _hold_loras(run: _Run, group: list[_Ready]) -> None:
     adapters.hold(stack)
 
 
+def _compile(run: _Run, group: list[_Ready]) -> None:
+    """Where blocks are compiled, a shape's first step is drawn twice, once for nobody.
+
+    It may need another graph, which takes seconds: no row is charged for that, no cost is learned from it, and it is a
+    phase of its own, because it takes so long but once.
+    """
+    blocks, family = run.model.blocks, run.model.family
+    if blocks is None or not blocks.on:
+        return
+    shape = group[0].shape
+    loras = (len(shape.loras), family.adapters.layout if family.adapters else 0)
+    key = (replace(shape, loras=()), len(group), loras)
+    if key in blocks.seen:
+        return
+    _call(run.hooks.phase, "compile", {"rows": len(group), "loras": loras})
+    family.step(family.begin([ready.row for ready in group], [ready.conds for ready in group]))
+    blocks.seen.add(key)
+
+
 def _attempt(run: _Run, group: list[_Ready]) -> None:
     """The denoising loop. Cancelled and stopped rows end here; the others in `_collect`."""
     family, hooks = run.model.family, run.hooks
@@ -165,8 +185,7 @@ def _attempt(run: _Run, group: list[_Ready]) -> None:
         _leave(run, group, state, meter, status="cancelled", keys=_call(hooks.cancelled) & set(state.keys))
         if not state.rows:
             return None
-        detail = {"step": step, "steps": steps, "rows": len(state.rows), "loras": _graph_of(family, state)}
-        _call(hooks.phase, "step", detail)
+        _call(hooks.phase, "step", {"step": step, "steps": steps, "rows": len(state.rows)})
         at = time.perf_counter()
         family.step(state)
         previews = family.preview(state)
@@ -174,11 +193,6 @@ def _attempt(run: _Run, group: list[_Ready]) -> None:
         _call(hooks.step, step, steps, previews)
     drawn = family.latents(state)
     return _collect(run, group, drawn, meter.read(len(drawn)))
-
-
-def _graph_of(family: Family, state: Pass) -> tuple[int, int]:
-    """What of its LoRAs makes a step another one, where blocks are compiled: how many, and the slots' layout."""
-    return len(state.loras), family.adapters.layout if family.adapters else 0
 
 
 def _leave(run: _Run, group: list[_Ready], state: Pass, meter: _Meter, *, status: Any, keys: set[str]) -> None:

@@ -209,7 +209,6 @@ class PassHooks:
         self._steps_left = 0
 
     def phase(self, name: Any, detail: Mapping[str, Any]) -> None:
-        # Another number of rows or LoRAs may have to be compiled first: that takes as long as it does once.
         self._desk.clock.enter("pass", name, (*self._shape, detail.get("rows"), detail.get("loras")))
         self._step_began = time.monotonic()
         if name == "step":

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from engine_tiny import PROMPTS, Silent, make_row, make_spec
-from families_tiny import FOUR, make_z_image, psnr
+from families_tiny import FOUR, make_z_image, psnr, save_qwen_image_21
 from families_tiny import make_spec as make_family_spec
 from lora_files import draw
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -20,6 +20,7 @@ from generation.engine.compilecache import prune_cache
 from generation.engine.compiled import MOST_GRAPHS, Compiler
 from generation.engine.loader import LoadedModel, load_model
 from generation.engine.request import PassRow
+from generation.engine.run import run_pass
 
 SIZES = [(64, 64), (128, 64), (64, 128), (96, 128), (128, 128)]
 
@@ -82,6 +83,20 @@ def test_graphs_of_z_image_are_few_too(z_checkpoint: Path) -> None:
     assert 1 <= counter.frame_count <= 8
 
 
+def test_qwen_image_21_is_compiled_too(tmp_path: Path) -> None:
+    """It keeps keys and values of the text from step to step."""
+    folder = save_qwen_image_21(tmp_path / "21")
+    changes = {"size_multiple": 32, "length_buckets": []}
+    plain = load_model(make_family_spec(folder, "qwen-image-2.1", **changes), device="cpu")
+    counter = CompileCounterWithBackend("eager")
+    compiled = load_compiled(folder, counter, family="qwen-image-2.1", **changes)
+    rows = [make_row(str(width), width=width, prompt=FOUR[index], num_inference_steps=2)
+            for index, width in enumerate((64, 96, 128))]  # fmt: skip
+    wanted, got = draw(plain, rows, Silent()), draw(compiled, rows, Silent())
+    assert all(torch.equal(got[key], wanted[key]) for key in wanted)
+    assert compiled.compiled and 1 <= counter.frame_count <= 8
+
+
 def test_what_inductors_front_end_makes_is_the_picture(model: LoadedModel, checkpoint: Path) -> None:
     """Functionalised and decomposed as for inductor; inductor's own kernels round otherwise (59 to 61 dB were seen)."""
     compiled = load_compiled(checkpoint, "aot_eager")
@@ -106,12 +121,13 @@ def test_a_compiler_that_fails_costs_no_picture(
     assert torch.equal(draw(compiled, [make_row()], Silent())["a"], draw(model, [make_row()], Silent())["a"])
 
 
-def test_too_many_graphs_cost_no_picture(model: LoadedModel, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_graphs_cost_no_picture(model: LoadedModel, checkpoint: Path) -> None:
     compiled = load_compiled(checkpoint, "eager")
     assert torch._dynamo.config.recompile_limit >= MOST_GRAPHS
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
     rows = [make_row("a"), make_row("b", width=128)]
-    wanted, got = draw(model, rows, Silent()), draw(compiled, rows, Silent())
+    wanted = draw(model, rows, Silent())
+    with torch._dynamo.config.patch(recompile_limit=1):
+        got = draw(compiled, rows, Silent())
     assert all(torch.equal(got[key], wanted[key]) for key in wanted)
     assert not compiled.compiled
 
@@ -127,6 +143,40 @@ def test_out_of_memory_is_no_fault_of_the_compiler(checkpoint: Path) -> None:
     compiled.blocks._forward = full
     with pytest.raises(torch.OutOfMemoryError):
         transformer(hidden_states=None)
+    assert compiled.compiled
+
+
+def test_compiling_is_a_phase_of_its_own_that_nobody_pays_for(checkpoint: Path) -> None:
+    compiled, hooks = load_compiled(checkpoint, "eager"), Silent()
+    row = make_row(num_inference_steps=2)
+    first = run_pass(compiled, [row], hooks).rows[0]
+    assert [name for name, _ in hooks.phases] == ["encode", "compile", "step", "step"]
+    assert hooks.phases[1][1] == {"rows": 1, "loras": (0, 0)}
+    again = Silent()
+    second = run_pass(compiled, [row], again).rows[0]
+    assert [name for name, _ in again.phases] == ["encode", "step", "step"], "once for a shape"
+    assert first.latents is not None and second.latents is not None
+    assert torch.equal(first.latents.tensor, second.latents.tensor)
+    assert len(first.timings.step_ms) == 2 and first.timings.share_ms < 1000 * 60
+    other = Silent()
+    run_pass(compiled, [row, make_row("b", num_inference_steps=2)], other)
+    assert "compile" in [name for name, _ in other.phases], "another number of rows is another shape"
+
+
+def test_memory_that_runs_out_while_compiling_halves_the_batch(checkpoint: Path) -> None:
+    compiled = load_compiled(checkpoint, "eager")
+    assert compiled.blocks is not None
+    forward, asked = compiled.blocks._forward, []
+
+    def full(*args: Any, **kwargs: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(*args, **kwargs)
+
+    compiled.blocks._forward = full
+    outcome = run_pass(compiled, [make_row("a"), make_row("b")], Silent())
+    assert outcome.halved == 1 and [row.status for row in outcome.rows] == ["drawn", "drawn"]
     assert compiled.compiled
 
 

@@ -37,7 +37,7 @@ def test_hooks_and_outcome_tell_the_whole_story(model: Any) -> None:
     hooks = Silent()
     outcome = run_pass(model, [make_row("a"), make_row("b", seed=2)], hooks)
     assert [name for name, _ in hooks.phases] == ["encode", "step", "step", "step", "step"]
-    assert hooks.phases[1][1] == {"step": 1, "steps": 4, "rows": 2, "loras": (0, 0)}
+    assert hooks.phases[1][1] == {"step": 1, "steps": 4, "rows": 2}
     assert [(step, steps) for step, steps, _ in hooks.steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert all(set(previews) == {"a", "b"} for _, _, previews in hooks.steps)
     row = outcome.row("b")
