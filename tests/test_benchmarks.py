@@ -11,17 +11,21 @@ import pytest
 
 from tests.proofs.modules import ROOT, program_names
 
-SMALL = {
+SMALL: dict[str, tuple[str, ...]] = {
     "admin": ("--rows", "16000", "--tenants", "20", "--asks", "2"),
     "load": ("--minutes", "0.2", "--clients", "4", "--think", "0.5", "--nice", "0"),
     "claim": ("--rows", "400", "--finished", "400", "--tenants", "20", "--claims", "5"),
+    "engine": (
+        "--scale", "tiny", "--models", "qwen-image", "z-image", "--device", "cpu", "--requests", "6", "--rounds", "1",
+        "--pictures", "1", "--steps", "2", "--backend", "eager",
+    ),
     "golden": ("--few",),
     "history": ("--rows", "600", "--others", "100", "--rounds", "3", "--pictures", "5", "--picture-kb", "20"),
     "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "5"),
     "streams": ("--streams", "5", "--events", "3"),
     "submit": ("--count", "5"),
     "usage": ("--entries", "400", "--rounds", "3"),
-}
+}  # fmt: skip
 
 
 def test_all_are_listed() -> None:
@@ -53,3 +57,11 @@ def test_it_keeps_a_result(name: str, tmp_path: Path) -> None:
         ours, theirs = found["runs"]
         assert (ours["whose"], theirs["whose"]) == ("studio", "peer")
         assert ours["after"]["finished_once"] == ours["after"]["accepted"] == ours["pictures"]["accepted"]
+    if name == "engine":
+        for model in found["models"].values():
+            (speed,) = model["steps"].values()
+            assert speed["psnr_db"]["diffusers"] >= 40 and speed["psnr_db"]["compiled"] >= 40, speed
+            assert speed["B1"]["floor"]["seconds"] > 0 and speed["B1"]["share"] > 0
+            assert all(ratio["median"] > 0 for ratio in speed["ratio_to_diffusers"].values())
+            assert model["B3"]["requests"] == 6 and 0 < model["B3"]["transformer_share"] < 1
+            assert set(model["batches"]["64"]["seconds_per_picture"]) == {"1", "2", "4"}

@@ -9,7 +9,7 @@ row gets another one, and neither finish nor file name of the first can be taken
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -115,12 +115,13 @@ def claim_pass(
     lease_s: float = 30,
     absent: Sequence[str] = (),
     patience_ms: float = 0,
+    most: Callable[[str, int, int, bool], int] | None = None,
 ) -> Claim | None:
     """Take the rows of the next pass; None when nothing may run now.
 
-    `models`: those this worker has loaded, with the most images of each that fit a pass; `absent`: those that it would
-    load in their turn, which comes after about `patience_ms` at the latest. Runs under the worker's role, which sees
-    all tenants.
+    `models`: those this worker has loaded, with the most images of each that fit a pass; `most`, asked with model,
+    width, height and guided, may say fewer. `absent`: those that it would load in their turn, which comes after about
+    `patience_ms` at the latest. Runs under the worker's role, which sees all tenants.
     """
     if not models:
         return None
@@ -134,7 +135,7 @@ def claim_pass(
             if not found:
                 return None
             head = found[0]
-            chosen = _choose_rows(found, batch_max=models[head["model_id"]])
+            chosen = _choose_rows(found, batch_max=_most_images(head, models, most))
             rows = _take_rows(
                 head,
                 chosen,
@@ -154,6 +155,16 @@ def claim_pass(
                     estimate_ms=sum(row.claimed_ms for row in rows),
                 )
     return None
+
+
+def _most_images(
+    head: Mapping[str, Any], models: Mapping[str, int], most: Callable[[str, int, int, bool], int] | None
+) -> int:
+    batch_max = models[head["model_id"]]
+    if most is None:
+        return batch_max
+    guided = bool(_read_params(head["params"]).get("guided", False))
+    return min(batch_max, most(head["model_id"], head["width"], head["height"], guided))
 
 
 def find_next_model(*, lane: str, pool: str, models: Sequence[str], hardware: str) -> str | None:
@@ -256,10 +267,16 @@ def _take_rows(
 def _read_row(row: dict[str, Any], *, images: int, hardware: str) -> ClaimedRow:
     first, seed = int(row["done"]), int(row.pop("seed"))
     del row["left_ms"]
-    params = row.pop("params")
+    params = _read_params(row.pop("params"))
     return ClaimedRow(
         **row,
-        params=json.loads(params) if isinstance(params, str) else params,
+        params=params,
         seeds=tuple((index, seed + index) for index in range(first, first + images)),
         hardware=hardware,
     )
+
+
+def _read_params(params: Any) -> dict[str, Any]:
+    """A raw statement gives JSON as text or as what it holds."""
+    found: dict[str, Any] = json.loads(params) if isinstance(params, str) else params
+    return found

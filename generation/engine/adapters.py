@@ -26,6 +26,7 @@ from generation.engine.lorafile import LoraPart, fit_lora, read_lora
 from generation.engine.lorarules import LoraRules
 from generation.engine.memory import is_out_of_memory
 from generation.engine.request import LoraUse
+from generation.engine.slots import Slots, SlotUse
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,17 @@ class Adapters:
         self._wrapped: dict[str, LoraLayer] = {}
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._applied: tuple[tuple[str, ...], tuple[tuple[float, ...], ...]] | None = None
+        self._slots: Slots | None = None
         self.closed = ""
+
+    def use_slots(self, count: int) -> None:
+        """From here on LoRAs lie in slots, as compiled blocks need it (`slots.py`). Before the first one comes."""
+        self._slots = Slots(self._transformer, layers=self._layers, vectors=self._rules.vectors, count=count)
+
+    @property
+    def layout(self) -> int:
+        """Changes when the blocks' graphs do, the number of LoRAs in a stack apart."""
+        return self._slots.layouts if self._slots else 0
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -70,7 +81,7 @@ class Adapters:
     @property
     def bytes(self) -> int:
         """What all of them take."""
-        return sum(held.bytes for held in self._held.values())
+        return sum(map(self._bytes_of, self._held))
 
     def hold(self, stack: Sequence[LoraUse]) -> None:
         """Have all files of `stack` in memory, evicting others where there is no room.
@@ -95,7 +106,7 @@ class Adapters:
         FP32: a BF16 one would round .7 to .6992.
         """
         self.hold(stack)
-        if not self._wrapped:
+        if not self._wrapped and self._slots is None:
             return
         wanted = (tuple(use.sha256 for use in stack), tuple(scales))
         if wanted == self._applied:
@@ -103,6 +114,14 @@ class Adapters:
         self._applied = None
         strengths = {use.sha256: [row[k] for row in scales] for k, use in enumerate(stack)}
         active = {sha256: values for sha256, values in strengths.items() if any(values)}
+        if self._slots is not None:
+            uses = [
+                SlotUse(sha256=sha256, strengths=values, factors=self._held[sha256].factors)
+                for sha256, values in active.items()
+            ]
+            self._slots.show(uses)
+            self._applied = wanted
+            return
         for name, layer in self._wrapped.items():
             mine = [sha256 for sha256 in active if name in self._held[sha256].factors]
             for sha256 in mine:
@@ -133,7 +152,7 @@ class Adapters:
     def _load(self, use: LoraUse, *, keep: set[str]) -> None:
         try:
             parts, tensors = self._read(use)
-            self._make_room(sum(tensor.nbytes for tensor in tensors.values()), keep=keep)
+            self._make_room(self._size(parts, tensors), keep=keep)
         except LoraRefused as error:
             raise LoraRefused(f"LoRA {use.name or use.sha256[:12]}: {error}") from error
         try:
@@ -171,7 +190,7 @@ class Adapters:
         return parts, tensors
 
     def _make_room(self, size: int, *, keep: set[str]) -> None:
-        kept = sum(held.bytes for sha256, held in self._held.items() if sha256 in keep)
+        kept = sum(self._bytes_of(sha256) for sha256 in self._held if sha256 in keep)
         if kept + size > self._most_bytes:
             raise LoraRefused(
                 f"the stack takes {kept + size:,} bytes in memory, this worker keeps {self._most_bytes:,}"
@@ -183,6 +202,9 @@ class Adapters:
 
     def _inject(self, sha256: str, parts: dict[str, LoraPart], tensors: dict[str, torch.Tensor]) -> None:
         self._applied = None
+        if self._slots is not None:
+            self._slots.put(sha256, parts, tensors)
+            return self._note(sha256, parts, tensors)
         name = _name(sha256)
         usual, _ = Counter(part.rank for part in parts.values()).most_common(1)[0]
         config = LoraConfig(
@@ -200,9 +222,20 @@ class Adapters:
             for side, key in ((layer.lora_A, part.down), (layer.lora_B, part.up)):
                 side[name] = _linear(tensors[key].to(device))
             layer.r[name] = part.rank
-        size = sum(tensor.nbytes for tensor in tensors.values())
+        self._note(sha256, parts, tensors)
+
+        return None
+
+    def _note(self, sha256: str, parts: dict[str, LoraPart], tensors: dict[str, torch.Tensor]) -> None:
+        size = self._size(parts, tensors)
         self._held[sha256] = _Held(factors={place: part.factor for place, part in parts.items()}, bytes=size)
         logger.info("LoRA %s: %d layers, %d bytes; %d held", sha256[:12], len(parts), size, len(self._held))
+
+    def _size(self, parts: dict[str, LoraPart], tensors: dict[str, torch.Tensor]) -> int:
+        return self._slots.size_of(parts) if self._slots else sum(tensor.nbytes for tensor in tensors.values())
+
+    def _bytes_of(self, sha256: str) -> int:
+        return self._slots.bytes_of(sha256) if self._slots else self._held[sha256].bytes
 
     def _deactivate(self) -> None:
         """Nothing is active on any layer, those of a load that broke off included."""
@@ -217,9 +250,12 @@ class Adapters:
         """Take an adapter out of every layer, none being active: PEFT would otherwise activate another one."""
         name = _name(sha256)
         self._deactivate()
+        if self._slots is not None:
+            return self._slots.take_out(sha256)
         for layer in self._wrapped.values():
             if name in layer.lora_A:
                 layer.delete_adapter(name)
+        return None
 
 
 def _set_active(layer: LoraLayer, names: list[str]) -> None:

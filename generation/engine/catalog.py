@@ -30,7 +30,7 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _TENANT = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,99}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_SILENT = ("lane", "tenants", "read_on", "max_loras", "max_lora_rank", "lora_cache_bytes")
+_SILENT = ("lane", "tenants", "read_on", "max_loras", "max_lora_rank", "lora_cache_bytes", "compile")
 _NONE = object()
 
 
@@ -73,6 +73,7 @@ class ModelSpec:
     tasks: tuple[str, ...] = ()  # left out in the entry: the family's
     memory_bytes: int = 0
     offload: str = "none"
+    compile: bool = False
     batch_max: int = 1
     max_loras: int = 4
     max_lora_rank: int = 128
@@ -242,6 +243,7 @@ _READERS: dict[str, str] = {
          "lora_cache_bytes"), "whole"),
     "turbo_lora": "turbo", "scheduler": "overrides", "sigmas": "numbers", "true_cfg_scale": "number", "sizes": "pairs",
     "length_buckets": "wholes", "tasks": "texts", "tenants": "texts", "read_on": "day", "enabled": "flag",
+    "compile": "flag",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ BF16, safetensors only, no code from a hub; FP32 on hardware without BF16 instru
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from generation.engine.catalog import OFFLOADS, PROJECT_ROOT, ModelSpec
 from generation.engine.checkpoint import WEIGHTS, read_settings, verify_checkpoint
+from generation.engine.compiled import CompiledBlocks, Compiler
 from generation.engine.device import DeviceInfo, describe_device, pick_device, pick_dtype
 from generation.engine.errors import CheckpointError
 from generation.engine.families import FAMILIES
@@ -39,7 +41,8 @@ _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.md"]
 class LoadedModel:
     """A model in memory. `dtype` is "bfloat16" or "float32" and `dtype_reason` says why; `load_ms` in milliseconds.
 
-    `offload` is what is in force, which is "none" on a CPU whatever was asked for.
+    `offload` is what is in force, which is "none" on a CPU whatever was asked for. `blocks` are the compiled ones, None
+    where they are not; `compiled` says whether they draw now.
     """
 
     spec: ModelSpec
@@ -49,6 +52,11 @@ class LoadedModel:
     dtype_reason: str
     offload: str
     load_ms: float
+    blocks: CompiledBlocks | None = None
+
+    @property
+    def compiled(self) -> bool:
+        return self.blocks is not None and self.blocks.on
 
 
 def load_model(
@@ -58,10 +66,12 @@ def load_model(
     offload: str | None = None,
     hub_offline: bool = True,
     exact_decode: bool = False,
+    compiler: Compiler | None = None,
 ) -> LoadedModel:
     """Load `spec` onto `device` (default: CUDA where there is one). `offload` defaults to the entry's.
 
     `exact_decode` keeps the VAE as the pipeline has it instead of its faster single-frame twin (≥ 50 dB from it).
+    `compiler` compiles the blocks of a model whose entry asks for it.
     Raises CheckpointError naming the file, the reason and the remedy, memory that is too small included; ValueError for
     an unknown offload.
     """
@@ -75,24 +85,50 @@ def load_model(
         pipe = load_pipeline(folder, family=spec.family, dtype=dtype)
         if spec.turbo_lora is not None:
             fuse_turbo(pipe, file=find_lora(spec, hub_offline=hub_offline), scale=spec.turbo_lora.scale)
-        family: Family = _find(FAMILIES[spec.family].draws)(
-            pipe=pipe, spec=spec, device=target, exact_decode=exact_decode
+        loaded = build_model(
+            pipe, spec=spec, device=target, offload=offload, exact_decode=exact_decode, compiler=compiler
         )
-        _place(pipe, target, offload)
+    loaded = dataclasses.replace(loaded, dtype_reason=reason, load_ms=1000 * (time.perf_counter() - started))
+    logger.info("loaded %s in %.0f ms on %s, %s", spec.slug, loaded.load_ms, loaded.device.name, reason)
+    return loaded
+
+
+def build_model(
+    pipe: Any,
+    *,
+    spec: ModelSpec,
+    device: torch.device,
+    offload: str = "none",
+    exact_decode: bool = False,
+    compiler: Compiler | None = None,
+) -> LoadedModel:
+    """A model of a pipeline in memory. The pipeline's parts are the model's from here on, and changed."""
+    family: Family = _find(FAMILIES[spec.family].draws)(pipe=pipe, spec=spec, device=device, exact_decode=exact_decode)
+    _place(pipe, device, offload)
     if family.adapters is not None and offload in ("group", "sequential"):
         # Their hooks hang on the layers that were there; an adapter that comes later would stay in main memory.
         family.adapters.closed = f"this model takes no LoRA while it is offloaded by {offload}"
-    loaded = LoadedModel(
+    return LoadedModel(
         spec=spec,
         family=family,
-        device=describe_device(str(target)),
-        dtype=str(dtype).removeprefix("torch."),
-        dtype_reason=reason,
+        device=describe_device(str(device)),
+        dtype=str(family.dtype).removeprefix("torch."),
+        dtype_reason="as the pipeline came",
         offload=offload,
-        load_ms=1000 * (time.perf_counter() - started),
+        load_ms=0.0,
+        blocks=_compile(pipe, family, spec=spec, offload=offload, compiler=compiler or Compiler()),
     )
-    logger.info("loaded %s in %.0f ms on %s, %s", spec.slug, loaded.load_ms, loaded.device.name, reason)
-    return loaded
+
+
+def _compile(pipe: Any, family: Family, *, spec: ModelSpec, offload: str, compiler: Compiler) -> CompiledBlocks | None:
+    why_not = compiler.why_not(wanted=spec.compile, device=family.device, offload=offload)
+    if why_not:
+        if spec.compile:
+            logger.info("blocks of %s are not compiled: %s", spec.slug, why_not)
+        return None
+    if family.adapters is not None:
+        family.adapters.use_slots(family.limits.max_loras)
+    return CompiledBlocks(pipe.transformer, compiler)
 
 
 @contextmanager

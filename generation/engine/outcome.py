@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from generation.engine.family import RowLatents, TokenCount
 
-Phase = Literal["encode", "loras", "step", "decode", "store"]
+Phase = Literal["encode", "loras", "compile", "step", "decode", "store"]
 Status = Literal["drawn", "failed", "cancelled", "stopped"]
 
 

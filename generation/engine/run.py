@@ -115,6 +115,7 @@ def _draw(run: _Run, group: list[_Ready]) -> None:
     """Draw a group; on failure halve it (out of memory) or take it row by row, down to the row that is at fault."""
     try:
         _hold_loras(run, group)
+        _compile(run, group)
         _attempt(run, group)
         return
     except HookFailed:
@@ -151,6 +152,25 @@ def _hold_loras(run: _Run, group: list[_Ready]) -> None:
     if adapters is None:
         raise LoraRefused("this model takes no LoRA")
     adapters.hold(stack)
+
+
+def _compile(run: _Run, group: list[_Ready]) -> None:
+    """Where blocks are compiled, a shape's first step is drawn twice, once for nobody.
+
+    It may need another graph, which takes seconds: no row is charged for that, no cost is learned from it, and it is a
+    phase of its own, because it takes so long but once.
+    """
+    blocks, family = run.model.blocks, run.model.family
+    if blocks is None or not blocks.on:
+        return
+    shape = group[0].shape
+    loras = (len(shape.loras), family.adapters.layout if family.adapters else 0)
+    key = (replace(shape, loras=()), len(group), loras)
+    if key in blocks.seen:
+        return
+    _call(run.hooks.phase, "compile", {"rows": len(group), "loras": loras})
+    family.step(family.begin([ready.row for ready in group], [ready.conds for ready in group]))
+    blocks.seen.add(key)
 
 
 def _attempt(run: _Run, group: list[_Ready]) -> None:

@@ -78,9 +78,11 @@ class TorchEngine:
         return describe_device()
 
     def load(self, spec: ModelSpec) -> LoadedModel:
-        from generation.engine.loader import load_model  # imports torch
+        from generation.engine.compiled import Compiler  # imports torch
+        from generation.engine.loader import load_model  # likewise
 
-        return load_model(spec, offload=offload_of(spec), hub_offline=settings.HF_HUB_OFFLINE)
+        compiler = Compiler(cache=settings.STUDIO_VAR / "compiled")
+        return load_model(spec, offload=offload_of(spec), hub_offline=settings.HF_HUB_OFFLINE, compiler=compiler)
 
     def run(self, model: LoadedModel, rows: Sequence[PassRow], hooks: Hooks) -> PassOutcome:
         from generation.engine.run import run_pass  # imports torch

@@ -22,6 +22,7 @@ from generation.meters import PASS_IMAGES, PASS_SECONDS
 from generation.worker.clock import PhaseClock
 from generation.worker.database import PATIENCE_S
 from generation.worker.engine import Engine, TailLike
+from generation.worker.gains import Gains
 from generation.worker.leases import Leases
 from generation.worker.publisher import Publisher
 from generation.worker.settle import Settler, Slice
@@ -56,6 +57,7 @@ class Desk:
     publisher: Publisher
     settler: Settler
     stop: StopFlag
+    gains: Gains
 
 
 def draw(claim: Claim, served: Served, desk: Desk) -> None:
@@ -85,6 +87,9 @@ def _draw(claim: Claim, served: Served, desk: Desk) -> None:
         desk.clock.leave("pass")
         PASS_SECONDS.labels(settings.STUDIO_LANE, claim.model).observe(time.monotonic() - started)
         PASS_IMAGES.labels(settings.STUDIO_LANE, claim.model).observe(len(pictures))
+    first = rows[0]
+    spec = served.model.spec
+    desk.gains.note_pass((claim.model, first.width, first.height, first.guided), outcome, batch_max=spec.batch_max)
     for row in rows:
         _hand_on(row, outcome, served, desk)
 
@@ -204,7 +209,7 @@ class PassHooks:
         self._steps_left = 0
 
     def phase(self, name: Any, detail: Mapping[str, Any]) -> None:
-        self._desk.clock.enter("pass", name, (*self._shape, detail.get("rows")))
+        self._desk.clock.enter("pass", name, (*self._shape, detail.get("rows"), detail.get("loras")))
         self._step_began = time.monotonic()
         if name == "step":
             self._steps_left = int(detail["steps"]) - int(detail["step"])

@@ -22,6 +22,7 @@ from generation.worker import loop
 from generation.worker.clock import Deadlines, PhaseClock, Watchdog
 from generation.worker.database import UNREACHABLE, insist
 from generation.worker.engine import Engine
+from generation.worker.gains import Gains
 from generation.worker.gpus import GpuWatch
 from generation.worker.leases import LEASE_S, Leases
 from generation.worker.lines import RecentLines
@@ -83,6 +84,7 @@ class GpuWorker:
         self._paused_until = 0.0
         self._lines = RecentLines()
         self._gpus = GpuWatch()
+        self._gains = Gains()
         settler = Settler(
             leases=self._leases,
             lane=plan.lane,
@@ -98,6 +100,7 @@ class GpuWorker:
             publisher=self._publisher,
             settler=settler,
             stop=stop,
+            gains=self._gains,
         )
 
     # 1. Load, before anything is claimed
@@ -150,6 +153,7 @@ class GpuWorker:
     def _load(self) -> None:
         device = self._engine.describe()
         self._hardware = device.key
+        self._gains.on = device.kind != "cpu"
         self._report.set(hardware=device.key, device=device.name, memory_total=device.memory_total)
         plan = self._plan
         specs = insist(
@@ -181,10 +185,12 @@ class GpuWorker:
             self._rest()
             return True
         self._shelf.change(hardware=self._hardware, idle=False)
+        sizes = self._shelf.batch_sizes()
         claim = claim_pass(
             lane=self._plan.lane,
             pool=self._plan.pool,
-            models=self._shelf.batch_sizes(),
+            models=sizes,
+            most=lambda *shape: self._gains.most(shape, batch_max=sizes[shape[0]]),
             worker=self._report.id,
             hardware=self._hardware,
             lease_s=self._plan.lease_s,

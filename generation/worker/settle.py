@@ -237,6 +237,7 @@ def make_receipt(row: ClaimedRow, index: int, outcome: RowOutcome, model: Loaded
         "true_cfg_scale": params.get("true_cfg_scale"),
         "dtype": model.dtype,
         "offload": model.offload,
+        "compiled": model.compiled,
         "prompt_tokens": outcome.tokens.used if outcome.tokens else None,
         "negative_prompt_tokens": outcome.negative_tokens.used if outcome.negative_tokens else None,
         "bucket": outcome.bucket,

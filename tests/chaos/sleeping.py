@@ -146,6 +146,7 @@ class Loaded:
     dtype: str = "none"
     dtype_reason: str = "nothing is computed"
     offload: str = "none"
+    compiled: bool = False
     load_ms: float = 1.0
 
 

@@ -390,3 +390,20 @@ def test_nothing_to_claim(look: Look) -> None:
     assert Plan.objects.count() >= 1
     assert look("SELECT count(*) FROM generation_pool") == [(0,)]
     assert claim_pass(lane="blue", pool="x", models={"demo": 1}, worker=UUID(int=1), hardware="") is None
+
+
+def test_a_worker_may_want_fewer_images_of_this_size(alice: Person) -> None:
+    """What it measured for the head's model, size and guidance bounds the pass; its own most stays the bound above."""
+    for seed in range(4):
+        submit(alice.key_caller, width=128, height=64, seed=seed)
+    asked: list[tuple[Any, ...]] = []
+
+    def two(*shape: Any) -> int:
+        asked.append(shape)
+        return 2
+
+    first = claim(most=two)
+    assert first is not None and sum(len(row.seeds) for row in first.rows) == 2
+    assert asked == [("demo", 128, 64, False)]
+    second = claim(most=lambda *shape: 100, models={"demo": 1})
+    assert second is not None and len(second.rows) == 1

@@ -1,0 +1,1 @@
+"""How fast the engine draws, against the floor of its own products and against diffusers."""

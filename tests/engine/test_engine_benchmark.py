@@ -1,0 +1,113 @@
+"""What `python -m benchmarks.engine` counts, by hand; and its clock on a GPU, which is none here."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import QwenImageTransformer2DModel, ZImageTransformer2DModel
+
+from benchmarks.engine import __main__ as program
+from benchmarks.engine.__main__ import NOT_MEASURED, measure_all
+from benchmarks.engine.checkpoints import CONFIGS, made_on
+from benchmarks.engine.clock import time_calls
+from benchmarks.engine.floor import Recorder, count_flop, time_floor
+from benchmarks.engine.queued import sum_up
+
+META = torch.device("meta")
+
+
+@torch.no_grad()
+def test_every_product_is_counted_with_its_shape() -> None:
+    linear, bare = torch.nn.Linear(8, 16), torch.nn.Linear(16, 4, bias=False)
+    convolve = torch.nn.Conv2d(3, 5, 3, padding=1)
+    query, keys = torch.randn(1, 4, 6, 8), torch.randn(1, 2, 7, 8)
+    with Recorder() as recorder:
+        bare(linear(torch.randn(3, 5, 8)))
+        bare(linear(torch.randn(3, 5, 8)))
+        convolve(torch.randn(1, 3, 9, 9))
+        torch.bmm(torch.randn(2, 3, 4), torch.randn(2, 4, 5))
+    numbers = ((1, 1), (1, 1), (1, 1), False, (0, 0), 1)
+    assert recorder.work == {
+        ("mm", (15, 8), (8, 16)): 2,
+        ("mm", (15, 16), (16, 4)): 2,
+        ("convolution", (1, 3, 9, 9), (5, 3, 3, 3), numbers): 1,
+        ("bmm", (2, 3, 4), (2, 4, 5)): 1,
+    }
+    assert count_flop(recorder.work) == 2 * (2 * 15 * 8 * 16 + 2 * 15 * 16 * 4) + 2 * 2 * 3 * 4 * 5
+    with Recorder() as attending:
+        torch.nn.functional.scaled_dot_product_attention(query, keys, keys, enable_gqa=True)
+    assert attending.work, "attention is seen, whichever kernel computes it"
+    found = time_floor(recorder.work + attending.work, device=torch.device("cpu"), dtype=torch.float32, calls=1)
+    assert found["seconds"] > 0 and {"mm", "bmm", "convolution"} <= set(found["by_kind"])
+
+
+def test_the_full_sizes_are_the_published_ones() -> None:
+    """Parameters and work of a forward at 1024 px with 64 text tokens, without memory for either."""
+    with made_on(META, torch.bfloat16):
+        qwen = QwenImageTransformer2DModel(**CONFIGS["qwen-image/full"]["transformer"])
+        z_image = ZImageTransformer2DModel(**CONFIGS["z-image/full"]["transformer"])
+        picture = torch.empty(16, 1, 128, 128)
+        inputs = {
+            "hidden_states": torch.empty(1, 4096, 64),
+            "timestep": torch.empty(1),
+            "encoder_hidden_states": torch.empty(1, 64, 3584),
+        }
+        text = torch.empty(64, 2560)
+    with torch.no_grad(), META:
+        with Recorder() as first:
+            qwen(**inputs, img_shapes=[[(1, 64, 64)]])
+        with Recorder() as second:
+            z_image([picture], torch.empty(1), [text])
+    assert sum(weight.numel() for weight in qwen.parameters()) == 20_430_401_088
+    assert count_flop(first.work) / 1e12 == pytest.approx(69.3, abs=0.05)
+    assert sum(weight.numel() for weight in z_image.parameters()) == 6_154_908_736
+    assert count_flop(second.work) / 1e12 == pytest.approx(55.6, abs=0.05)
+
+
+def test_without_a_gpu_the_full_sizes_are_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*args: Any) -> Any:
+        raise AssertionError("a studio was started for nobody")
+
+    monkeypatch.setattr(program, "measure_queues", nobody)
+    options = argparse.Namespace(
+        device="cpu", scale="full", models=["qwen-image", "z-image"], requests=64, backend="", steps=[4, 8]
+    )
+    assert measure_all(options, tmp_path) == {"qwen-image": NOT_MEASURED, "z-image": NOT_MEASURED}
+
+
+def test_the_clock_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing older is in the measure, and it is read when the last call has ended on the device."""
+    log: list[str] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            log.append("record")
+
+        def synchronize(self) -> None:
+            log.append("event waits")
+
+        def elapsed_time(self, end: Any) -> float:
+            log.append("read")
+            return 600.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: log.append("device waits"))
+    assert time_calls(lambda: log.append("call"), device=torch.device("cuda"), calls=3) == pytest.approx(0.2)
+    assert log == ["device waits", "record", "call", "call", "call", "record", "event waits", "read"]
+
+
+def test_the_shares_of_the_wall() -> None:
+    passes = [
+        {"began": 100.0, "ended": 104.0, "rows": 1, "transformer_s": 3.5, "forwards": 4},
+        {"began": 104.5, "ended": 109.0, "rows": 1, "transformer_s": 4.0, "forwards": 8},
+    ]
+    found = sum_up(passes, ended_at=110.0, requests=2)
+    assert found["wall_s"] == 10.0 and found["transformer_share"] == 0.75 and found["passes_share"] == 0.85
+    assert found["seconds_per_picture"] == 5.0 and found["forwards"] == 12
