@@ -213,7 +213,7 @@ def test_refusals_are_djangos_and_wait_for_nothing(alice: Person) -> None:
         assert (exchange.status, exchange.json["error"]["code"]) == (405, "method_not_allowed")
         exchange = Exchange(make_scope("POST", "/v1/images/edits", headers={"X-Api-Key": alice.secret}), body=b"{}")
         await exchange.run(door)
-        assert exchange.status == 404  # no model that edits
+        assert exchange.status == 400  # an empty one
         exchange = Exchange(make_scope("POST", PATH, headers={"X-Api-Key": alice.secret, "Host": "elsewhere.test"}))
         await exchange.run(door)
         assert (exchange.status, exchange.json["error"]["code"]) == (400, "unknown_host")
