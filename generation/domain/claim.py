@@ -163,8 +163,7 @@ def _most_images(
     batch_max = models[head["model_id"]]
     if most is None:
         return batch_max
-    guided = bool(_read_params(head["params"]).get("guided", False))
-    return min(batch_max, most(head["model_id"], head["width"], head["height"], guided))
+    return min(batch_max, most(head["model_id"], head["width"], head["height"], head["guided"]))
 
 
 def find_next_model(*, lane: str, pool: str, models: Sequence[str], hardware: str) -> str | None:
@@ -267,16 +266,10 @@ def _take_rows(
 def _read_row(row: dict[str, Any], *, images: int, hardware: str) -> ClaimedRow:
     first, seed = int(row["done"]), int(row.pop("seed"))
     del row["left_ms"]
-    params = _read_params(row.pop("params"))
+    params = row.pop("params")
     return ClaimedRow(
         **row,
-        params=params,
+        params=json.loads(params) if isinstance(params, str) else params,
         seeds=tuple((index, seed + index) for index in range(first, first + images)),
         hardware=hardware,
     )
-
-
-def _read_params(params: Any) -> dict[str, Any]:
-    """A raw statement gives JSON as text or as what it holds."""
-    found: dict[str, Any] = json.loads(params) if isinstance(params, str) else params
-    return found
