@@ -65,6 +65,15 @@ OUTSIDE: dict[str, Address] = {
     "/keys/leaked/": lambda it: "/keys/leaked/",
 }
 INSIDE: dict[str, Address] = {
+    # First, while the session is fresh enough for them.
+    "/account/": lambda it: "/account/",
+    "/account/sessions/": lambda it: "/account/sessions/",
+    "/account/delete/": lambda it: "/account/delete/",
+    "/account/confirm/": lambda it: "/account/confirm/",
+    "/account/email/": lambda it: "/account/email/",
+    "/account/password/": lambda it: "/account/password/",
+    "/account/second-factor/": lambda it: "/account/second-factor/",
+    "/account/second-factor/set-up/": lambda it: "/account/second-factor/set-up/",
     "/studio/": lambda it: f"/studio/?again={it.ended}",
     "/gallery/": lambda it: "/gallery/",
     "/gallery/compare/": lambda it: f"/gallery/compare/?left={it.ended}&right={it.failed}",
@@ -79,14 +88,6 @@ INSIDE: dict[str, Address] = {
     "/team/organisation/": lambda it: "/team/organisation/",
     "/team/audit/": lambda it: "/team/audit/",
     "/organisations/": lambda it: "/organisations/",
-    "/account/": lambda it: "/account/",
-    "/account/sessions/": lambda it: "/account/sessions/",
-    "/account/delete/": lambda it: "/account/delete/",
-    "/account/confirm/": lambda it: "/account/confirm/",
-    "/account/email/": lambda it: "/account/email/",
-    "/account/password/": lambda it: "/account/password/",
-    "/account/second-factor/": lambda it: "/account/second-factor/",
-    "/account/second-factor/set-up/": lambda it: "/account/second-factor/set-up/",
     "/api/docs/": lambda it: "/api/docs/",
 }
 # Further states of pages, and what is shown where there is none.
@@ -144,6 +145,8 @@ def admin_addresses() -> list[str]:
 
 def furnish(alice: Person, media: Path) -> Furnished:
     """Something of everything, for Alice and for staff."""
+    alice.user.set_password("correct horse battery staple")
+    alice.user.save(update_fields=["password"])
     offer_lora(description="Soft light", trigger_words="soft, light")
     ended, failed, waiting = (submit(alice.caller, prompt=f"a white house {n}", n=1) for n in range(3))
     finish(alice, ended, media)
