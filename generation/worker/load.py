@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generation.domain.catalog import in_lane, spec_of
 from generation.engine.errors import CheckpointError
-from generation.engine.request import PassRow
+from generation.engine.request import InputPicture, PassRow
 from generation.models import Model
 from generation.worker.engine import Engine, offload_of
 from generation.worker.passes import Served
@@ -69,15 +73,17 @@ def warm_up(served: Served, engine: Engine) -> None:
     Raises `CheckpointError`.
     """
     spec = served.model.spec
-    row = PassRow(
-        key="warm-up",
-        prompt="a red circle",
-        width=spec.default_width,
-        height=spec.default_height,
-        num_inference_steps=spec.default_steps,
-        seed=0,
-    )
-    outcome = engine.run(served.model, [row], NoHooks()).row("warm-up")
+    with tempfile.TemporaryDirectory() as folder:
+        row = PassRow(
+            key="warm-up",
+            prompt="a red circle",
+            width=spec.default_width,
+            height=spec.default_height,
+            num_inference_steps=spec.default_steps,
+            seed=0,
+            **_start_of(spec, Path(folder)),
+        )
+        outcome = engine.run(served.model, [row], NoHooks()).row("warm-up")
     errors: list[Exception] = [] if outcome.error is None else [outcome.error]
     if outcome.latents is not None:
         served.tail.submit(outcome.latents, lambda result: errors.extend([result.error] if result.error else []))
@@ -85,6 +91,25 @@ def warm_up(served: Served, engine: Engine) -> None:
     if errors:
         reason = f"draws nothing that may be delivered ({errors[0]})"
         raise CheckpointError(file=spec.path, reason=reason, remedy="check the model's weights and its entry")
+
+
+def _start_of(spec: ModelSpec, folder: Path) -> dict[str, Any]:
+    """What a row of the model starts from: nothing where it draws from text alone, else a blank picture."""
+    if "text-to-image" in spec.tasks:
+        return {}
+    task, size = spec.tasks[0], (spec.default_width, spec.default_height)
+    started: dict[str, Any] = {"task": task, "images": (_blank("RGB", size, folder),)}
+    return started | ({"mask": _blank("L", size, folder)} if task == "inpaint" else {})
+
+
+def _blank(mode: str, size: tuple[int, int], folder: Path) -> InputPicture:
+    from PIL import Image  # a web process that imports this module needs it not
+
+    data = io.BytesIO()
+    Image.new(mode, size, "white").save(data, "PNG")
+    file = folder / f"{mode}.png"
+    file.write_bytes(data.getvalue())
+    return InputPicture(path=str(file), sha256=hashlib.sha256(data.getvalue()).hexdigest())
 
 
 class NoHooks:

@@ -24,7 +24,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Q
 from generation.engine.errors import InputRefused, RowRefused
 from generation.engine.loader import LoadedModel, load_model
 from generation.engine.pipelines import qwen_image_edit
-from generation.engine.pipelines.qwen_image_edit import DROPPED, PICTURE, TEMPLATE
+from generation.engine.pipelines.qwen_image_edit import DROPPED, MOST_STRETCHED, PICTURE, TEMPLATE
 from generation.engine.prompts import pad_embeds
 from generation.engine.request import InputPicture, PassRow
 from generation.engine.run import run_pass
@@ -124,6 +124,13 @@ def pipe(folder: Path, model: LoadedModel) -> QwenImageEditPlusPipeline:
         transformer=QwenImageTransformer2DModel.from_pretrained(folder / "transformer", **kind),
     )
     pipe.set_progress_bar_config(disable=True)
+    forward, pad = pipe.text_encoder.forward, pipe.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+
+    def with_kinds(**given: Any) -> Any:
+        """As the processor says and the pipeline of diffusers 0.42 forgets to pass on: which tokens are pictures."""
+        return forward(**given, mm_token_type_ids=(given["input_ids"] == pad).int())
+
+    pipe.text_encoder.forward = with_kinds
     return pipe
 
 
@@ -190,6 +197,25 @@ def test_encoding_equals_the_pipelines(model: LoadedModel, pipe: Any, pictures: 
     assert torch.equal(model.family.encode(row).positive.embeds, theirs[0])
 
 
+def test_pictures_stand_in_rows_and_columns(model: LoadedModel, pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the language model a picture has two directions, and what follows goes on behind its longer side."""
+    text: Any = model.family._pipe.text_encoder.model.language_model  # type: ignore[attr-defined]
+    forward, seen = text.forward, []
+
+    def note(**given: Any) -> Any:
+        seen.append(given["position_ids"])
+        return forward(**given)
+
+    monkeypatch.setattr(text, "forward", note)
+    model.family.encode(editing(pictures[:1], prompt="look where things are"))
+    [places] = seen
+    assert places is not None and places.shape[:2] == (3, 1)
+    time, down, across = places[:, 0]
+    inside = down != time
+    assert inside.any() and len(set(across[down == down[inside][0]].tolist())) > 1
+    assert int(places.max()) < places.shape[-1] - 1  # a picture is shorter than its tokens
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_pass_equals_pipe(model: LoadedModel, pipe: Any, pictures: Any, count: int) -> None:
     row = editing(pictures[:count], seed=7)
@@ -241,3 +267,17 @@ def test_a_picture_that_is_gone_fails_its_own_row(model: LoadedModel, pictures: 
     gone = InputPicture(path="/nowhere/gone.png", sha256="0" * 64)
     outcome = run_pass(model, [editing([gone], "gone"), editing(pictures[:1], "good")], Silent())
     assert isinstance(outcome.row("gone").error, InputRefused) and outcome.row("good").status == "drawn"
+
+
+def test_threads_of_pictures_are_refused(model: LoadedModel, pictures: Any, tmp_path: Path) -> None:
+    """Their other side would come to nothing, and the language model's processor raises."""
+    file = tmp_path / "thread.png"
+    Image.new("RGB", (16 * MOST_STRETCHED + 1, 16)).save(file)
+    thread = InputPicture(path=str(file), sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+    outcome = run_pass(model, [editing([pictures[0], thread], "thread"), editing(pictures[:1], "good")], Silent())
+    error = outcome.row("thread").error
+    assert isinstance(error, InputRefused) and "1601 × 16" in str(error)
+    assert outcome.row("good").status == "drawn"
+    width, height = pipeline_qwenimage_edit_plus.calculate_dimensions(384 * 384, MOST_STRETCHED)
+    images = model.family._images  # type: ignore[attr-defined]
+    assert images(images=[Image.new("RGB", (int(width), int(height)))], return_tensors="pt")["pixel_values"].numel()

@@ -21,6 +21,7 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
 from generation.engine.catalog import ModelSpec
+from generation.engine.errors import InputRefused
 from generation.engine.family import Conditioning, PassShape, Reference, RowConds
 from generation.engine.inputs import read_input
 from generation.engine.pipelines.qwen_image import QwenImage, pack_latents
@@ -37,6 +38,7 @@ TEMPLATE = (
 )
 PICTURE = "Picture {}: <|vision_start|><|image_pad|><|vision_end|>"
 DROPPED = 64
+MOST_STRETCHED = 100  # a picture's longer side ÷ its shorter: at 200 the language model's processor raises
 
 
 class PictureProcessor:
@@ -73,6 +75,8 @@ class QwenImageEdit(QwenImage):
     @torch.no_grad()
     def encode(self, row: PassRow) -> RowConds:
         pictures = [read_input(picture, mode="RGB") for picture in row.images]
+        for picture in pictures:
+            _check_shape(picture)
         names = [picture.sha256 for picture in row.images]
         return RowConds(
             positive=self._encode_instruction(row.prompt, pictures, names),
@@ -112,6 +116,9 @@ class QwenImageEdit(QwenImage):
             attention_mask=torch.ones_like(input_ids),
             pixel_values=seen["pixel_values"],
             image_grid_thw=seen["image_grid_thw"],
+            # Without them pictures stand in one line, as text does. The pipeline of diffusers 0.42 leaves them out,
+            # being older than transformers 5 that asks for them (huggingface/diffusers issue 14194).
+            mm_token_type_ids=(input_ids == self._pad).int(),
             output_hidden_states=True,
             use_cache=False,
             logits_to_keep=1,
@@ -151,3 +158,10 @@ class QwenImageEdit(QwenImage):
         width, height = calculate_dimensions(area, picture.width / picture.height)
         fitted: Image.Image = self._pipe.image_processor.resize(picture, height=height, width=width)
         return fitted
+
+
+def _check_shape(picture: Image.Image) -> None:
+    """Raises InputRefused for a thread of a picture."""
+    if max(picture.size) > MOST_STRETCHED * min(picture.size):
+        size = f"{picture.width} × {picture.height} pixels"
+        raise InputRefused(f"the picture that it starts from is {size}, an edit reads up to {MOST_STRETCHED} : 1")
