@@ -129,6 +129,7 @@ def test_python_is_refused(front: RunningFront, rig: Rig, alice: Person, mallory
     with pytest.raises(openai.AuthenticationError) as unknown:
         openai.OpenAI(base_url=f"{front.url}/v1", api_key="sk-wrong").images.generate(**WANTED)
     assert unknown.value.code == "invalid_api_key"
+    Model.objects.update(spec=Model.objects.get(slug="demo").spec | {"tasks": ["text-to-image"]})
     with pytest.raises(openai.BadRequestError) as edit:
         client.images.edit(model="demo", prompt="x", image=("a.png", b"x", "image/png"))
     assert (edit.value.code, edit.value.param) == ("task_not_offered", "model")
@@ -153,7 +154,13 @@ def offer_every_task() -> None:
     spec = Model.objects.get(slug="demo").spec
     for slug, tasks in (("demo", ["text-to-image", "image-to-image", "inpaint"]), ("editor", ["edit"])):
         Model.objects.update_or_create(
-            slug=slug, defaults={"title": slug, "pool": "demo", "spec": spec | {"tasks": tasks}, "position": 9}
+            slug=slug,
+            defaults={
+                "title": slug,
+                "pool": "demo",
+                "position": 9,
+                "spec": spec | {"tasks": tasks, "family": "qwen-image-edit" if "edit" in tasks else "qwen-image"},
+            },
         )
 
 

@@ -41,7 +41,8 @@ def look(admin_sql: psycopg.Connection[tuple[Any, ...]]) -> Look:
 
 
 def offer(slug: str, tasks: list[str], **fields: Any) -> None:
-    spec = Model.objects.get(slug="demo").spec | {"tasks": tasks} | fields
+    family = "qwen-image-edit" if "edit" in tasks else "qwen-image"
+    spec = Model.objects.get(slug="demo").spec | {"tasks": tasks, "family": family} | fields
     Model.objects.update_or_create(slug=slug, defaults={"title": slug, "pool": "demo", "spec": spec, "position": 5})
 
 

@@ -23,7 +23,8 @@ def _every_task(_model: None) -> None:
 
 
 def offer(slug: str, tasks: list[str]) -> None:
-    spec = Model.objects.get(slug="demo").spec | {"tasks": tasks}
+    family = "qwen-image-edit" if "edit" in tasks else "qwen-image"
+    spec = Model.objects.get(slug="demo").spec | {"tasks": tasks, "family": family}
     Model.objects.update_or_create(slug=slug, defaults={"title": slug, "pool": "demo", "spec": spec, "position": 5})
 
 
