@@ -222,7 +222,8 @@ def resolve(
                 guess_bucket(negative, spec) if guided else None,
             ],
             # Left out of text to image, whose keys stay those of the release before: rows of both share passes.
-            **started,
+            # Strengths may differ in one pass as well, where as many steps run.
+            **({"runs": steps_run(steps, started["strength"])} if started else {}),
             **({"inputs": [[one.width, one.height] for one in inputs.images]} if task is Task.EDIT else {}),
         ),
     )
