@@ -17,6 +17,7 @@ from accounts.domain.media import media_path
 SYNC_BYTES = 256 * 1024 * 1024  # so that the last sync has not all of it to write
 PROGRESS_S = 1.0
 SPARE_BYTES = 256 * 1024 * 1024  # of the disk, left to everybody else
+SPARE_SHARE = 50  # and at least this part of it: zips and exports count in nobody's storage, new pictures go first
 
 
 class NoRoom(Exception):
@@ -49,8 +50,8 @@ class Pace:
 def check_room(needed: int) -> None:
     """Raise `NoRoom` where the disk would be full before so many bytes are written."""
     settings.STUDIO_MEDIA.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(settings.STUDIO_MEDIA).free
-    if needed + SPARE_BYTES > free:
+    disk = shutil.disk_usage(settings.STUDIO_MEDIA)
+    if needed + max(SPARE_BYTES, disk.total // SPARE_SHARE) > disk.free:
         raise NoRoom(f"the studio's disk has no room for {needed:,} bytes; ask its operators")
 
 
