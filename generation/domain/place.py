@@ -178,7 +178,8 @@ def _finish_ms(row: Mapping[str, Any], *, later: float, running: float, images: 
     others_ms, most_ms = float(row["others_ms"]), float(row["most_ms"])
     before_ms = float(row["own_ms"]) + others_ms + later * max(0.0, most_ms - others_ms)
     before_ms += running * float(row["running_ms"])
-    return before_ms / max(1, row["workers"]) + float(row["own_row_ms"]) + images * float(row["image_ms"])
+    workers = max(1, int(row["workers"]))
+    return before_ms / workers + float(row["own_row_ms"]) + images * float(row["image_ms"])
 
 
 def _find_reason(row: Mapping[str, Any]) -> tuple[ReasonCode | None, str]:

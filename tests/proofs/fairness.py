@@ -1,7 +1,7 @@
 """`python -m tests.proofs.fairness`: 10,000 mixed requests of 20 tenants through the real queue, on a simulated GPU.
 
 Weights 1, 2 and 4; models, sizes, numbers and LoRAs mixed; sleepers, cancels, failures, rows given back. Four studios:
-one worker, two, one whose memory holds one model at a time, and one whose passes hold one picture. In each the clocks of
+one worker, two, one whose memory holds one model at a time, one whose passes hold one picture. In each the clocks of
 those who wait must stay within one longest pass ÷ weight (and, where models take turns, their patience). What people
 were told is compared with what became of it. Then everybody asks without end for 30 simulated minutes.
 """

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("worker")
 
 @pytest.mark.parametrize(("hands", "room"), [(1, 2), (2, 2), (1, 1)])
 def test_clocks_of_those_who_wait_stay_together(look: Look, hands: int, room: int) -> None:
-    """Models, sizes, LoRAs, weights, sleepers, cancels, failures; the last one may have one model in memory at a time."""
+    """Models, sizes, LoRAs, weights, sleepers, cancels, failures; the last one holds one model at a time."""
     shares = Shares(look, random.Random(hands * 10 + room), hands_wanted=hands, room=room)
     shares.open(tenants=8)
     run_mixed(shares, requests=120, load=1.3)

@@ -331,4 +331,4 @@ def test_during_a_hand_over_people_read_how_long_it_takes(alice: Person) -> None
     Lane.objects.filter(name="green").update(state="ready", changed_at=Now())
     assert place().reason == "loading"
     Lane.objects.filter(name="green").update(changed_at=timezone.now() - timedelta(minutes=16))
-    assert place().reason == "no_worker", "by then nobody knows"
+    assert place().reason == "drained", "by then nobody knows"
