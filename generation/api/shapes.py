@@ -83,10 +83,12 @@ class Reason(Shape):
 
 
 class QueuePlace(Shape):
-    """Where it waits. `eta_ms` is about when the picture is there; null, with a reason, when nobody can say."""
+    """Where it waits. `eta_ms` is about when the picture is there; null, with a reason, when nobody can say.
+    `eta_range_ms`: at the earliest and at the latest, four times of five."""
 
     position = s.IntegerField()
     eta_ms = s.IntegerField(allow_null=True)
+    eta_range_ms = s.ListField(child=s.IntegerField(), min_length=2, max_length=2, allow_null=True)
     ahead = Ahead()
     reason = Reason(allow_null=True)
 

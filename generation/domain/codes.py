@@ -254,6 +254,24 @@ add_code(
     whole=True,
 )
 add_code(
+    "drained",
+    0,
+    Retry.NO,
+    _("Staff have stopped the GPU workers from taking more work."),
+    _("Nothing is to be done: it is drawn as soon as they are let go on."),
+    place=Place.QUEUE,
+    whole=True,
+)
+add_code(
+    "not_in_memory",
+    0,
+    Retry.NO,
+    _("The model is not in memory: it is loaded when its turn comes."),
+    _("Nothing is to be done: other models are drawn meanwhile."),
+    place=Place.QUEUE,
+    whole=True,
+)
+add_code(
     "own_limit",
     0,
     Retry.NO,

@@ -38,6 +38,7 @@ def estimate(request: GenerationRequest, *, caller: Caller) -> dict[str, Any]:
         tenant=caller.tenant,
         weight=caller.plan.weight,
         ms=gpu_ms,
+        image_ms=image_ms,
     )
     if row is None:
         raise RuntimeError("the statement for a new place gives one row, always")

@@ -163,16 +163,18 @@ def read_now() -> Now:
     hands = count_hands(workers)
     pools = [_pool_now(row, waiting, hands) for row in fetch_all(_POOLS_SQL)]
     paused = [(pool.lane, pool.name) for pool in pools if pool.paused_at]
+    lanes = fetch_all(_LANES_SQL)
+    serving = next((lane["name"] for lane in lanes if lane["state"] == "serving"), None)
     usage = fetch_all(_USAGE_SQL, limit=TENANTS_SHOWN)
     top = usage[0] if usage else {}
     return Now(
         now=database["now"],
         running=running,
         running_total=running[0]["total"] if running else 0,
-        waits=explain_waits(waiting, hands=hands, paused=paused),
+        waits=explain_waits(waiting, hands=hands, paused=paused, serving=serving),
         waiting=sum(row["queued"] for row in waiting),
         waiting_tenants=len(waiting),
-        lanes=fetch_all(_LANES_SQL),
+        lanes=lanes,
         pools=pools,
         workers=workers,
         failures=fetch_all(_FAILURES_SQL, limit=FAILURES_SHOWN),

@@ -130,6 +130,7 @@ def present_place(place: QueuePlace | None) -> dict[str, Any] | None:
     return {
         "position": place.position,
         "eta_ms": place.eta_ms,
+        "eta_range_ms": list(place.eta_range_ms) if place.eta_range_ms else None,
         "ahead": {"own": place.own, "others": place.others},
         "reason": {"code": place.reason, "detail": place.detail} if place.reason else None,
     }

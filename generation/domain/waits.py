@@ -120,9 +120,14 @@ def explain_waits(
     *,
     hands: Mapping[tuple[str, str], Hands],
     paused: Iterable[tuple[str, str]],
+    serving: str | None = None,
     shown: int = SHOWN,
 ) -> list[Wait]:
-    """Why each of the first `shown` waits. One query, for their next rows."""
+    """Why each of the first `shown` waits. One query, for their next rows.
+
+    `serving`: the lane that serves. As in `place.py`: where nobody draws in a row's own lane, the sweep hands it over
+    to that one, whose workers count then.
+    """
     first = waiting[:shown]
     heads = {
         row["n"] - 1: row
@@ -135,7 +140,7 @@ def explain_waits(
     }
     resting = frozenset(paused)
     return [
-        _explain(row, heads.get(place, {}), waiting=waiting, hands=hands, paused=resting)
+        _explain(row, heads.get(place, {}), waiting=waiting, hands=hands, paused=resting, serving=serving)
         for place, row in enumerate(first)
     ]
 
@@ -147,6 +152,7 @@ def _explain(
     waiting: Sequence[Mapping[str, Any]],
     hands: Mapping[tuple[str, str], Hands],
     paused: frozenset[tuple[str, str]],
+    serving: str | None,
 ) -> Wait:
     where = (row["lane"], row["pool"])
     ahead = sum(1 for other in waiting if (other["lane"], other["pool"]) == where and _goes_before(other, row))
@@ -159,10 +165,24 @@ def _explain(
         oldest=row["oldest"],
         running=row["running"],
         slots=row["slots"],
-        why=_find_why(row, head, hands=hands.get(where), paused=where in paused, ahead=ahead),
+        why=_find_why(row, head, hands=_find_hands(where, head, hands, serving), paused=where in paused, ahead=ahead),
         behind=ahead,
         head=head,
     )
+
+
+def _find_hands(
+    where: tuple[str, str],
+    head: Mapping[str, Any],
+    hands: Mapping[tuple[str, str], Hands],
+    serving: str | None,
+) -> Hands | None:
+    """The workers that will draw a row: its own lane's, or those of the lane that serves."""
+    own = hands.get(where)
+    if serving is None or (own is not None and head.get("model") in own.serves):
+        return own
+    other = hands.get((serving, where[1]))
+    return other if other is not None and (own is None or other.draw or other.states["loading"]) else own
 
 
 def _find_why(row: Mapping[str, Any], head: Mapping[str, Any], *, hands: Hands | None, paused: bool, ahead: int) -> Why:

@@ -80,6 +80,7 @@ class Shares:
     spread: float = 0.0  # the worst difference of waiting clocks, as a share of the bound
     longest_ms: float = 0.0
     accidents: bool = True
+    batch_max: int = 8
     used: dict[UUID, float] = field(default_factory=lambda: defaultdict(float))
     told: list[Told] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -184,7 +185,7 @@ class Shares:
         return claim_pass(
             lane="blue",
             pool="demo",
-            models=dict.fromkeys(here, 8),
+            models=dict.fromkeys(here, self.batch_max),
             worker=hand.id,
             hardware=HARDWARE,
             lease_s=3600,
@@ -310,3 +311,22 @@ def run_mixed(shares: Shares, *, requests: int, load: float) -> None:
         shares.run(until=shares.now + rng.expovariate(1) * 2.0 * 1_000 / load / shares.hands_wanted)
     while shares.busy:
         shares.run(until=shares.events[0][0] if shares.events else shares.now + 1_000)
+
+
+def run_saturated(shares: Shares, *, minutes: float) -> float:
+    """Everybody always has work; how far the worst tenant's GPU time is from its weight's share in the end."""
+    waiting: dict[UUID, int] = defaultdict(int)
+    until, step = shares.now + minutes * 60_000, 2_000.0
+    before = dict(shares.used)
+    while shares.now < until:
+        waiting.clear()
+        for row in fetch_all("SELECT tenant, queued FROM generation_fairclock WHERE lane = 'blue' AND pool = 'demo'"):
+            waiting[row["tenant"]] = row["queued"]
+        for customer in shares.customers:
+            for _ in range(6 - waiting[customer.caller.tenant]):
+                shares.ask(
+                    customer, n=10, side=shares.rng.choice((64, 128)), model=shares.rng.choice(("demo", "other"))
+                )
+        shares.run(until=shares.now + step)
+    used = {tenant: ms - before.get(tenant, 0.0) for tenant, ms in shares.used.items()}
+    return shares.shares_off(defaultdict(float, used))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Iterator
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from django.db import transaction
 
+from accounts.domain.sql import fetch_one
 from accounts.models import Plan, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.domain.cancel import cancel_generation, cancel_running
 from generation.domain.claim import claim_pass, renew_claims
+from generation.domain.claimsql import LOCK_SQL, NEXT_SQL, TAKE_SQL, TAKE_WITH_ABSENT_SQL
 from generation.domain.finish import fail_row, finish_slice, release_row
 from generation.domain.sweep import sweep
+from generation.models import Model
+from tests.chaos.rig import make_entry
+from tests.crowd import fill
 from tests.factories import Person, make_person, make_plan
-from tests.generation.domain.desk import Look, check_books, claim, draw, submit
+from tests.generation.domain.desk import HARDWARE, Look, check_books, claim, draw, submit
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -407,3 +415,59 @@ def test_a_worker_may_want_fewer_images_of_this_size(alice: Person) -> None:
     assert asked == [("demo", 128, 64, False)]
     second = claim(most=lambda *shape: 100, models={"demo": 1})
     assert second is not None and len(second.rows) == 1
+
+
+def test_no_plan_reads_or_sorts_the_queue(look: Look, alice: Person, admin_sql: Any) -> None:
+    """With many rows waiting, whatever is read of the queue is read by an index, and what is sorted is a pass."""
+    fill(admin_sql, rows=20_000, tenants=200)
+    waiting = look("SELECT id FROM generation_generation WHERE status = 'queued' LIMIT 8")
+    place = {"lane": "blue", "pool": "demo"}
+    shared = {"schemas": [1, 2], "hardware": HARDWARE, "models": ["demo"], **place}
+    following = {"pass_ms": 20_000.0, "searched": 64, "alone": 2, "seats": 8}
+    taking = {"ids": [row[0] for row in waiting], "claimed": [60] * 8, "start": 500.0, "worker": uuid4(), "lease_s": 30,
+              "schemas": [1, 2], "absent": ["other"], "patience_ms": 60_000.0, **place}  # fmt: skip
+    for sql, values in (
+        (NEXT_SQL, shared | following),
+        (TAKE_SQL, taking),
+        (TAKE_WITH_ABSENT_SQL, taking),
+        (LOCK_SQL, {"name": "x", **place}),
+    ):
+        with transaction.atomic():
+            plan = fetch_one(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", **values)
+            transaction.set_rollback(True)
+        assert plan is not None
+        found = plan["QUERY PLAN"]
+        for node in walk(json.loads(found) if isinstance(found, str) else found):
+            is_scan = node["Node Type"] == "Seq Scan"
+            assert not (is_scan and node["Relation Name"] == "generation_generation"), node
+            assert "Sort" not in node["Node Type"] or node["Actual Rows"] <= 64, node
+
+
+def walk(plan: Any) -> Iterator[dict[str, Any]]:
+    """All nodes of a plan."""
+    if isinstance(plan, list):
+        for part in plan:
+            yield from walk(part)
+    elif isinstance(plan, dict):
+        if "Node Type" in plan:
+            yield plan
+        for part in plan.values():
+            yield from walk(part)
+
+
+def test_who_waits_for_an_absent_model_keeps_the_turn(alice: Person, mallory: Person, look: Look) -> None:
+    """What the loaded models get meanwhile is not his loss, but no more than the patience is kept for him."""
+    Model.objects.create(slug="other", title="Other", pool="demo", spec=make_entry())
+    submit(mallory.caller, model="other")
+    for _ in range(3):
+        submit(alice.caller)
+
+    def clocks() -> dict[UUID, float]:
+        return dict(look("SELECT tenant, vtime FROM generation_fairclock"))
+
+    for _ in range(3):
+        assert claim(models={"demo": 1}, absent=["other"], patience_ms=100) is not None
+    assert clocks() == {alice.tenant.pk: 180, mallory.tenant.pk: 20}  # the last pass began at 120
+    submit(alice.caller)
+    assert claim(models={"demo": 1}) is not None, "a worker that would never load it"
+    assert clocks() == {alice.tenant.pk: 240, mallory.tenant.pk: 180}

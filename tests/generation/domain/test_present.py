@@ -64,7 +64,9 @@ def test_a_waiting_one(alice: Person, look: Look) -> None:
     body = see(alice, id)
     assert set(body) == KEYS
     assert body["status"] == "queued" and body["images"] == [] and body["error"] is None
-    assert body["queue"] == {"position": 1, "eta_ms": 60, "ahead": {"own": 0, "others": 0}, "reason": None}
+    assert body["queue"] == {
+        "position": 1, "eta_ms": 60, "eta_range_ms": [30, 2450], "ahead": {"own": 0, "others": 0}, "reason": None
+    }  # fmt: skip
     assert body["progress"] == {"step": 0, "steps": 4} and body["metadata"] == {"k": "v"}
     assert str(body["created_at"]).endswith("Z")
 
@@ -149,6 +151,28 @@ def test_why_nobody_can_say(alice: Person, look: Look) -> None:
         said = estimate(GenerationRequest(model="demo", prompt="x", n=3), caller=alice.caller)
     assert (said["gpu_ms"], said["images"], said["wait_ms"]) == (180, 3, None)
     assert said["queue"]["ahead"] == {"own": 1, "others": 0} and said["queue"]["reason"]["code"] == "paused"
+
+
+def test_drained_workers_and_absent_models_are_named(alice: Person, look: Look) -> None:
+    id = submit(alice.caller)
+    show_worker(look)
+    look("UPDATE generation_worker SET drain_requested_at = now() RETURNING 1")
+    assert see(alice, id)["queue"]["reason"]["code"] == "drained"  # type: ignore[index]
+    look("UPDATE generation_worker SET drain_requested_at = NULL, resident = '[\"other\"]', load_ms = 5000 RETURNING 1")
+    queue = see(alice, id)["queue"]
+    assert queue["reason"]["code"] == "not_in_memory"  # type: ignore[index]
+    assert 5000 < queue["eta_ms"] < 6000 and queue["eta_range_ms"][0] <= queue["eta_ms"]  # type: ignore[index]
+    look("UPDATE generation_worker SET resident = '[\"demo\"]' RETURNING 1")
+    assert see(alice, id)["queue"]["reason"] is None  # type: ignore[index]
+
+
+def test_the_range_holds_the_guess(alice: Person, mallory: Person, look: Look) -> None:
+    show_worker(look)
+    for person in (alice, mallory, alice, mallory):
+        submit(person.caller, n=10)
+    queue = see(alice, submit(alice.caller))["queue"]
+    low, high = queue["eta_range_ms"]  # type: ignore[index]
+    assert 0 < low < queue["eta_ms"] < high  # type: ignore[index]
 
 
 def test_estimate_stores_nothing(alice: Person, look: Look) -> None:

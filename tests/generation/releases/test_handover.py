@@ -317,7 +317,7 @@ def test_during_a_hand_over_people_read_how_long_it_takes(alice: Person) -> None
 
     drawn_in = place().eta_ms or 0
     Worker.objects.filter(pk=blue.pk).update(drain_requested_at=Now())
-    assert (place().reason, place().eta_ms) == ("no_worker", None), "green is only being tried"
+    assert (place().reason, place().eta_ms) == ("drained", None), "green is only being tried"
     Lane.objects.filter(name="green").update(state="promoting", release=release, changed_at=Now())
     assert place().reason == "loading"
     assert 500_000 < (place().eta_ms or 0) <= 600_000 + drawn_in
@@ -331,4 +331,4 @@ def test_during_a_hand_over_people_read_how_long_it_takes(alice: Person) -> None
     Lane.objects.filter(name="green").update(state="ready", changed_at=Now())
     assert place().reason == "loading"
     Lane.objects.filter(name="green").update(changed_at=timezone.now() - timedelta(minutes=16))
-    assert place().reason == "no_worker", "by then nobody knows"
+    assert place().reason == "drained", "by then nobody knows"

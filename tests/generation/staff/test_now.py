@@ -113,6 +113,20 @@ def test_why_it_waits(staff: Client, alice: Person, admin_sql: SQL) -> None:
     assert str(wanted) not in part(staff, "waits")  # by tenant
 
 
+def test_a_lane_that_was_left_waits_for_the_one_that_serves(staff: Client, alice: Person, admin_sql: SQL) -> None:
+    """The sweep hands its rows over within seconds; until then the page says no other than the studio does."""
+    submit(alice)
+    admin_sql.execute("UPDATE generation_generation SET lane = 'green'")
+    admin_sql.execute("UPDATE generation_fairclock SET lane = 'green'")
+    assert "no worker of this pool is running" in part(staff, "waits")
+    worker = add_worker("idle")
+    assert "it is next, as soon as a worker is free" in part(staff, "waits")
+    worker.lane = "green"
+    worker.serves = ["another"]
+    worker.save()
+    assert "no running worker serves Sleeping" in part(staff, "waits")
+
+
 def test_limits_and_fair_share(staff: Client, admin_sql: SQL) -> None:
     add_worker("busy")
     people = []

@@ -174,6 +174,13 @@ function waitingWords(queue) {
   const ahead = queue.ahead ? queue.ahead.own + queue.ahead.others : Math.max(0, (queue.position || 1) - 1);
   const place = ahead ? say("ahead", { n: number(ahead) }) : say("next");
   const reason = queue.reason && (sayReason(queue.reason.code) || queue.reason.detail);
-  const eta = queue.eta_ms ? about(queue.eta_ms) : "";
+  const eta = queue.eta_ms ? etaWords(queue) : "";
   return [place, eta, reason].filter(Boolean).join(" · ");
+}
+
+/** "about 12 s (between 6 s and 40 s)"; the range only where it says more than the guess. */
+function etaWords({ eta_ms: eta, eta_range_ms: range }) {
+  if (!range || eta < 3000) return about(eta);
+  const [from, to] = range.map(duration);
+  return from === to ? about(eta) : `${about(eta)} (${say("etaRange", { from, to })})`;
 }
