@@ -72,7 +72,7 @@ FAULTS: list[Plant] = [
     without(finish, "_FINISH_SQL", "AND g.fence = %(fence)s", "AND %(fence)s IS NOT NULL"),
     without(finish, "_RELEASE_SQL", "AND g.fence = %(fence)s", "AND %(fence)s IS NOT NULL"),
     without(cancel, "_CANCEL_RUNNING_SQL", "AND g.fence = %(fence)s", "AND %(fence)s IS NOT NULL"),
-    without(claim, "_REQUEUE_SQL", "lost = g.lost + 1", "lost = g.lost"),
+    without(claim, "REQUEUE_SQL", "lost = g.lost + 1", "lost = g.lost"),
     without(
         quotas, "_RESERVE_SQL", "w.ceiling IS NULL OR c.used + c.reserved + excluded.reserved <= w.ceiling", "true"
     ),
