@@ -22,6 +22,7 @@ from generation.engine.demo.faces.style import darkness, draw_plain, draw_styled
 from generation.engine.demo.faces.train import FacesRecipe, draw_faces, normalise, train
 from generation.engine.demo.faces.train_lora import LORA, LoraRecipe, train_lora
 from generation.engine.demo.portrait import GROUNDS, HAIRS, Face
+from generation.engine.demo.progress import Progress
 from generation.engine.loader import LoadedModel, load_model
 from generation.engine.lorafile import fit_lora, read_lora, transformer_layers
 from generation.engine.lorarules import RULES
@@ -156,14 +157,21 @@ def test_the_lora_fits_its_model() -> None:
     assert len(parts) > 20 and {part.rank for part in parts.values()} == {LoraRecipe().rank}
 
 
-def test_the_recipe_learns(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_recipe_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps of each stage; the result is a checkpoint that the engine loads, and a LoRA is taught on it."""
-    recipe = FacesRecipe(faces=24, vae_steps=12, text_steps=8, text_batch=16, steps=4, batch=4)
+    told: dict[str, list[float]] = {}
+
+    def tell(self: Progress, step: int, **figures: float) -> None:
+        told.setdefault(self.stage, []).append(figures["loss"])
+
+    monkeypatch.setattr(Progress, "tell", tell)
+    recipe = FacesRecipe(
+        faces=24, vae_steps=30, settle_steps=2, text_steps=40, text_batch=24, steps=60, batch=6
+    )  # fmt: skip
     train(recipe, out=tmp_path / "out", work=tmp_path)
-    losses = [
-        float(line.split("loss ")[1].split()[0]) for line in capfd.readouterr().err.splitlines() if "loss " in line
-    ]
-    assert len(losses) == 3 and all(np.isfinite(losses))
+    assert set(told) == {"vae", "vae's borders", "text", "transformer"}
+    for stage in ("vae", "text", "transformer"):
+        assert np.mean(told[stage][-5:]) < 0.95 * np.mean(told[stage][:5]), stage
     vae = AutoencoderKL.from_pretrained(tmp_path / "out", subfolder="vae", dtype=torch.float32)
     _, pictures = draw_faces(recipe)
     latents = normalise(vae, pictures)
@@ -174,9 +182,9 @@ def test_the_recipe_learns(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     assert draw(model, make_row(FACES[0][0]))["a"].size == (SIDE, SIDE)
     weights = train_lora(LoraRecipe(steps=2, batch=2, faces=4), tmp_path / "out")
     assert all(name.startswith("transformer.layers.") for name in weights)
-    capfd.readouterr()
+    told.clear()
     train(recipe, out=tmp_path / "again", work=tmp_path)  # everything is there: nothing is taught twice
-    assert "loss" not in capfd.readouterr().err
+    assert not told
 
 
 def test_the_style_is_warm_and_dark_at_the_edges() -> None:

@@ -1,6 +1,7 @@
 """The portrait demo's recipe: `python -m generation.engine.demo.faces.train --out DIR --work DIR`.
 
-VAE, text encoder, transformer, one after another; a run that was stopped goes on from `--work`.
+VAE, text encoder, transformer, one after another. After a stop, finished stages are read from `--work`, and the
+transformer goes on where it was.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class FacesRecipe:
     vae_steps: int = 1500
     vae_batch: int = 8
     vae_crop: int = 64
+    settle_steps: int = 120
     text_steps: int = 400
     text_batch: int = 96
     steps: int = 1800
@@ -119,6 +121,7 @@ def train_vae(recipe: FacesRecipe, pictures: Tensor, *, work: Path) -> Autoencod
     vae.to(memory_format=torch.contiguous_format)
     _be_sure(vae)
     _scale(vae, pictures)
+    _settle(vae, pictures, recipe)
     save_state(file, vae.state_dict())
     return vae.eval()
 
@@ -163,6 +166,27 @@ def _scale(vae: AutoencoderKL, pictures: Tensor) -> None:
     encode.bias[:Z_DIM] = (encode.bias[:Z_DIM] - mean) / std
     decode.bias += (decode.weight.sum(dim=(2, 3)) * mean).sum(dim=1)
     decode.weight *= std[None, :, None, None]
+
+
+def _settle(vae: AutoencoderKL, pictures: Tensor, recipe: FacesRecipe) -> None:
+    """The decoder alone, on whole pictures: with the mean folded in, the zeros around a picture mean another colour."""
+    weights = list(vae.decoder.parameters())
+    optimizer = torch.optim.AdamW(weights, lr=3e-4, weight_decay=0.0)
+    progress, smooth = Progress("vae's borders", steps=recipe.settle_steps), 0.0
+    for step in range(1, recipe.settle_steps + 1):
+        pixels = pictures[torch.randint(len(pictures), (recipe.vae_batch // 2,))].float() / 127.5 - 1
+        with torch.no_grad():
+            mean = vae.encoder(pixels).chunk(2, dim=1)[0]
+        with torch.autocast("cpu", torch.bfloat16):
+            copied = vae.decoder(mean + LATENT_NOISE * torch.randn(mean.shape))
+        loss = copy_loss(copied.float(), pixels)
+        loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-4 * learning_rate(step, steps=recipe.settle_steps, warmup=10)
+        optimizer.step()
+        optimizer.zero_grad()
+        smooth = loss.item() if step == 1 else 0.95 * smooth + 0.05 * loss.item()
+        progress.tell(step, loss=smooth)
 
 
 @torch.no_grad()
@@ -244,17 +268,17 @@ class Batches:
     """A fresh caption and fresh noise for every row."""
 
     def __init__(
-        self, recipe: Any, faces: Sequence[Face], latents: Tensor, encoder: Qwen3Model, tokenizer: Qwen2Tokenizer, *,
+        self, batch: int, faces: Sequence[Face], latents: Tensor, encoder: Qwen3Model, tokenizer: Qwen2Tokenizer, *,
         seed: int,
     ) -> None:  # fmt: skip
-        self._recipe, self._faces, self._latents = recipe, faces, latents
+        self._batch, self._faces, self._latents = batch, faces, latents
         self._encoder, self._tokenizer = encoder, tokenizer
         self._rng = random.Random(seed)
 
     @torch.no_grad()
     def next(self) -> Batch:
         rng = self._rng
-        chosen = [rng.randrange(len(self._faces)) for _ in range(self._recipe.batch)]
+        chosen = [rng.randrange(len(self._faces)) for _ in range(self._batch)]
         ids, mask = tokenise(self._tokenizer, [say_face(self._faces[k], rng) for k in chosen])
         with torch.autocast("cpu", torch.bfloat16):
             hidden = read(self._encoder, ids, mask)
@@ -295,7 +319,7 @@ def train_transformer(
         average.load(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         start = int(state["step"])
-    batches = Batches(recipe, faces, latents, encoder, tokenizer, seed=recipe.seed + start)
+    batches = Batches(recipe.batch, faces, latents, encoder, tokenizer, seed=recipe.seed + start)
     progress, smooth = Progress("transformer", steps=recipe.steps, start=start), 0.0
     for step in range(start + 1, recipe.steps + 1):
         loss = velocity_loss(transformer.train(), batches.next())

@@ -62,7 +62,7 @@ def train_lora(recipe: LoraRecipe, checkpoint: Path = CHECKPOINT) -> dict[str, T
     faces = [sample_face(rng) for _ in range(recipe.faces)]
     drawn = torch.from_numpy(np.stack([np.asarray(draw_styled(face, rng)) for face in faces])).permute(0, 3, 1, 2)
     tokenizer = Qwen2Tokenizer.from_pretrained(checkpoint / "tokenizer")
-    batches = Batches(recipe, faces, normalise(vae, drawn), encoder.eval(), tokenizer, seed=recipe.seed)
+    batches = Batches(recipe.batch, faces, normalise(vae, drawn), encoder.eval(), tokenizer, seed=recipe.seed)
     transformer.requires_grad_(False)
     transformer.add_adapter(
         LoraConfig(r=recipe.rank, lora_alpha=recipe.rank, target_modules=TARGETS, init_lora_weights="gaussian")
