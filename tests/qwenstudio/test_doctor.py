@@ -45,7 +45,7 @@ def test_all_is_well(media: Path, redis: Redis) -> None:
     findings = run("settings", "database", "redis", "storage", "models")
     assert [finding.name for finding in findings if finding.level == "ok"] == [
         "settings", "database, web", "database, owner", "database, worker", "migrations", "redis", "storage",
-        "model demo",
+        "model demo", "model demo-portrait",
     ]  # fmt: skip
     assert not [finding for finding in findings if finding.level == "fail"]
 
