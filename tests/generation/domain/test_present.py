@@ -32,7 +32,8 @@ AsWorker = Callable[[], AbstractContextManager[None]]
 KEYS = {
     "id", "status", "model", "prompt", "negative_prompt", "width", "height", "num_inference_steps", "true_cfg_scale",
     "seed", "n", "loras", "grid", "output_format", "metadata", "starred", "retry_of", "queue", "progress", "images",
-    "timings", "cost", "error", "created_at", "started_at", "finished_at", "warnings", "urls",
+    "timings", "cost", "error", "created_at", "started_at", "finished_at", "warnings", "urls", "task", "strength",
+    "inputs", "mask", "style",
 }  # fmt: skip
 
 
