@@ -90,7 +90,7 @@ def test_too_long_prompt_has_the_promised_words(alice: Person) -> None:
         (b"", 400), (b"{", 400), (b"[]", 400), (b'"text"', 400), (b"null", 400),
         (b'{"model": "demo", "prompt": "a\\u0000b"}', 400), (b'{"model": "demo", "prompt": "\\ud800"}', 400),
         (b'{"model": "demo", "prompt": "x", "seed": NaN}', 400), (b'{"model": "demo", "model": "demo"}', 400),
-        (b'{"model": "demo", "prompt": "\xff"}', 400), (b"[" * 100_000, 400), (b"x" * 1_048_577, 413),
+        (b'{"model": "demo", "prompt": "\xff"}', 400), (b"[" * 100_000, 400), (b"x" * 32_000_001, 413),
     ],
 )  # fmt: skip
 def test_malformed_body_is_refused(alice: Person, body: bytes, status: int) -> None:
@@ -100,7 +100,7 @@ def test_malformed_body_is_refused(alice: Person, body: bytes, status: int) -> N
     assert rows(alice) == []
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "image/png"])
 def test_other_content_is_415(alice: Person, kind: str) -> None:
     assert alice.api.generic("POST", IMAGES, b"prompt=x", content_type=kind).status_code == 415
     assert rows(alice) == []
