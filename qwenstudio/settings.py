@@ -301,7 +301,7 @@ X_FRAME_OPTIONS = "DENY"
 
 # A JSON body of the API, and what a form holds besides its files.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 400
 DATA_UPLOAD_MAX_NUMBER_FILES = 8
 # Requests that may hold pictures: three of 10 MB and a mask. nginx and the async process read their bounds here too.
 PICTURE_BODY_BYTES = 32_000_000

@@ -33,6 +33,7 @@ from generation.domain.request import (
 from generation.domain.styles import apply_style
 from generation.domain.submit import announce, find_key, insert, make_generation, scope_of, take_key
 from generation.domain.tasks import Inputs
+from generation.engine.catalog import ModelSpec
 from generation.models import Generation
 
 MIN_SCALES, MAX_SCALES = 2, 8
@@ -108,8 +109,9 @@ def submit_grid(
     with scope_of(caller):
         if idempotency_key is not None and (earlier := find_key(caller, key=idempotency_key, body=body)):
             return SubmittedGrid(grid_of(earlier), replayed=True)
-        prepared = prepare_inputs(grid.request, spec_of(find_model(grid.request.model, caller)))
-        rows = _make_rows(caller, grid, prepared.inputs)
+        spec = spec_of(find_model(grid.request.model, caller))
+        prepared = prepare_inputs(grid.request, spec)
+        rows = _make_rows(caller, grid, spec, prepared.inputs)
         with kept(prepared, caller) as inputs, transaction.atomic():
             if idempotency_key is not None:
                 earlier = take_key(caller, rows[0].id, key=idempotency_key, body=body)
@@ -133,14 +135,15 @@ def grid_of(first: UUID) -> tuple[UUID, ...]:
     return tuple(rows.values_list("id", flat=True))
 
 
-def _make_rows(caller: Caller, grid: GridRequest, inputs: Inputs) -> Sequence[Generation]:
+def _make_rows(caller: Caller, grid: GridRequest, spec: ModelSpec, inputs: Inputs) -> Sequence[Generation]:
     request = apply_style(grid.request)
     if request.seed is None:  # the same noise at every strength
         request = replace(request, seed=secrets.randbelow(RANDOM_SEEDS))
     rows = []
     for scale in grid.scales:
         loras = (*request.loras, LoraChoice(name=grid.lora, scale=scale))
-        rows.append(make_generation(caller=caller, request=replace(request, loras=loras), inputs=inputs))
+        wanted = replace(request, loras=loras)
+        rows.append(make_generation(caller=caller, request=wanted, spec=spec, inputs=inputs))
     for row in rows:
         row.params["grid"] = str(rows[0].id)
     return rows

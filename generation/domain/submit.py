@@ -32,6 +32,7 @@ from generation.domain.request import GenerationRequest, ResolvedRequest, hash_r
 from generation.domain.searchtext import fold
 from generation.domain.styles import apply_style
 from generation.domain.tasks import NO_INPUTS, Inputs
+from generation.engine.catalog import ModelSpec
 from generation.enums import Status, Task
 from generation.errors import KeyReused, StillRunning
 from generation.meters import SUBMITTED
@@ -92,9 +93,10 @@ def submit_generation(
         # Before anything is judged: what was accepted once is answered so, whatever has become of model and plan.
         if idempotency_key is not None and (earlier := find_key(caller, key=idempotency_key, body=body)):
             return Submitted(earlier, replayed=True)
-        prepared = prepare_inputs(request, spec_of(find_model(request.model, caller)))
+        spec = spec_of(find_model(request.model, caller))
+        prepared = prepare_inputs(request, spec)
         generation = make_generation(
-            caller=caller, request=request, inputs=prepared.inputs, retry_of=retry_of, lane=lane, alone=alone
+            caller=caller, request=request, spec=spec, inputs=prepared.inputs, retry_of=retry_of, lane=lane, alone=alone
         )
         with kept(prepared, caller) as inputs, transaction.atomic():
             name_inputs(generation, inputs)
@@ -116,13 +118,16 @@ def make_generation(
     *,
     caller: Caller,
     request: GenerationRequest,
+    spec: ModelSpec,
     inputs: Inputs = NO_INPUTS,
     retry_of: UUID | None = None,
     lane: str | None = None,
     alone: bool = False,
 ) -> Generation:
-    """The row of a request, not yet stored; its inputs are named once they are. Raises what is wrong with it."""
-    spec = spec_of(find_model(request.model, caller))
+    """The row of a request, not yet stored; its inputs are named once they are. Raises what is wrong with it.
+
+    `spec`: that of the request's model.
+    """
     request = apply_style(request)
     offered = offered_loras(request.loras, caller)
     resolved = resolve(request, spec, caller.plan, offered=offered, inputs=inputs)

@@ -53,7 +53,7 @@ def test_a_checkpoint_that_nothing_here_draws_is_said(
     store.files["model_index.json"] = json.dumps({"_class_name": "FluxPipeline"}).encode()
     settings.STUDIO_VAR = tmp_path
     out, _ = run(REPO, "--hub", serve(store))
-    assert "No family here draws a FluxPipeline; there are qwen-image, qwen-image-2.1, z-image." in out
+    assert "No family here draws a FluxPipeline; there are qwen-image, qwen-image-edit, qwen-image-2.1, z-image." in out
     assert "left out: " in out and (tmp_path / "models" / REPO / MANIFEST).is_file()
 
 
