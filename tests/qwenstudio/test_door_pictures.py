@@ -163,6 +163,12 @@ def end_with_three(person: Person, generation: UUID, media: Path) -> list[bytes]
         return multiply(person, end(person, generation, media), media, 3)
 
 
+def end_without_file(person: Person, generation: UUID, media: Path) -> None:
+    """At once, so that nobody reads the picture before it is gone."""
+    with transaction.atomic():
+        (media / end(person, generation, media).file).unlink()
+
+
 def multiply(person: Person, first: Image, media: Path, times: int) -> list[bytes]:
     """Further pictures of a generation, each of other bytes; what all of them hold."""
     contents = [(media / first.file).read_bytes()]
@@ -399,8 +405,7 @@ def test_deleted_while_it_is_sent(alice: Person, media: Path, redis: Redis, stre
     async def scene(door: Door) -> None:
         exchange, task = ask(door, alice, stream=stream)
         generation = await new_row(alice)
-        image = await in_thread(end, alice, generation, media)
-        (media / image.file).unlink()
+        await in_thread(end_without_file, alice, generation, media)
         await in_thread(tell, alice, generation, "succeeded")
         await ended(task)
         assert (exchange.status, exchange.json["error"]["code"]) == (404, "not_found")
