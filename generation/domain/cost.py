@@ -6,7 +6,7 @@ One table gives position, waiting time, cost preview, ledger amounts and the clo
 from __future__ import annotations
 
 from accounts.domain.sql import execute, fetch_one
-from generation.domain.request import ResolvedRequest
+from generation.domain.resolve import ResolvedRequest
 from generation.engine.catalog import ModelSpec
 
 _NEWEST_SHARE = 0.2  # of a new measurement in the average: about the last ten count

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from generation.domain.request import guess_tokens
+from generation.domain.resolve import guess_tokens
 
 PATCH = 16  # pixels a side for which one image token stands: a latent of eight pixels, two by two of them
 

@@ -14,7 +14,8 @@ from generation.domain.inputs import prepare_inputs
 from generation.domain.loras import offered_loras
 from generation.domain.place import NEW_PLACE_SQL, read_place
 from generation.domain.present import present_place
-from generation.domain.request import GenerationRequest, resolve
+from generation.domain.request import GenerationRequest
+from generation.domain.resolve import resolve
 from generation.domain.styles import apply_style
 
 

@@ -21,15 +21,8 @@ from accounts.domain.callers import Caller
 from accounts.errors import InvalidRequest
 from generation.domain.catalog import find_model, spec_of
 from generation.domain.inputs import kept, name_inputs, prepare_inputs
-from generation.domain.request import (
-    RANDOM_SEEDS,
-    GenerationRequest,
-    LoraChoice,
-    hash_request,
-    parse_request,
-    raise_for,
-    read_scale,
-)
+from generation.domain.request import GenerationRequest, LoraChoice, hash_request, parse_request, raise_for, read_scale
+from generation.domain.resolve import RANDOM_SEEDS
 from generation.domain.styles import apply_style
 from generation.domain.submit import announce, find_key, insert, make_generation, scope_of, take_key
 from generation.domain.tasks import Inputs

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.domain.callers import Caller
-from generation.domain.request import LoraChoice, OfferedLora
+from generation.domain.request import LoraChoice
+from generation.domain.resolve import OfferedLora
 from generation.models import Lora, LoraGrant
 
 

@@ -1,21 +1,17 @@
-"""What a request may say: strict reading, then the model's defaults and the plan's limits."""
+"""What a request may say, as far as it can be judged without the model: strict reading (`resolve.py` goes on)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 from uuid import UUID
 
-from accounts.domain.limits import PlanLimits
 from accounts.errors import InvalidRequest
 from generation.domain.sources import Source, read_source, read_sources
-from generation.domain.tasks import DEFAULT_STRENGTH, NO_INPUTS, Inputs, fit_size, task_of
-from generation.engine.catalog import ModelSpec
 from generation.engine.request import (
     MAX_CFG,
     MAX_LORA_SCALE,
@@ -25,14 +21,11 @@ from generation.engine.request import (
     MAX_SIDE,
     MAX_STEPS,
 )
-from generation.engine.tasksteps import steps_run
-from generation.enums import OutputFormat, Task
-from generation.errors import WebhookNotFound
+from generation.enums import OutputFormat
 
 MAX_IMAGES = 10
 MAX_METADATA_CHARS = 4096
-RANDOM_SEEDS = 2**32  # every JavaScript client holds these exactly
-_BYTES_PER_TOKEN = 3  # of a byte-level BPE, about: only sorts prompts into likely buckets, the worker counts
+MAX_ERRORS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +34,6 @@ class LoraChoice:
 
     name: str
     scale: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfferedLora:
-    """What a request may ask of a LoRA that its tenant may use. `fits`: slugs of the models that it was made for."""
-
-    name: str
-    sha256: str
-    fits: tuple[str, ...]
-    default_scale: float
-    min_scale: float
-    max_scale: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,34 +61,6 @@ class GenerationRequest:
     styled: str = ""  # the style whose words these are already
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedRequest:
-    """A request with everything decided: the columns of its row."""
-
-    model: str
-    pool: str
-    task: str
-    prompt: str
-    negative_prompt: str
-    width: int
-    height: int
-    steps: int
-    seed: int
-    n: int
-    true_cfg_scale: float
-    guided: bool  # true CFG runs the transformer twice
-    params: dict[str, Any]
-    batch_key: str
-
-    @property
-    def steps_run(self) -> int:
-        """How many of its steps it runs: with `strength` it begins in the middle."""
-        return steps_run(self.steps, self.params.get("strength", 1.0))
-
-
-MAX_ERRORS = 20
-
-
 def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
     """Read a JSON object. Raises `InvalidRequest` that names every wrong field with its bound."""
     if not isinstance(data, Mapping):
@@ -132,132 +85,6 @@ def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
     return GenerationRequest(**values)
 
 
-def resolve(
-    request: GenerationRequest,
-    spec: ModelSpec,
-    plan: PlanLimits,
-    *,
-    offered: Mapping[str, OfferedLora] | None = None,
-    inputs: Inputs = NO_INPUTS,
-) -> ResolvedRequest:
-    """Fill in the model's defaults and hold the request to the model's and the plan's limits.
-
-    `offered`: by name, the LoRAs of the request that its tenant may use; `inputs`: its pictures, as they were read.
-
-    Raises `InvalidRequest` naming field and bound, `TaskNotOffered`, and `WebhookNotFound`.
-    """
-    task = task_of(spec, images=len(request.image), mask=request.mask is not None, strength=request.strength)
-    width, height = fit_size(request.width, request.height, spec=spec, inputs=inputs, max_pixels=plan.max_pixels)
-    steps = spec.default_steps if request.num_inference_steps is None else request.num_inference_steps
-    scale = spec.true_cfg_scale if request.true_cfg_scale is None else request.true_cfg_scale
-    errors: dict[str, list[str]] = {}
-    for name, value, most in (("width", width, spec.max_width), ("height", height, spec.max_height)):
-        if value % spec.size_multiple:
-            errors[name] = [f"must be a multiple of {spec.size_multiple} for this model, got {value}"]
-        elif value > most:
-            errors[name] = [f"too large for this model, max {most}, got {value}"]
-    if not errors and width * height > plan.max_pixels:
-        errors["width"] = [f"{width} × {height} is over your limit of {plan.max_pixels} pixels, choose a smaller size"]
-    if not spec.min_steps <= steps <= spec.max_steps:
-        bounds = f"must be {spec.min_steps} to {spec.max_steps} for this model"
-        errors["num_inference_steps"] = [f"{bounds}, got {steps}"]
-    elif steps > plan.max_steps:
-        errors["num_inference_steps"] = [f"over your limit of {plan.max_steps} steps, got {steps}"]
-    if request.n > plan.max_images:
-        errors["n"] = [f"over your limit of {plan.max_images} images per request, got {request.n}"]
-    if complaints := _check_loras(request.loras, offered or {}, spec):
-        errors["loras"] = complaints
-    if request.seed is not None and request.seed > MAX_SEED - (request.n - 1):
-        errors["seed"] = [f"too large for {request.n} images, max {MAX_SEED - request.n + 1}"]
-    raise_for(errors)
-    if request.webhook is not None:
-        raise WebhookNotFound
-
-    loras = [
-        {
-            "name": lora.name,
-            "scale": lora.default_scale if choice.scale is None else choice.scale,
-            "sha256": lora.sha256,
-        }
-        for choice in request.loras
-        for lora in [(offered or {})[choice.name]]
-    ]
-    negative = request.negative_prompt or spec.default_negative_prompt
-    guided = scale > 1 and negative != ""
-    started: dict[str, Any] = {}
-    if task in (Task.IMAGE_TO_IMAGE, Task.INPAINT):
-        started["strength"] = DEFAULT_STRENGTH if request.strength is None else request.strength
-    return ResolvedRequest(
-        model=spec.slug,
-        pool=spec.pool,
-        task=task.value,
-        prompt=request.prompt,
-        negative_prompt=negative,
-        width=width,
-        height=height,
-        steps=steps,
-        seed=secrets.randbelow(RANDOM_SEEDS) if request.seed is None else request.seed,
-        n=request.n,
-        true_cfg_scale=scale,
-        guided=guided,
-        params={
-            "true_cfg_scale": scale,
-            "guided": guided,
-            "loras": loras,
-            "output_format": request.output_format,
-            **({} if request.output_compression is None else {"output_compression": request.output_compression}),
-            "metadata": dict(request.metadata),
-            **started,
-            **({"style": request.styled} if request.styled else {}),
-        },
-        batch_key=_make_batch_key(
-            model=spec.slug,
-            task=task.value,
-            size=[width, height],
-            steps=steps,
-            guidance=scale if guided else None,
-            loras=sorted(str(lora["sha256"]) for lora in loras),  # strengths may differ in one pass
-            buckets=[
-                guess_bucket(request.prompt, spec),
-                guess_bucket(negative, spec) if guided else None,
-            ],
-            # Left out of text to image, whose keys stay those of the release before: rows of both share passes.
-            # Strengths may differ in one pass as well, where as many steps run.
-            **({"runs": steps_run(steps, started["strength"])} if started else {}),
-            **({"inputs": [[one.width, one.height] for one in inputs.images]} if task is Task.EDIT else {}),
-        ),
-    )
-
-
-def _check_loras(choices: tuple[LoraChoice, ...], offered: Mapping[str, OfferedLora], spec: ModelSpec) -> list[str]:
-    """What is wrong with the LoRAs of a request. One of another tenant is answered like one that does not exist."""
-    if len(choices) > spec.max_loras:
-        return [f"has {len(choices)} entries, this model takes {spec.max_loras}"]
-    complaints = []
-    for choice in choices:
-        lora = offered.get(choice.name)
-        if lora is None:
-            complaints.append(f"no LoRA named {choice.name[:60]!r}; GET /api/v1/loras lists yours")
-        elif spec.slug not in lora.fits:
-            fits = f"it fits {', '.join(lora.fits)}" if lora.fits else "it fits no model that is on offer"
-            complaints.append(f"{lora.name!r} was made for another model: {fits}")
-        elif choice.scale is not None and not lora.min_scale <= choice.scale <= lora.max_scale:
-            bounds = f"{lora.min_scale:g} to {lora.max_scale:g}"
-            complaints.append(f"scale of {lora.name!r} must be {bounds}, got {choice.scale:g}")
-    return complaints
-
-
-def guess_bucket(prompt: str, spec: ModelSpec) -> int:
-    """The text-length bucket that a prompt likely falls into. The web has no tokenizer; the worker knows better."""
-    tokens = min(spec.max_prompt_tokens, guess_tokens(prompt))
-    return next((rung for rung in spec.length_buckets if tokens <= rung), tokens)
-
-
-def guess_tokens(text: str) -> int:
-    """About how many tokens a text has."""
-    return max(1, -(-len(text.encode()) // _BYTES_PER_TOKEN))
-
-
 def hash_request(request: GenerationRequest) -> str:
     """A SHA-256 over all fields: what "the same body" means where no bytes of a body are at hand."""
     values = {item.name: getattr(request, item.name) for item in fields(request)}
@@ -279,10 +106,6 @@ def raise_for(errors: Mapping[str, list[str]]) -> None:
         return
     message = "; ".join(f"{name}: {', '.join(reasons)}" for name, reasons in errors.items())
     raise InvalidRequest(message[:1000], field=next(iter(errors)), fields=dict(errors))
-
-
-def _make_batch_key(**parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class _Wrong(Exception):

@@ -28,7 +28,8 @@ from generation.domain.clocks import enter_queue
 from generation.domain.cost import estimate_image_ms
 from generation.domain.inputs import kept, lock_inputs, name_inputs, prepare_inputs, use_inputs
 from generation.domain.loras import offered_loras
-from generation.domain.request import GenerationRequest, ResolvedRequest, hash_request, resolve
+from generation.domain.request import GenerationRequest, hash_request
+from generation.domain.resolve import ResolvedRequest, resolve
 from generation.domain.searchtext import fold
 from generation.domain.styles import apply_style
 from generation.domain.tasks import NO_INPUTS, Inputs

@@ -24,7 +24,7 @@ from redis import Redis
 from accounts.domain.keys import revoke_key
 from accounts.domain.tenants import suspend_tenant
 from accounts.tenancy import in_tenant
-from generation.domain.request import guess_tokens
+from generation.domain.resolve import guess_tokens
 from generation.models import Generation, Image, Receipt
 from qwenstudio.door import hub as hub_module
 from qwenstudio.door import imageanswers, pictures

@@ -28,7 +28,8 @@ from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.catalog import spec_of
 from generation.domain.remove import remove_generation
-from generation.domain.request import GenerationRequest, resolve
+from generation.domain.request import GenerationRequest
+from generation.domain.resolve import resolve
 from generation.domain.submit import submit_generation
 from generation.engine.request import MAX_SIDE, MAX_STEPS
 from generation.enums import FINAL, Status

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from accounts.errors import InvalidRequest
-from generation.domain.request import GenerationRequest, guess_bucket, hash_request, parse_request
+from generation.domain.request import GenerationRequest, hash_request, parse_request
+from generation.domain.resolve import guess_bucket
 from generation.engine.catalog import ModelSpec
 
 GOOD: dict[str, Any] = {"model": "demo", "prompt": "a red circle"}
