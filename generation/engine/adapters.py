@@ -204,7 +204,13 @@ class Adapters:
         self._applied = None
         if self._slots is not None:
             self._slots.put(sha256, parts, tensors)
-            return self._note(sha256, parts, tensors)
+        else:
+            self._wrap(sha256, parts, tensors)
+        size = self._size(parts, tensors)
+        self._held[sha256] = _Held(factors={place: part.factor for place, part in parts.items()}, bytes=size)
+        logger.info("LoRA %s: %d layers, %d bytes; %d held", sha256[:12], len(parts), size, len(self._held))
+
+    def _wrap(self, sha256: str, parts: dict[str, LoraPart], tensors: dict[str, torch.Tensor]) -> None:
         name = _name(sha256)
         usual, _ = Counter(part.rank for part in parts.values()).most_common(1)[0]
         config = LoraConfig(
@@ -222,14 +228,6 @@ class Adapters:
             for side, key in ((layer.lora_A, part.down), (layer.lora_B, part.up)):
                 side[name] = _linear(tensors[key].to(device))
             layer.r[name] = part.rank
-        self._note(sha256, parts, tensors)
-
-        return None
-
-    def _note(self, sha256: str, parts: dict[str, LoraPart], tensors: dict[str, torch.Tensor]) -> None:
-        size = self._size(parts, tensors)
-        self._held[sha256] = _Held(factors={place: part.factor for place, part in parts.items()}, bytes=size)
-        logger.info("LoRA %s: %d layers, %d bytes; %d held", sha256[:12], len(parts), size, len(self._held))
 
     def _size(self, parts: dict[str, LoraPart], tensors: dict[str, torch.Tensor]) -> int:
         return self._slots.size_of(parts) if self._slots else sum(tensor.nbytes for tensor in tensors.values())
@@ -251,11 +249,10 @@ class Adapters:
         name = _name(sha256)
         self._deactivate()
         if self._slots is not None:
-            return self._slots.take_out(sha256)
+            self._slots.take_out(sha256)
         for layer in self._wrapped.values():
             if name in layer.lora_A:
                 layer.delete_adapter(name)
-        return None
 
 
 def _set_active(layer: LoraLayer, names: list[str]) -> None:

@@ -63,8 +63,7 @@ def run_pass(model: LoadedModel, rows: Sequence[PassRow], hooks: Hooks) -> PassO
 
     Rows that agree in size, steps to run, text-length bucket and LoRAs share a forward, at most `batch_max` at a time;
     others follow one another. A row that cannot be drawn fails alone: a group that raises is repeated row by row, and
-    out of memory halves it. Raises ValueError for two rows of one key, HookFailed when a hook raised;
-    nothing else.
+    out of memory halves it. Raises ValueError for two rows of one key, HookFailed when a hook raised; nothing else.
     """
     if len({row.key for row in rows}) != len(rows):
         raise ValueError("key is used twice in one pass")

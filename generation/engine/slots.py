@@ -56,20 +56,18 @@ class Slots:
         self._empty: dict[tuple[str, str], Pair] = {}
         self.layouts = 0
 
-    def put(self, sha256: str, parts: Mapping[str, LoraPart], tensors: Mapping[str, torch.Tensor]) -> int:
-        """Take a LoRA in, without showing it; the bytes that it takes."""
+    def put(self, sha256: str, parts: Mapping[str, LoraPart], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take a LoRA in, without showing it."""
         self._grow(max(part.rank for part in parts.values()))
         self._carry({_kind(place) for place in parts})
         device = next(self._transformer.parameters()).device
-        pairs = {
+        self._weights[sha256] = {
             place: (
                 _fill(tensors[part.down].to(device), self._rank, 0),
                 _fill(tensors[part.up].to(device), self._rank, 1),
             )
             for place, part in parts.items()
         }
-        self._weights[sha256] = pairs
-        return self.bytes_of(sha256)
 
     def bytes_of(self, sha256: str) -> int:
         """What a LoRA takes now; more once the slots have grown."""

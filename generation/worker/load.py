@@ -103,7 +103,7 @@ def _start_of(spec: ModelSpec, folder: Path) -> dict[str, Any]:
 
 
 def _blank(mode: str, size: tuple[int, int], folder: Path) -> InputPicture:
-    from PIL import Image  # a web process that imports this module needs it not
+    from PIL import Image  # for this alone
 
     data = io.BytesIO()
     Image.new(mode, size, "white").save(data, "PNG")

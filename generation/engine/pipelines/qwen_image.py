@@ -109,7 +109,7 @@ class QwenImage(RowFamily):
         """
         together = self._together(len(state.rows))
         timesteps = model_timesteps(sigmas, self.dtype).to(self.device)
-        grid = (1, state.shape.height // self._factor // 2, state.shape.width // self._factor // 2)
+        grid = (1, state.shape.height // self._patch, state.shape.width // self._patch)
         latents, tokens = state.latents, state.latents.shape[1]
         if state.references is not None:
             latents = torch.cat([latents, state.references], dim=1)

@@ -22,12 +22,11 @@ from transformers import Qwen2VLImageProcessorPil
 
 from generation.engine.catalog import ModelSpec
 from generation.engine.errors import InputRefused
-from generation.engine.family import Conditioning, PassShape, Reference, RowConds
-from generation.engine.inputs import read_input
+from generation.engine.family import Conditioning, Reference, RowConds
+from generation.engine.inputs import fit, read_input
 from generation.engine.pipelines.qwen_image import QwenImage, pack_latents
 from generation.engine.prompts import TemplateTokens
-from generation.engine.request import MAX_INPUTS, PassRow, length_bucket
-from generation.engine.starts import Start
+from generation.engine.request import MAX_INPUTS, PassRow
 
 # Of the pipeline: the text around an instruction, what stands for a picture in it, and how many tokens it drops.
 TEMPLATE = (
@@ -83,20 +82,6 @@ class QwenImageEdit(QwenImage):
             negative=self._encode_instruction(row.negative_prompt, pictures, names) if row.guided else None,
             reference=self._find_reference(pictures, names),
         )
-
-    def plan(self, row: PassRow, conds: RowConds) -> PassShape:
-        negative = conds.negative
-        return PassShape(
-            width=row.width,
-            height=row.height,
-            bucket=length_bucket(conds.positive.length, self._buckets),
-            negative_bucket=length_bucket(negative.length, self._buckets) if negative else None,
-            loras=tuple(use.sha256 for use in row.stack),
-            references=conds.reference.grids if conds.reference else (),
-        )
-
-    def _find_start(self, row: PassRow) -> Start | None:
-        return None
 
     def _encode_instruction(self, prompt: str, pictures: list[Image.Image], names: list[str]) -> Conditioning:
         """The prompt with its pictures, alone; the template's first tokens are dropped, the pictures' are not."""
@@ -156,8 +141,7 @@ class QwenImageEdit(QwenImage):
 
     def _fit(self, picture: Image.Image, area: int) -> Image.Image:
         width, height = calculate_dimensions(area, picture.width / picture.height)
-        fitted: Image.Image = self._pipe.image_processor.resize(picture, height=height, width=width)
-        return fitted
+        return fit(picture, self._pipe.image_processor, width=width, height=height)
 
 
 def _check_shape(picture: Image.Image) -> None:

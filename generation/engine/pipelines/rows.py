@@ -140,6 +140,7 @@ class RowFamily:
             negative_bucket=length_bucket(negative.length, self._buckets) if negative else None,
             loras=tuple(use.sha256 for use in row.stack),
             inpaint=row.mask is not None,
+            references=conds.reference.grids if conds.reference else (),
         )
 
     # 2. A pass
