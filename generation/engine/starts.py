@@ -9,9 +9,9 @@ masked, where the pipelines ask the one in its corner.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from PIL import Image
@@ -22,7 +22,9 @@ from generation.engine.paste import Paste
 if TYPE_CHECKING:
     from generation.engine.family import Pass
 
-_KEPT = 8  # pictures whose latents stay: the seeds of one request, and the requests of one sitting
+_KEPT = 8  # the seeds of one request, and the requests of one sitting
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +40,15 @@ class Start:
     paste: Paste | None = None
 
 
-class LatentCache:
-    """Latents by picture and size, the newest few. For one thread."""
+class Newest(Generic[_Key, _Value]):
+    """The newest few of what takes long to make. For one thread."""
 
     def __init__(self, *, most: int = _KEPT) -> None:
         self._most = most
-        self._kept: OrderedDict[tuple[str, int, int], torch.Tensor] = OrderedDict()
+        self._kept: OrderedDict[_Key, _Value] = OrderedDict()
 
-    def get(self, key: tuple[str, int, int], make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """Those of `key` (SHA-256, width, height), made where they are not here."""
+    def get(self, key: _Key, make: Callable[[], _Value]) -> _Value:
+        """That of `key`, made where it is not here."""
         found = self._kept.pop(key, None)
         self._kept[key] = make() if found is None else found
         while len(self._kept) > self._most:

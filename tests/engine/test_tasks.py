@@ -24,6 +24,7 @@ from families_tiny import make_spec, make_z_image
 from PIL import Image
 
 from generation.engine.errors import InputRefused, RowRefused
+from generation.engine.inputs import read_input
 from generation.engine.loader import LoadedModel, load_model
 from generation.engine.outcome import RowOutcome
 from generation.engine.prompts import pad_embeds
@@ -250,6 +251,20 @@ def test_rows_that_inpaint_leave_join_and_are_parked(model: LoadedModel, picture
     for row in rows[1:]:
         assert torch.equal(drawn[row.key].tensor, alone(model, row)), row.key
         assert drawn[row.key].paste is not None
+
+
+def test_the_seeds_of_a_request_read_its_picture_once(
+    model: LoadedModel, pictures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def note(picture: InputPicture, *, mode: str) -> Image.Image:
+        read.append(mode)
+        return read_input(picture, mode=mode)
+
+    monkeypatch.setattr("generation.engine.pipelines.rows.read_input", note)
+    draw(model, *(inpainting(pictures, f"s{seed}", seed=seed, width=96, height=96) for seed in range(5)))
+    assert read == ["RGB", "L"]
 
 
 def test_guided_rows_keep_their_pictures(model: LoadedModel, pictures: Any) -> None:

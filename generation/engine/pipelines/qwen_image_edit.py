@@ -121,7 +121,7 @@ class QwenImageEdit(QwenImage):
     def _find_reference(self, pictures: list[Image.Image], names: list[str]) -> Reference:
         sizes = [calculate_dimensions(VAE_IMAGE_SIZE, picture.width / picture.height) for picture in pictures]
         latents = [
-            self._latent_cache.get((name, *size), partial(self._encode_sized, picture, size))
+            self._pictures.get((name, *size), partial(self._encode_sized, picture, size))
             for picture, name, size in zip(pictures, names, sizes, strict=True)
         ]
         grids = tuple((height // self._patch, width // self._patch) for width, height in sizes)

@@ -32,7 +32,7 @@ from generation.engine.paste import Paste
 from generation.engine.prompts import PromptCache, TemplateTokens, pad_embeds
 from generation.engine.request import PassRow, length_bucket
 from generation.engine.schedule import Schedule, begin_at
-from generation.engine.starts import LatentCache, Start, begin_from, binary, mask_latents
+from generation.engine.starts import Newest, Start, begin_from, binary, mask_latents
 
 # What a `Pass` holds per row, first dimension = rows.
 _TENSORS = (
@@ -59,7 +59,8 @@ class RowFamily:
     def __init__(self, *, pipe: Any, spec: ModelSpec) -> None:
         self._pipe = pipe
         self._cache = PromptCache()
-        self._latent_cache = LatentCache()
+        self._starts: Newest[tuple[str, str, int, int], Start] = Newest()
+        self._pictures: Newest[tuple[str, int, int], torch.Tensor] = Newest()  # as latents
         self.adapters = Adapters(
             pipe.transformer,
             rules=RULES[spec.family],
@@ -108,9 +109,13 @@ class RowFamily:
         """Its picture as latents, and its mask. Raises InputRefused."""
         if row.task not in ("image-to-image", "inpaint"):
             return None
+        key = (row.images[0].sha256, row.mask.sha256 if row.mask else "", row.width, row.height)
+        return self._starts.get(key, lambda: self._make_start(row))
+
+    def _make_start(self, row: PassRow) -> Start:
         processor, size = self._pipe.image_processor, {"width": row.width, "height": row.height}
         picture = fit(read_input(row.images[0], mode="RGB"), processor, **size)
-        clean = self._latent_cache.get(
+        clean = self._pictures.get(
             (row.images[0].sha256, row.width, row.height),
             lambda: self._encode_picture(processor.preprocess(picture, **size).to(self.device)),
         )
