@@ -51,11 +51,15 @@ def find_model(slug: str, caller: Caller) -> Model:
     return model
 
 
-def first_model(caller: Caller, *, task: str) -> Model:
-    """What is drawn with where nobody names a model: the first that has the task. Raises `ModelNotFound`."""
-    found = next((model for model in _visible(caller) if task in _tasks_of(model)), None)
+def first_model(caller: Caller, *tasks: str) -> Model:
+    """What is drawn with where nobody names a model: the first that has one of the tasks, the first task that any has.
+
+    Raises `ModelNotFound`.
+    """
+    offered = [(model, tasks_of(model)) for model in _visible(caller)]
+    found = next((model for task in tasks for model, has in offered if task in has), None)
     if found is None:
-        raise ModelNotFound(f"there is no model for {task} here; GET /v1/models lists yours", field="model")
+        raise ModelNotFound(f"there is no model for {tasks[0]} here; GET /v1/models lists yours", field="model")
     return found
 
 
@@ -69,10 +73,11 @@ def in_lane(lane: str) -> Q:
     return Q(spec__lane__isnull=True) | Q(spec__lane__in=["", lane])
 
 
-def _tasks_of(model: Model) -> tuple[str, ...]:
+def tasks_of(model: Model) -> tuple[str, ...]:
+    """What a model draws; nothing where staff broke its entry."""
     try:
         return tuple(spec_of(model).tasks)
-    except CatalogError:  # an entry that staff broke is no reason to pass by the others
+    except CatalogError:
         return ()
 
 

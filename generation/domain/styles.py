@@ -19,7 +19,7 @@ from accounts.domain.audit import record
 from accounts.domain.callers import Caller
 from accounts.domain.names import is_one_line
 from accounts.domain.roles import Right
-from accounts.errors import InvalidField, NotFound
+from accounts.errors import InvalidField, InvalidRequest, NotFound
 from accounts.models import Tenant
 from generation.domain.request import GenerationRequest, raise_for
 from generation.engine.request import MAX_PROMPT_CHARS
@@ -123,8 +123,7 @@ def apply_style(request: GenerationRequest) -> GenerationRequest:
         return request
     style: Style | None = _named(request.style).first()
     if style is None:
-        raise_for({"style": [f"no style named {request.style!r}; GET /api/v1/styles lists yours"]})
-        raise AssertionError("unreachable")
+        raise InvalidRequest(f"no style named {request.style!r}; GET /api/v1/styles lists yours", field="style")
     prompt = style.prompt.replace(SLOT, request.prompt)
     negative = ", ".join(text for text in (request.negative_prompt.strip(), style.negative_prompt) if text)
     errors = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,11 @@ from generation.enums import Task
 from generation.errors import TaskNotOffered
 
 DEFAULT_STRENGTH = 0.6
+
+
+def takes_pictures(tasks: Iterable[str]) -> bool:
+    """Whether a model with these tasks can start from pictures."""
+    return any(task != Task.TEXT_TO_IMAGE for task in tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +74,19 @@ def task_of(spec: ModelSpec, *, images: int, mask: bool, strength: float | None)
     return task
 
 
+def tasks_to_edit(*, images: int, mask: bool) -> tuple[Task, ...]:
+    """Which tasks serve who wants pictures changed and names no model, the best first."""
+    if mask:
+        return (Task.INPAINT,)
+    return (Task.EDIT,) if images > 1 else (Task.EDIT, Task.IMAGE_TO_IMAGE)
+
+
 def _follow(spec: ModelSpec, *, images: int, mask: bool) -> Task:
     if not images:
         return Task.TEXT_TO_IMAGE
     if mask:
         return Task.INPAINT
-    both = Task.IMAGE_TO_IMAGE in spec.tasks and Task.EDIT in spec.tasks
-    if Task.EDIT in spec.tasks and (images > 1 or not both):
+    if Task.EDIT in spec.tasks and (images > 1 or Task.IMAGE_TO_IMAGE not in spec.tasks):
         return Task.EDIT
     return Task.IMAGE_TO_IMAGE
 

@@ -24,14 +24,14 @@ from accounts.enums import Scope
 from accounts.errors import StudioError
 from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
-from generation.domain.catalog import spec_of, visible_models
+from generation.domain.catalog import tasks_of, visible_models
 from generation.domain.gallery import asker_of, get_generation
 from generation.domain.remove import remove_generation
 from generation.domain.retention import kept_until
 from generation.domain.retry import retry_generation
+from generation.domain.tasks import takes_pictures
 from generation.enums import FINAL, Task
 from generation.errors import GenerationNotFound, NotFinished
-from generation.web.studio import takes_pictures
 
 
 @never_cache
@@ -54,7 +54,7 @@ def picture(request: StudioRequest, caller: Caller, generation: UUID) -> HttpRes
         "seconds": say_seconds(found["timings"]["run_ms"]),
         "task": "" if found["task"] == Task.TEXT_TO_IMAGE else Task(found["task"]).label,
         "may_write": caller.may(Scope.IMAGES_WRITE),
-        "may_start": any(takes_pictures(spec_of(model).tasks) for model in visible_models(caller)),
+        "may_start": any(takes_pictures(tasks_of(model)) for model in visible_models(caller)),
     }
     return render(request, "generation/picture.html", context)
 

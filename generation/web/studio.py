@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -28,8 +27,8 @@ from generation.domain.grid import MAX_SCALES
 from generation.domain.inputguard import MAX_BYTES
 from generation.domain.loras import visible_loras
 from generation.domain.styles import list_styles
+from generation.domain.tasks import takes_pictures
 from generation.engine.request import MAX_PROMPT_CHARS
-from generation.enums import Task
 from generation.errors import GenerationNotFound, ModelNotFound
 from generation.models import Lora, Model, Style
 from generation.web.recent import queue_notices, recent_work
@@ -50,7 +49,6 @@ DRAFT_FIELDS = (
     "mask",
     "strength",
 )
-PICTURE_TASKS = frozenset(Task.values) - {Task.TEXT_TO_IMAGE.value}
 
 
 @require_safe
@@ -193,11 +191,6 @@ def _start(request: StudioRequest) -> dict[str, Any] | None:
         raise Http404
     url = f"{settings.STUDIO_URL}/files/{row['id']}"
     return {"id": str(row["id"]), "url": url, "width": row["width"], "height": row["height"]}
-
-
-def takes_pictures(tasks: Iterable[str]) -> bool:
-    """Whether a model with these tasks can start from pictures."""
-    return not PICTURE_TASKS.isdisjoint(tasks)
 
 
 def _snapshot(caller: Caller) -> dict[str, Any]:

@@ -21,14 +21,14 @@ from generation.api.base import read_idempotency_key
 from generation.api.forms import PARSERS, read_request
 from generation.api.openai import descriptions as describe
 from generation.api.openai.fields import NO_MODEL, AnswerForm, read_edit, read_generation
-from generation.domain.catalog import find_model, first_model, spec_of
+from generation.domain.catalog import first_model
 from generation.domain.gallery import get_generation
 from generation.domain.giveup import forget_key
 from generation.domain.request import GenerationRequest
 from generation.domain.submit import Submitted, submit_generation
+from generation.domain.tasks import tasks_to_edit
 from generation.enums import FINAL, Status, Task
-from generation.errors import ModelNotFound, StillRunning, TaskNotOffered
-from generation.models import Model
+from generation.errors import StillRunning
 
 WRITE = Scope.IMAGES_WRITE.value
 MOST_RETRY_S = 30
@@ -44,7 +44,7 @@ class GenerationsView(OpenAIView):
         """Ask for pictures; the door waits for them."""
         wanted, form = read_generation(read_object(request))
         if wanted.model == NO_MODEL:
-            wanted = replace(wanted, model=first_model(self.caller, task=Task.TEXT_TO_IMAGE.value).slug)
+            wanted = replace(wanted, model=first_model(self.caller, Task.TEXT_TO_IMAGE).slug)
         submitted = self._submit(request, wanted)
         return answer_accepted(submitted, form)
 
@@ -78,22 +78,9 @@ class EditsView(GenerationsView):
         """Ask for pictures; the door waits for them."""
         wanted, form = read_edit(read_request(request))
         if wanted.model == NO_MODEL:
-            wanted = replace(wanted, model=self._first_model(wanted).slug)
-        else:
-            spec = spec_of(find_model(wanted.model, self.caller))
-            if wanted.mask is None and not {Task.EDIT, Task.IMAGE_TO_IMAGE} & set(spec.tasks):
-                raise TaskNotOffered(Task.EDIT.value, slug=spec.slug, tasks=spec.tasks)
+            tasks = tasks_to_edit(images=len(wanted.image), mask=wanted.mask is not None)
+            wanted = replace(wanted, model=first_model(self.caller, *tasks).slug)
         return answer_accepted(self._submit(request, wanted), form)
-
-    def _first_model(self, wanted: GenerationRequest) -> Model:
-        if wanted.mask is not None:
-            return first_model(self.caller, task=Task.INPAINT.value)
-        try:
-            return first_model(self.caller, task=Task.EDIT.value)
-        except ModelNotFound:
-            if len(wanted.image) > 1:
-                raise
-            return first_model(self.caller, task=Task.IMAGE_TO_IMAGE.value)
 
 
 def answer_accepted(submitted: Submitted, form: AnswerForm) -> Response:

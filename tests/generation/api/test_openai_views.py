@@ -283,7 +283,7 @@ def test_edits_say_what_the_model_does_instead(alice: Person) -> None:
     answer = alice.api.post("/v1/images/edits", {"model": "demo", "prompt": "x", "image": picture})
     error = error_of(answer)
     assert (answer.status_code, error["code"], error["param"]) == (400, "task_not_offered", "model")
-    assert "'edit'" in error["message"] and "text-to-image" in error["message"]
+    assert "'image-to-image'" in error["message"] and "text-to-image" in error["message"]
     assert rows(alice) == []
 
 
