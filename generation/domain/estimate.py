@@ -27,7 +27,7 @@ def estimate(request: GenerationRequest, *, caller: Caller) -> dict[str, Any]:
     """
     spec = spec_of(find_model(request.model, caller))
     request = apply_style(request)
-    inputs = prepare_inputs(request, spec).inputs
+    inputs = prepare_inputs(request, spec, measure=True).inputs
     resolved = resolve(request, spec, caller.plan, offered=offered_loras(request.loras, caller), inputs=inputs)
     image_ms = estimate_image_ms(resolved, spec)
     gpu_ms = image_ms * resolved.n

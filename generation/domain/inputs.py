@@ -30,6 +30,7 @@ from generation.domain.request import GenerationRequest
 from generation.domain.sources import Source, read_source
 from generation.domain.tasks import Input, Inputs, task_of
 from generation.engine.catalog import ModelSpec
+from generation.engine.normalise import kept_size
 from generation.enums import InputKind
 from generation.errors import FileNotFound, InputNotFound, PictureRefused
 from generation.models import Generation, Image, InputFile, InputUse
@@ -78,16 +79,19 @@ class PreparedInputs:
         return Inputs(tuple(one.input for one in self.images), self.mask.input if self.mask else None)
 
 
-def prepare_inputs(request: GenerationRequest, spec: ModelSpec) -> PreparedInputs:
+def prepare_inputs(request: GenerationRequest, spec: ModelSpec, *, measure: bool = False) -> PreparedInputs:
     """Read a request's pictures, once it is clear that its model does what is asked. Runs in the tenant's scope.
+
+    `measure`: their sizes are all that is wanted, so images that were drawn here are not decoded.
 
     Raises `TaskNotOffered`, `InvalidRequest`, `InputNotFound`, and `PictureRefused` naming field and bound.
     """
     task_of(spec, images=len(request.image), mask=request.mask is not None, strength=request.strength)
-    images = tuple(_prepare(source, kind=InputKind.PICTURE, field="image") for source in request.image)
+    read = _measure if measure else _prepare
+    images = tuple(read(source, kind=InputKind.PICTURE, field="image") for source in request.image)
     if request.mask is None:
         return PreparedInputs(images)
-    mask, image = _prepare(request.mask, kind=InputKind.MASK, field="mask"), images[0].input
+    mask, image = read(request.mask, kind=InputKind.MASK, field="mask"), images[0].input
     if (mask.input.width, mask.input.height) != (image.width, image.height):
         sizes = f"is {mask.input.width} × {mask.input.height} pixels, its image {image.width} × {image.height}"
         raise PictureRefused(f"{sizes}: both must have one size", field="mask")
@@ -189,6 +193,15 @@ def _prepare(source: Source, *, kind: InputKind, field: str) -> Prepared:
     made = normalise_picture(data, kind=as_what, field=field, own=source.id is not None)  # type: ignore[arg-type]
     sha256 = hashlib.sha256(made.data).hexdigest()
     return Prepared(Input(uuid7(), "", sha256, made.width, made.height), kind, made.data)
+
+
+def _measure(source: Source, *, kind: InputKind, field: str) -> Prepared:
+    """As `_prepare`, of an image that was drawn here its size alone."""
+    drawn = Image.objects.filter(pk=source.id).first() if source.id is not None else None
+    if drawn is None:
+        return _prepare(source, kind=kind, field=field)
+    width, height = kept_size(drawn.width, drawn.height)
+    return Prepared(Input(drawn.pk, "", "", width, height), kind)
 
 
 def _file_of_image(id: UUID) -> str:

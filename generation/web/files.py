@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -59,14 +60,8 @@ def serve_input(request: StudioRequest, input: UUID) -> HttpResponseBase:
         path = media_file(row.file)
     except (FileNotFound, NotFound):
         return problem_response(FileNotFound(), path=request.path)
-    response = send_file(request, path, etag=f'"{row.sha256}"')
-    if response.status_code == 200:
-        response.headers["Content-Type"] = TYPES["png"]
-        response.headers["Content-Disposition"] = f'inline; filename="qwenstudio-input-{str(row.pk)[-6:]}.png"'
-    response.headers["ETag"] = f'"{row.sha256}"'
-    response.headers["Cache-Control"] = CACHING
-    response.headers["Vary"] = VARY
-    return response
+    name = f'inline; filename="qwenstudio-input-{str(row.pk)[-6:]}.png"'
+    return _send(request, path, kind=TYPES["png"], disposition=name, etag=f'"{row.sha256}"')
 
 
 @require_safe
@@ -130,14 +125,21 @@ def _answer(request: StudioRequest, row: Mapping[str, Any] | None, *, thumbnail:
         return problem_response(error, path=request.path)
     kind = "webp" if thumbnail else row["format"]
     etag = f'"{row["sha256"]}{"-t" if thumbnail else ""}"'
+    way = "attachment" if request.GET.get("download") == "1" else "inline"
+    name = f'{way}; filename="{_name_of(row, kind)}"'
+    response = _send(request, path, kind=TYPES[kind], disposition=name, etag=etag)
+    response.headers["Last-Modified"] = format_datetime(row["created_at"], usegmt=True)
+    return response
+
+
+def _send(request: StudioRequest, path: Path, *, kind: str, disposition: str, etag: str) -> HttpResponseBase:
+    """A file that never changes: who has it already is told so."""
     response = send_file(request, path, etag=etag)
     if response.status_code == 200:
-        way = "attachment" if request.GET.get("download") == "1" else "inline"
-        response.headers["Content-Type"] = TYPES[kind]
-        response.headers["Content-Disposition"] = f'{way}; filename="{_name_of(row, kind)}"'
+        response.headers["Content-Type"] = kind
+        response.headers["Content-Disposition"] = disposition
     response.headers["ETag"] = etag
     response.headers["Cache-Control"] = CACHING
-    response.headers["Last-Modified"] = format_datetime(row["created_at"], usegmt=True)
     response.headers["Vary"] = VARY
     return response
 

@@ -49,9 +49,6 @@ class LanePorts:
     stream: int
 
 
-PICTURE_PATHS = ("/api/v1/images", "/api/v1/estimates", "/api/v1/grids", "/api/v1/inputs", "/v1/images/edits")
-
-
 @dataclass(frozen=True)
 class Site:
     """Everything that differs from one installation to the next."""
@@ -64,8 +61,8 @@ class Site:
     lanes: Mapping[str, LanePorts]
     accel_prefix: str = ACCEL_PREFIX
     body_bytes: int = 1_048_576
-    picture_bytes: int = 32_000_000
-    picture_paths: Sequence[str] = PICTURE_PATHS
+    picture_bytes: int = field(default_factory=lambda: int(settings.PICTURE_BODY_BYTES))
+    picture_paths: Sequence[str] = field(default_factory=lambda: tuple(settings.PICTURE_BODY_PATHS))
     """Where requests may hold pictures: the template has a location for each."""
     http_port: int = 80
     listen: Sequence[str] = ()
@@ -110,8 +107,6 @@ def read_site(layout: HasRoot) -> Site:
         lanes={lane: read_ports(places, lane) for lane in LANES},
         accel_prefix=settings.STUDIO_ACCEL_PREFIX or ACCEL_PREFIX,
         body_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0,
-        picture_bytes=settings.PICTURE_BODY_BYTES,
-        picture_paths=settings.PICTURE_BODY_PATHS,
         http_port=settings.STUDIO_HTTP_PORT,
         listen=settings.STUDIO_LISTEN,
         admin_networks=[str(network) for network in settings.STUDIO_ADMIN_NETWORKS],

@@ -384,6 +384,28 @@ def test_estimates_look_and_store_nothing(alice: Person, media: Path) -> None:
     assert inputs_of(alice) == [] and files_in(media) == set() and rows(alice) == []
 
 
+def test_an_estimate_decodes_no_picture_of_the_studio(
+    alice: Person, mallory: Person, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page asks for one whenever its form has changed."""
+    submit(alice)
+    image = finish(alice, rows(alice)[0].pk, media)
+    asked = {**BODY, "image": str(image.pk), "strength": 0.5}
+    for name in ("width", "height"):
+        asked.pop(name, None)
+    usual = alice.api.post("/api/v1/images", asked, content_type="application/json").json()
+
+    def read(*args: Any, **values: Any) -> None:
+        raise AssertionError("the guard was asked")
+
+    monkeypatch.setattr("generation.domain.inputs.normalise_picture", read)
+    answer = alice.api.post("/api/v1/estimates", asked, content_type="application/json")
+    assert answer.status_code == 200, answer.content
+    assert (answer.json()["width"], answer.json()["height"]) == (usual["width"], usual["height"])
+    foreign = mallory.api.post("/api/v1/estimates", asked, content_type="application/json")
+    assert (foreign.status_code, foreign.json()["code"]) == (404, "not_found")
+
+
 @pytest.mark.parametrize(
     ("own", "asked", "becomes"),
     [

@@ -5,8 +5,12 @@ export function fitSize({ width, height }, model) {
   const { max_width: mostWide, max_height: mostHigh, max_pixels: mostPixels, size_multiple: multiple } = model;
   const share = Math.min(1, mostWide / width, mostHigh / height, Math.sqrt(mostPixels / (width * height)));
   const round = (length, most) => Math.max(multiple, Math.min(Math.floor(most / multiple), Math.round(length / multiple)) * multiple);
-  const size = [round(width * share, mostWide), round(height * share, mostHigh)];
-  while (size[0] * size[1] > mostPixels && Math.max(...size) > multiple) size[size[0] >= size[1] ? 0 : 1] -= multiple;
+  let size = [round(width * share, mostWide), round(height * share, mostHigh)];
+  const off = ([wide, high]) => Math.abs(Math.log((wide / high) * (height / width)));
+  while (size[0] * size[1] > mostPixels && Math.max(...size) > multiple) {
+    const smaller = [[size[0] - multiple, size[1]], [size[0], size[1] - multiple]].filter((one) => Math.min(...one) > 0);
+    size = smaller.length > 1 && off(smaller[1]) < off(smaller[0]) ? smaller[1] : smaller[0];
+  }
   return size;
 }
 
