@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -94,13 +93,6 @@ class Gains:
         steps = row.timings.step_ms[1:] or row.timings.step_ms  # the first chooses kernels now and then
         ms = statistics.median(steps) / max(1, row.batch_size)
         self.note(shape, batch=row.batch_size, image_step_ms=ms, batch_max=batch_max)
-
-    def table(self) -> Mapping[Shape, Mapping[int, float]]:
-        """Milliseconds of an image's step, by shape and batch."""
-        return {
-            shape: {batch: statistics.median(taken) for batch, taken in sorted(size.ms.items())}
-            for shape, size in self._sizes.items()
-        }
 
     def _next(self, size: _Size, batch_max: int) -> int | None:
         """The rung above, where one is still to be judged."""

@@ -10,6 +10,8 @@ from accounts.errors import InvalidRequest
 from generation.domain.request import GenerationRequest, hash_request, parse_request
 from generation.domain.resolve import guess_bucket
 from generation.engine.catalog import ModelSpec
+from generation.engine.request import TASKS
+from generation.enums import Task
 
 GOOD: dict[str, Any] = {"model": "demo", "prompt": "a red circle"}
 
@@ -99,3 +101,7 @@ def test_likely_buckets() -> None:
     assert guess_bucket("short", spec) == 64
     assert guess_bucket("a" * 400, spec) == 256
     assert guess_bucket("a" * 30_000, spec) == 512
+
+
+def test_the_engine_and_the_rows_name_the_same_tasks() -> None:
+    assert set(Task.values) == set(TASKS)
