@@ -92,7 +92,7 @@ def test_what_a_pass_tells() -> None:
 def test_off_where_rows_are_drawn_one_by_one(batch_max: int) -> None:
     gains = Gains(on=False)
     gains.note_pass(SMALL, outcome(batch=1, step_ms=(30, 30)), batch_max=batch_max)
-    assert gains.most(SMALL, batch_max=batch_max) == batch_max and not gains.table()
+    assert gains.most(SMALL, batch_max=batch_max) == batch_max and not gains._sizes
 
 
 def outcome(
