@@ -299,7 +299,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-# A JSON body of the API, and what a form holds besides its files. The admin's form of a person may name every permission.
+# A JSON body of the API, and what a form holds besides its files. The admin's form of a person may name each
+# permission.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 400
 DATA_UPLOAD_MAX_NUMBER_FILES = 8
