@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image as Picture
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from accounts.tenancy import in_tenant
 from generation.models import Generation, InputFile, Model
@@ -222,6 +223,45 @@ def test_the_brush(studio: Page, visitor: Visitor, alice: Person, media: Path) -
     expect(page.locator(".work")).to_have_count(4)
     assert row_of(alice).task == "image-to-image"
     assert visitor.complaints == []
+
+
+def test_an_earlier_mask_comes_late(studio: Page, alice: Person, media: Path) -> None:
+    """What is painted while it is still on its way is kept, and so is the mask itself."""
+    page = studio
+    choose(page, file())
+    page.fill("#prompt", "a door")
+    page.click("#inputs [data-mark]")
+    box(page, 0.0, 0.0)
+    page.click("[data-mask-use]")
+    expect(page.locator("#inputs [data-unmark]")).to_be_visible()
+    wait_until(lambda: page.evaluate(DRAFT).get("mask"), seconds=30, what="a draft with its mask")
+    address = page.evaluate(DRAFT)["mask"]["url"]
+    held: list[Route] = []
+    page.route(f"**{urlsplit(address).path}*", lambda route: held.append(route))
+    page.reload(wait_until="commit")
+    page.wait_for_selector("#studio[data-ready]")
+    page.click("#inputs [data-mark]")
+    box(page, 0.75, 0.75)
+    page.click("[data-mask-use]")
+    wait_until(lambda: page.evaluate("1") and held, seconds=30, what="the mask being asked for")
+    expect(page.locator("#mask-dialog")).to_be_visible()  # it waits for the rest of what it is to use
+    for route in held:
+        route.continue_()
+    expect(page.locator("#mask-dialog")).to_be_hidden()
+    page.click("#draw")
+    expect(page.locator(".work")).to_have_count(1)
+    mask = mask_of(alice, row_of(alice), media)
+    corners = {place: mask.getpixel(place) for place in ((10, 10), (SIDE - 10, SIDE - 10), (SIDE // 2, SIDE // 2))}
+    assert list(corners.values()) == [255, 255, 0]
+
+
+def box(page: Page, x: float, y: float) -> None:
+    """Fill a quarter of the sides at x, y, by numbers."""
+    if not page.locator("[name=mask-x]").is_visible():
+        page.click("[data-mask-numbers] summary")
+    for name, value in (("x", x), ("y", y), ("width", 0.25), ("height", 0.25)):
+        page.fill(f"[name=mask-{name}]", f"{value * 100:g}")
+    page.click("[data-mask-box]")
 
 
 def stroke(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:

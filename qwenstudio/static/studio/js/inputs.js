@@ -171,12 +171,12 @@ export class Inputs {
 
   async #mark() {
     const [picture] = this.pictures;
-    const file = await this.dialog.open(picture, this.mask?.url);
+    const marked = await this.dialog.open(picture, this.mask?.url);
     this.part("mark").focus();
-    if (!file || this.pictures[0] !== picture) return null;
+    if (!marked || this.pictures[0] !== picture) return null;
     this.#fault("mask", "");
     return this.#run(async () => {
-      const stored = await this.#store("mask", file);
+      const stored = await this.#store("mask", await marked.file);
       if (!stored) return false;
       this.mask = { id: stored.id, url: stored.url };
       this.#change(this.pictures);

@@ -20,9 +20,10 @@ export class Mask {
     return true;
   }
 
-  /** Begin with a mask that is there: white on black, of the picture's size. */
+  /** Begin with a mask that is there: white on black, of the picture's size; what is painted already stays above it. */
   open(image) {
-    this.#add({ kind: "image", image });
+    this.steps.unshift({ kind: "image", image });
+    this.#repaint();
   }
 
   /** A stroke begins; give further points to `extend`. Points are in the picture's pixels. */
@@ -50,8 +51,7 @@ export class Mask {
 
   undo() {
     this.steps.pop();
-    this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    for (const step of this.steps) this.#paint(step);
+    this.#repaint();
   }
 
   /** As a PNG: white is drawn anew, black stays. */
@@ -67,6 +67,11 @@ export class Mask {
     }
     context.putImageData(new ImageData(data, width, height), 0, 0);
     return new Promise((resolve) => out.toBlob(resolve, "image/png"));
+  }
+
+  #repaint() {
+    this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    for (const step of this.steps) this.#paint(step);
   }
 
   #add(step) {

@@ -13,28 +13,32 @@ export class MaskDialog {
     this.#wire();
   }
 
-  /** Mark in a picture `{url, width, height}`, beginning with the mask at `maskUrl`; resolves to a PNG or null. */
-  async open(picture, maskUrl) {
+  /** Mark in a picture `{url, width, height}`, beginning with the mask at `maskUrl`; resolves to null, or to `{file}`: a PNG's promise. */
+  open(picture, maskUrl) {
     this.image.src = picture.url;
     this.dialog.style.setProperty("--ratio", `${picture.width} / ${picture.height}`);
     this.dialog.style.setProperty("--share", String(picture.width / picture.height));
     this.mask = new Mask(this.canvas, picture);
     this.error.hidden = true;
-    this.dialog.returnValue = "";
     this.dialog.showModal();
-    if (maskUrl) await this.#take(maskUrl);
+    this.begun = maskUrl ? this.#take(maskUrl) : null;
     this.#show();
     this.canvas.focus();
-    await new Promise((resolve) => this.dialog.addEventListener("close", resolve, { once: true }));
-    return this.dialog.returnValue === "use" ? this.mask.toBlob() : null;
+    return new Promise((resolve) => {
+      this.answer = resolve;
+      this.dialog.addEventListener("close", () => resolve(null), { once: true });
+    });
   }
 
+  // Nobody waits for the earlier mask: it goes beneath what was painted meanwhile.
   async #take(url) {
+    const { mask } = this;
     const image = new Image();
     image.src = url;
     try {
       await image.decode();
-      this.mask.open(image);
+      mask.open(image);
+      if (mask === this.mask) this.#show();
     } catch {
       // it has gone: one begins anew
     }
@@ -141,11 +145,15 @@ export class MaskDialog {
       outline.style[property] = `${this.#share(name) * 100}%`;
   }
 
-  #use() {
+  async #use() {
+    await this.begun;
+    if (!this.dialog.open) return;
     if (this.mask.isEmpty) {
       this.error.hidden = false;
       return;
     }
-    this.dialog.close("use");
+    // Told before anything else can be clicked: what is sent from here on waits for the mask.
+    this.dialog.close();
+    this.answer({ file: this.mask.toBlob() });
   }
 }
