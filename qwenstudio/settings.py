@@ -196,6 +196,8 @@ DATABASES: dict[str, dict[str, Any]] = {
             **_database.get("OPTIONS", {}),
             # A new connection takes longer than most answers: 19 ms, and a process of the server's.
             **({"pool": _pool} if PROCESS in ("web", "stream") else {}),
+            # A worker keeps its connection, so what it asks again and again is planned once (accounts/domain/sql.py).
+            **({"prepare_threshold": 5} if PROCESS == "worker" else {}),
         },
     }
 }

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from accounts.domain.sql import fetch_all, fetch_one
+from accounts.domain.sql import fetch_all, fetch_one, fetch_prepared
 from generation.domain.claimsql import (
     HEAD_SQL,
     LOCK_SQL,
@@ -207,7 +207,7 @@ def renew_claims(fences: Mapping[UUID, int], *, steps: Mapping[UUID, int], lease
 
 def _find_next(*, place: Mapping[str, str], models: Mapping[str, int], hardware: str) -> list[dict[str, Any]]:
     """The head and what could share its pass: one row for each tenant, each with the head's columns."""
-    return fetch_all(
+    return fetch_prepared(
         NEXT_SQL,
         models=list(models),
         schemas=list(KNOWN_SCHEMAS),
@@ -247,7 +247,7 @@ def _take_rows(
     patience_ms: float,
 ) -> list[ClaimedRow]:
     ids = list(chosen)
-    taken = fetch_all(
+    taken = fetch_prepared(
         TAKE_WITH_ABSENT_SQL if absent else TAKE_SQL,
         ids=ids,
         claimed=[round(chosen[row] * head["image_ms"]) for row in ids],

@@ -37,7 +37,6 @@ def work(turn: Callable[[], bool], *, wakeups: Waiting, stop: StopFlag, idle_s: 
             try:
                 if turn():
                     continue
-                connection.close()  # an idle worker holds none
                 wakeups.wait(idle_s, stop=stop)
             except UNREACHABLE as error:
                 logger.warning("database out of reach, again in %.0f s: %s", _BACK_OFF_S, error)

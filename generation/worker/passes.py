@@ -73,7 +73,6 @@ def _draw(claim: Claim, served: Served, desk: Desk) -> None:
     rows, pictures = _prepare(claim, desk)
     if not pictures:
         return
-    connection.close()  # a pass may be long, and nothing in it needs the database
     hooks = PassHooks(rows, desk, shape=(claim.model, rows[0].width, rows[0].height))
     started = time.monotonic()
     try:
