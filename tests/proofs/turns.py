@@ -1,8 +1,8 @@
 """`python -m tests.proofs.turns [minutes]`: 20 tenants of three weights at the demo models, for half an hour.
 
-A real worker draws; everybody always has work: two models, sizes, steps, numbers, strengths and prompts mixed. Twice
-a second the clocks of those who wait are compared. At the end each tenant's GPU time, as its ledger has it, is held against
-its weight's share. What people were told when they asked is compared with what became of it.
+A real worker draws; everybody always has work: two models, sizes, steps, numbers, strengths and prompts mixed. Twice a
+second the clocks of those who wait are compared. At the end the GPU time of each tenant is held against its weight's
+share, and what people were told when they asked is compared with what became of it.
 """
 
 from __future__ import annotations
