@@ -8,11 +8,9 @@ from allauth.account.decorators import reauthentication_required
 from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -34,8 +32,9 @@ def delete_account(request: HttpRequest) -> HttpResponseBase:
     """What happens, the choice, and the button."""
     person = signed_in_person(request)
     # Who has neither password nor second factor came by a link: a fresh one shows that it is still them.
+    # The sign-in page would send them straight back: they are signed in.
     if not get_reauthentication_flows(person) and not _is_fresh(request):
-        return redirect_to_login(reverse("account-delete"))
+        return render(request, "accounts/delete.html", {"stale": True}, status=403)
     response: HttpResponseBase = _serve(request)
     return response
 
