@@ -163,8 +163,10 @@ class Rig:
             cursor = connection.execute(sql, parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def count(self, status: str) -> int:
-        return int(str(self.ask("SELECT count(*) FROM generation_generation WHERE status = %s", status)[0][0]))
+    def count(self, *statuses: str) -> int:
+        """How many are in one of these states, at one moment: between two looks a row may go back to where it was."""
+        sql = "SELECT count(*) FROM generation_generation WHERE status = ANY(%s)"
+        return int(str(self.ask(sql, list(statuses))[0][0]))
 
     def wait_for_worker(self, *, seconds: float = 120, pid: int | None = None) -> None:
         """Until a worker (this one) is ready to draw."""

@@ -71,7 +71,7 @@ def test_kills_flush_and_freeze_lose_nothing(
             client.join()
         kills += keeper.kill_at_work(seconds=20)
         wait_until(
-            lambda: rig.count("queued") + rig.count("running") == 0,
+            lambda: rig.count("queued", "running") == 0,
             seconds=150,
             what=f"everything to end\n{rig.log('worker')[-3000:]}",
         )

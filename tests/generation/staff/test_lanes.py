@@ -39,7 +39,7 @@ def test_one_lane_is_one_quiet_line(staff: Client) -> None:
 
 def test_two_lanes_are_shown_with_a_way_to_the_other(staff: Client, two_lanes: None) -> None:
     page = staff.get("/admin/now/?part").content.decode()
-    assert page.index("1.0") < page.index("1.1"), "the one that serves comes first"
+    assert page.index("<td>1.0<") < page.index("<td>1.1<"), "the one that serves comes first"
     assert "the way was &lt;chosen&gt;" in page
     assert 'formaction="/switch/green"' in page
     assert 'formaction="/switch/blue"' not in page, "the page comes from there"
