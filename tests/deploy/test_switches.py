@@ -24,24 +24,24 @@ def test_a_crowd_does_not_notice_a_release(tmp_path: Path, services: Services, d
     visitors = make_visitors(2)
     with running_server(tmp_path / "server", services) as server:
         counts = switch_lanes(
-            server, visitors, folder=tmp_path, requests=300, clients=4, streams=4, every_s=0.1, rounds=(3,), reloads=4
+            server, visitors, folder=tmp_path, requests=200, clients=4, streams=4, every_s=0.1, rounds=(2,), reloads=3
         )
     print(counts)
     assert is_lossless(counts), counts
-    assert (counts["switches"], counts["reloads_besides"]) == (3, 4)
+    assert (counts["switches"], counts["reloads_besides"]) == (2, 3)
 
 
 def test_a_broken_release_gets_no_user(tmp_path: Path, services: Services, db: object) -> None:
-    """Three of the proof's: one is found while it starts, two when it is promoted."""
+    """Two of the proof's: one is found while it starts, one when it is promoted."""
     offer_sleeping_model()
     add_shipped()
     visitors = make_visitors(1)
-    names = ("its model is broken", "draws wrong pictures", "dies when it was ready")
+    names = ("its model is broken", "draws wrong pictures")
     chosen = [fault for fault in FAULTS if fault.name in names]
     with running_server(tmp_path / "server", services) as server:
         counts = try_all(server, visitors, folder=tmp_path, faults=chosen, timeout_s=300)
     print(counts)
-    assert faults_are_good(counts, faults=3), counts
+    assert faults_are_good(counts, faults=2), counts
     assert {one["by"] for one in counts["tried"]} == {"start", "promote"}
 
 

@@ -166,7 +166,7 @@ def test_the_recipe_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(Progress, "tell", tell)
     recipe = FacesRecipe(
-        faces=24, vae_steps=30, settle_steps=2, text_steps=40, text_batch=24, steps=60, batch=6
+        faces=16, vae_steps=20, settle_steps=2, text_steps=30, text_batch=16, steps=40, batch=4
     )  # fmt: skip
     train(recipe, out=tmp_path / "out", work=tmp_path)
     assert set(told) == {"vae", "vae's borders", "text", "transformer"}
