@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -64,17 +64,17 @@ class Upstream:
         if not 1 <= self.weight <= MAX_WEIGHT:
             raise ValueError(f"weight must be from 1 to {MAX_WEIGHT}, got {self.weight}")
         if unknown := self.fields - OPTIONAL_FIELDS:
-            raise ValueError(
-                f"unknown fields {', '.join(sorted(unknown))}; there are {', '.join(sorted(OPTIONAL_FIELDS))}"
-            )
+            known = ", ".join(sorted(OPTIONAL_FIELDS))
+            raise ValueError(f"unknown fields {', '.join(sorted(unknown))}; there are {known}")
         if not self.credential.isascii() or any(char in self.credential for char in "\r\n\0"):
             raise ValueError("credential must be ASCII text without line breaks")
         _ = self.origin
 
     @cached_property
     def origin(self) -> Origin:
-        """Where it is."""
-        return read_origin(self.base_url, link_local=self.link_local)
+        """Where it is. A base URL of the OpenAI kind may end in `/v1`, as OpenAI's clients write it."""
+        found = read_origin(self.base_url, link_local=self.link_local)
+        return replace(found, prefix=found.prefix.removesuffix("/v1")) if self.kind == "openai" else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Ollama's own protocol: `POST /api/chat` with newline-delimited JSON, `GET /api/tags`.
 
-Field by field as `docs/openapi.yaml` of ollama/ollama has it (commit 017eb8a, read 2026-11-26; `docs/chat.md` lists them).
-Ollama makes no ids for tool calls in every version, has no `tool_choice`, and cuts a prompt that is longer than `num_ctx`
-without a word; what follows from that is at its place below.
+Field by field as `docs/openapi.yaml` of ollama/ollama has it (commit 017eb8a, read 2026-11-26; `docs/chat.md` lists
+them). Ollama does not make ids for tool calls in every version, has no `tool_choice`, and cuts a prompt that is longer
+than `num_ctx` without a word; what follows from that is at its place below.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """OpenAI's chat completions: vLLM, `transformers serve` and every compatible server.
 
-Always streamed, whatever the client wants: an answer that is not streamed cannot be stopped on `transformers serve`, and
-nobody sees whether the server still lives. A stream may end without `data: [DONE]`, and one JSON is taken for an answer.
+Always streamed, whatever the client wants: an answer that is not streamed cannot be stopped on `transformers serve`,
+and nobody sees whether the server still lives. A stream may end without `data: [DONE]`, and one JSON is taken too.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ class OpenAI:
             **{name: value for name, value in optional.items() if name in takes},
         }
         content = orjson.dumps({name: value for name, value in body.items() if value is not None})
-        return Call(
-            path=path_under(target.upstream, "/v1/chat/completions"), headers=headers_of(target.upstream), body=content
-        )
+        return Call(path="/v1/chat/completions", headers=headers_of(target.upstream), body=content)
 
     def reader(self, media_type: str) -> Reader:
         """Of a stream, or of one JSON where the server did not stream."""
@@ -83,11 +81,6 @@ class OpenAI:
         return message_of(found.get("error") or found.get("detail") or found.get("message"))
 
 
-def path_under(upstream: Upstream, path: str) -> str:
-    """A path below the base URL, which may end in `/v1` already, as OpenAI's clients write it."""
-    return path.removeprefix("/v1") if upstream.origin.prefix.endswith("/v1") else path
-
-
 def message_of(error: Any) -> str:
     """The words of an error, whatever its shape."""
     if isinstance(error, Mapping):
@@ -96,7 +89,9 @@ def message_of(error: Any) -> str:
 
 
 def _message_json(message: Message) -> dict[str, Any]:
-    found: dict[str, Any] = {"role": message.role, "content": _content_json(message)}
+    # Chat templates know no developer: to all but OpenAI's own models it is the system.
+    role = "system" if message.role == "developer" else message.role
+    found: dict[str, Any] = {"role": role, "content": _content_json(message)}
     if message.name is not None:
         found["name"] = message.name
     if message.tool_calls:

@@ -2,7 +2,7 @@
 
 A connection is kept for `KEPT_S` between two requests, less than the five seconds after which uvicorn closes one (vLLM
 and `transformers serve` run on it), so that hardly ever both sides use it at the same moment. A kept one that has ended
-is dropped before anything is sent on it; once a request is sent, the client repeats nothing: that is the relay's matter.
+is dropped before anything is sent on it; once a request is sent the client repeats nothing: that is the relay's matter.
 """
 
 from __future__ import annotations
@@ -202,14 +202,15 @@ class Client:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
         times: Times,
+        fresh: bool = False,
     ) -> Response:
-        """Send a request and read the head of its answer. Raises `WireError`.
+        """Send a request and read the head of its answer, on a new connection where `fresh`. Raises `WireError`.
 
         Whoever gets the answer closes it. Where this is cancelled, the connection is closed at once.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        connection = self._take(origin) or await self._connect(origin, times)
+        connection = (None if fresh else self._take(origin)) or await self._connect(origin, times)
         response = Response(self, origin, connection, times=times, began=began)
         try:
             late = f"no first byte within {times.first_byte:g} s"
