@@ -146,7 +146,12 @@ class SharedState:
     async def fail(self, upstream: str, *, token: str, at_once: bool) -> bool:
         """As `State` says."""
         rest_ms = int(self._rules.rest_s * 1000)
-        args = [token, self._rules.failures, rest_ms, int(at_once)]
+        args: list[bytes | bytearray | memoryview[int] | str | int | float] = [
+            token,
+            self._rules.failures,
+            rest_ms,
+            int(at_once),
+        ]
         return bool(await self._fail(keys=[KEY + upstream], args=args))
 
     async def succeed(self, upstream: str, *, token: str) -> None:

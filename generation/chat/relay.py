@@ -109,7 +109,7 @@ class Relay:
     # ---- choosing
 
     async def _lease(self, targets: Sequence[Target], failed: StudioError | None) -> _Lease:
-        """The least busy target whose breaker lets us ask. Raises `ChatUnavailable`, `ChatBusy`, or what failed before."""
+        """The least busy target whose breaker lets us ask. Raises `ChatUnavailable`, `ChatBusy`, or `failed`."""
         rests: list[float] = []
         full: list[Target] = []
         for target in self.slots.order(targets):
@@ -211,13 +211,14 @@ class Relay:
         name = upstream.name or upstream.id
         if status >= 500 or status < 400:
             raise BrokenOff(f"status {status}")
-        said = DIALECTS[upstream.kind].read_error(await response.read_all(most=ERROR_BYTES))
+        try:
+            said = DIALECTS[upstream.kind].read_error(await response.read_all(most=ERROR_BYTES))
+        except WireError:  # the status says enough
+            said = ""
         if status in _REQUESTS_FAULT:
             raise ChatRefused(shown_error(said, lease.target.model, request.model), field="messages")
         # Our credential, our path, our rate: staff must know, and the client cannot help it.
-        log.error("upstream %s answers %d: %s", name, status, said[:ERROR_CHARS])
-        self._leave(lease, response)
-        self.breaker.release(lease.ticket)
+        log.log(logging.WARNING if status == 429 else logging.ERROR, "upstream %s answers %d", name, status)
         raise _Failed(ChatUnavailable("the server of this model does not take requests", retry_after_s=RETRY_S * 2))
 
     def _leave(self, lease: _Lease, response: Response | None) -> None:
