@@ -185,8 +185,7 @@ class Relay:
             record.note_first_byte()
             self._warm[upstream.id, lease.target.model] = time.monotonic()
             reader = dialect.reader(response.head.media_type)
-            answer = Answer(self, lease, response, reader, record)
-            answer.begin(data)
+            answer = Answer(self, lease, response, reader, record, first=data)
             if lease.ticket.probe:
                 await self.breaker.succeed(lease.ticket)
         except (WireError, AnswerError) as error:
@@ -230,19 +229,17 @@ class Relay:
 class Answer:
     """One answer, from its first byte on. `async with` it, and iterate over its deltas."""
 
-    def __init__(self, relay: Relay, lease: _Lease, response: Response, reader: Reader, record: CallRecord) -> None:
+    def __init__(
+        self, relay: Relay, lease: _Lease, response: Response, reader: Reader, record: CallRecord, *, first: bytes
+    ) -> None:
         self._relay = relay
         self._lease = lease
         self._response = response
         self._reader = reader
-        self._first: list[Delta] = []
+        self._first = first
         self._has_verdict = bool(lease.ticket.probe)  # a probe's is its first byte
         self._is_whole = False
         self.record = record
-
-    def begin(self, data: bytes) -> None:
-        """Take the first bytes. Raises `AnswerError`."""
-        self._first = self._reader.feed(data)
 
     async def __aenter__(self) -> Answer:
         return self
@@ -279,7 +276,7 @@ class Answer:
             await self._relay.breaker.succeed(self._lease.ticket)
 
     async def _read(self) -> AsyncIterator[Delta]:
-        for delta in self._first:
+        for delta in self._reader.feed(self._first):
             yield delta
         while not self._reader.done:
             data = await self._response.read()

@@ -273,7 +273,6 @@ def _request_head(origin: Origin, method: str, path: str, headers: Sequence[tupl
         f"Content-Length: {length}",
         *(f"{name}: {value}" for name, value in headers),
     ]
-    text = "\r\n".join(lines)
-    if "\n" in text.replace("\r\n", "") or "\x00" in text:
+    if any(char in line for line in lines for char in "\r\n\0"):
         raise ValueError("a header holds a line break")
-    return f"{text}\r\n\r\n".encode("latin-1")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
