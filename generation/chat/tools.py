@@ -89,7 +89,7 @@ def read_choice(fields: Fields, tools: Sequence[Tool]) -> str | None:
         inner = fields.inner("tool_choice", None, value)
         function = inner.data.get("function")
         name = function.get("name") if isinstance(function, Mapping) else None
-        if inner.data.get("type") != "function" or name not in {tool.name for tool in tools}:
+        if inner.data.get("type") != "function" or name not in [tool.name for tool in tools]:
             words = ", ".join(CHOICES)
             raise Wrong(f"must be one of {words}, or a function by the name of one of the tools")
         return f"={name}"
