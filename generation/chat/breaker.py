@@ -287,7 +287,7 @@ class Breaker:
         """In Valkey, or here while it is away."""
         if self._shared is not None and time.monotonic() >= self._rests_until:
             try:
-                found = await _within(act(self._shared), PATIENCE_S)
+                found = await within(act(self._shared), PATIENCE_S)
             except (RedisError, OSError) as error:
                 self._rests_until = time.monotonic() + REST_S
                 if not self._down:
@@ -301,7 +301,7 @@ class Breaker:
         return await act(self._local)
 
 
-async def _within(call: Coroutine[Any, Any, T], seconds: float) -> T:
+async def within(call: Coroutine[Any, Any, T], seconds: float) -> T:
     """The result of a call to Valkey; in a task of its own, because its client may swallow a cancellation."""
     task = asyncio.ensure_future(call)
     try:

@@ -29,10 +29,10 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
-def read_chat(body: bytes, *, max_prompt_chars: int = MAX_PROMPT_CHARS) -> ChatRequest:
+def read_chat(body: bytes, *, max_prompt_chars: int | None = MAX_PROMPT_CHARS) -> ChatRequest:
     """Read a body. Raises `BodyUnreadable`, and `InvalidRequest` that names every wrong field with its bound.
 
-    `max_prompt_chars` bounds all words of the prompt together: messages, calls, tools and schemas.
+    `max_prompt_chars` bounds all words of the prompt together; `None` leaves that to `check_prompt`.
     """
     if len(body) > MAX_BODY_BYTES:
         raise InvalidRequest(f"the body has {len(body)} bytes, max {MAX_BODY_BYTES}", field="body")
@@ -42,10 +42,16 @@ def read_chat(body: bytes, *, max_prompt_chars: int = MAX_PROMPT_CHARS) -> ChatR
     fields = Fields(data)
     request = _read(fields)
     fields.raise_errors()
-    if request.prompt_chars > max_prompt_chars:
-        why = f"prompt too long, max {max_prompt_chars} chars"
-        raise InvalidRequest(why, field="messages", fields={"messages": [why]})
+    if max_prompt_chars is not None:
+        check_prompt(request, max_prompt_chars)
     return request
+
+
+def check_prompt(request: ChatRequest, most: int) -> None:
+    """Raise `InvalidRequest` for more words (messages, calls, tools and schemas) than a model takes."""
+    if request.prompt_chars > most:
+        why = f"prompt too long, max {most} chars"
+        raise InvalidRequest(why, field="messages", fields={"messages": [why]})
 
 
 def _read(fields: Fields) -> ChatRequest:

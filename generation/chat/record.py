@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from generation.chat.deltas import Delta, Usage
 from generation.chat.tokens import BYTES_PER_TOKEN
 
-Outcome = Literal["running", "done", "stopped", "client_gone", "refused", "unavailable", "broken", "blocked"]
+Outcome = Literal["running", "done", "stopped", "client_gone", "refused", "unavailable", "broken", "blocked", "revoked"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 @dataclass(slots=True)
@@ -17,7 +18,8 @@ class CallRecord:
     """Times in milliseconds from the call. Tokens are the upstream's where it counted, else estimated by length.
 
     `outcome`: `stopped` by a rule of the tenant's, `refused` by the upstream (4xx), `unavailable` (no upstream began),
-    `broken` (it broke off), `blocked` (a filter failed), `client_gone`.
+    `broken` (it broke off), `blocked` (a filter failed), `client_gone`, `revoked` (its caller may not any longer, or
+    the studio stops).
     """
 
     prompt_estimate: int = 0

@@ -18,7 +18,7 @@ from types import TracebackType
 from accounts.errors import StudioError
 from generation.chat.breaker import Breaker, BreakerOpen, Ticket
 from generation.chat.deltas import Delta
-from generation.chat.record import CallRecord
+from generation.chat.record import CallRecord, Outcome
 from generation.chat.request import ChatRequest
 from generation.chat.slots import NoPlace, Slots
 from generation.chat.targets import Offer, Target
@@ -28,7 +28,7 @@ from generation.chat.upstreams.dialect import AnswerError, Reader
 from generation.chat.wire.bounds import Times
 from generation.chat.wire.client import Client, Response
 from generation.chat.wire.errors import BrokenOff, TookTooLong, WireError
-from generation.errors import ChatBroken, ChatBusy, ChatRefused, ChatUnavailable
+from generation.errors import AnswerBlocked, ChatBroken, ChatBusy, ChatRefused, ChatUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ class Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let the upstream go; one that has not ended yet is cut off at once."""
-        self.record.end("client_gone" if kind is not None and not issubclass(kind, StudioError) else "stopped")
+        self.record.end(outcome_of(kind))
         try:
             if self._is_whole:
                 await self._response.settle()
@@ -260,28 +260,33 @@ class Answer:
 
     async def deltas(self) -> AsyncIterator[Delta]:
         """The answer's steps; the last has the reason for its end, or the usage. Raises `ChatBroken`."""
-        try:
-            async for delta in self._read():
-                self.record.note(delta)
+        async for deltas in self.batches():
+            for delta in deltas:
                 yield delta
+
+    async def batches(self) -> AsyncIterator[list[Delta]]:
+        """The same, those together that came together."""
+        try:
+            async for deltas in self._read():
+                for delta in deltas:
+                    self.record.note(delta)
+                yield deltas
         except (WireError, AnswerError) as error:
             await self._note_broken(error)
             raise ChatBroken("the server of this model broke off its answer; try again", retry_after_s=1) from None
         self._is_whole = True
         self.record.end("done")
         if self.record.usage is None or not self.record.usage.prompt:
-            yield Delta(usage=self.record.counted())
+            yield [Delta(usage=self.record.counted())]
         if not self._has_verdict:
             self._has_verdict = True
             await self._relay.breaker.succeed(self._lease.ticket)
 
-    async def _read(self) -> AsyncIterator[Delta]:
-        for delta in self._reader.feed(self._first):
-            yield delta
+    async def _read(self) -> AsyncIterator[list[Delta]]:
+        yield self._reader.feed(self._first)
         while not self._reader.done:
             data = await self._response.read()
-            for delta in self._reader.feed(data) if data else self._reader.end():
-                yield delta
+            yield self._reader.feed(data) if data else self._reader.end()
             if not data:
                 return
 
@@ -292,6 +297,15 @@ class Answer:
         self._response.close()
         self._has_verdict = True
         await self._relay.breaker.fail(self._lease.ticket)
+
+
+def outcome_of(kind: type[BaseException] | None) -> Outcome:
+    """What an answer has come to that was left before its end."""
+    if kind is None:
+        return "stopped"
+    if issubclass(kind, AnswerBlocked):
+        return "blocked"
+    return "revoked" if issubclass(kind, StudioError) else "client_gone"
 
 
 def shown_error(said: str, theirs: str, ours: str) -> str:
