@@ -129,7 +129,9 @@ class Call:
         """Ask, and send on what comes. Whatever refuses it is told in the answer."""
         try:
             async with (
-                while_allowed(self._house, self._credential, tick=sender.keep_alive),
+                while_allowed(
+                    self._house, self._credential, tick=sender.keep_alive, end=lambda: plan.record.end("revoked")
+                ),
                 await self._chat.relay.open(plan.asked, plan.offer, plan.record) as answer,
             ):
                 await sender.begin()

@@ -26,11 +26,12 @@ CLOSING_S = 10.0  # that answers under way may take when the process ends
 
 @asynccontextmanager
 async def while_allowed(
-    house: House, credential: Credential, *, tick: Callable[[], Awaitable[None]]
+    house: House, credential: Credential, *, tick: Callable[[], Awaitable[None]], end: Callable[[], None]
 ) -> AsyncIterator[None]:
     """Run the block until its caller may not any longer, or the process ends; raises what ended it.
 
-    `tick` is called every `RECHECK_S`; a client that takes nothing from it ends the block with `ClientGone`.
+    `tick` is called every `RECHECK_S`; a client that takes nothing from it ends the block with `ClientGone`. `end` is
+    called before the block is ended for another reason.
     """
     task = asyncio.current_task()
     ended: StudioError | ClientGone | None = None
@@ -50,6 +51,8 @@ async def while_allowed(
                     await tick()
                 except ClientGone as error:
                     ended = error
+        if not isinstance(ended, ClientGone):
+            end()
         if task is not None:
             task.cancel()
 
