@@ -30,7 +30,7 @@ from qwenstudio.door.callers import Credential
 from qwenstudio.door.chatanswers import StreamSender, WholeSender
 from qwenstudio.door.chatguard import Guard, Plan, enter_chat, limit_headers, read_whole
 from qwenstudio.door.chatrates import ChatRates
-from qwenstudio.door.chatwatch import CLOSING_S, while_allowed
+from qwenstudio.door.chatwatch import CLOSING_S, Watch
 from qwenstudio.door.http import Receive, Request, Scope, Send, own_headers, send_problem, send_refusal
 from qwenstudio.door.streams import until_disconnect
 
@@ -50,11 +50,13 @@ class Chat:
     rates: ChatRates
     books: Books
     redis: Redis | None
+    watch: Watch
 
     async def close(self) -> None:
         """Wait for settlements, close what is kept open."""
         if _settling:
             await asyncio.wait(list(_settling), timeout=CLOSING_S)
+        self.watch.close()
         self.relay.close()
         if self.redis is not None:
             await self.redis.aclose()
@@ -72,7 +74,7 @@ def make_chat(books: Books) -> Chat:
         if settings.REDIS_URL
         else None
     )
-    return Chat(relay=Relay(Breaker(redis)), rates=ChatRates(redis), books=books, redis=redis)
+    return Chat(relay=Relay(Breaker(redis)), rates=ChatRates(redis), books=books, redis=redis, watch=Watch())
 
 
 async def answer_chat(house: House, chat: Chat, request: Request, scope: Scope, receive: Receive, send: Send) -> str:
@@ -129,7 +131,7 @@ class Call:
         """Ask, and send on what comes. Whatever refuses it is told in the answer."""
         try:
             async with (
-                while_allowed(
+                self._chat.watch.while_allowed(
                     self._house, self._credential, tick=sender.keep_alive, end=lambda: plan.record.end("revoked")
                 ),
                 await self._chat.relay.open(plan.asked, plan.offer, plan.record) as answer,

@@ -80,18 +80,19 @@ class StreamSender(WholeSender):
         self._writing = asyncio.Lock()  # a keep-alive must not come into the middle of a write
         self._wrote_at = 0.0
         self._is_open = False
+        self._has_begun = False
 
     async def begin(self) -> None:
-        """Status, headers and the first event."""
+        """Status and headers; the first event comes with the first words."""
         self._is_open = True
+        self._wrote_at = time.monotonic()
         await self._start(STREAM_TYPE, (b"x-accel-buffering", b"no"))
-        await self._tell(self._events.begin())
 
     async def add(self, deltas: Sequence[Delta]) -> None:
         """An event for each."""
         content = b"".join(map(self._events.chunk, deltas))
         if content:
-            await self._tell(content)
+            await self._tell(self._first() + content)
 
     async def keep_alive(self) -> None:
         """A comment, which proxies see and clients pass over; where nothing was written for long."""
@@ -100,7 +101,7 @@ class StreamSender(WholeSender):
 
     async def end(self, usage: Usage) -> None:
         """The usage, where it was asked for, and the end."""
-        await self._tell(self._events.end(usage), more=False)
+        await self._tell(self._first() + self._events.end(usage), more=False)
 
     async def refuse(self, error: StudioError) -> None:
         """With its status, or as the last event."""
@@ -112,6 +113,13 @@ class StreamSender(WholeSender):
         status = status_of(error, self._request.path)
         body, _ = refusal_body(status, error.code, error.message, path=self._request.path, errors=error.fields)
         await self._tell(error_event(body), more=False)
+
+    def _first(self) -> bytes:
+        """The event that says who speaks, once."""
+        if self._has_begun:
+            return b""
+        self._has_begun = True
+        return self._events.begin()
 
     async def _tell(self, content: bytes, *, more: bool = True) -> None:
         async with self._writing:

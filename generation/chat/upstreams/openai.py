@@ -21,6 +21,7 @@ MAX_CALLS = 128
 EVENT_BYTES = 2_097_152
 # Reasons of other servers, in OpenAI's words.
 _FINISHES = {"function_call": "tool_calls", "eos": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+_ONLY_WORDS = frozenset({"role", "content"})
 _FAILED = frozenset({"abort", "error"})  # vLLM: the request was given up
 
 
@@ -177,15 +178,16 @@ class StreamReader:
         return found
 
     def _take(self, line: bytes, found: list[Delta]) -> None:
-        if line.startswith(b"data:"):
-            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+        if not line:
+            if self._data:
+                event = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                self._data, self._size = [], 0
+                self._take_event(event, found)
+        elif line.startswith(b"data:"):
+            self._data.append(line[5:])  # the blank that may follow is nothing to JSON
             self._size += len(line)
             if self._size > EVENT_BYTES:
                 raise AnswerError(f"an event has more than {EVENT_BYTES} bytes")
-        elif not line and self._data:
-            event = b"\n".join(self._data)
-            self._data, self._size = [], 0
-            self._take_event(event, found)
 
     def _take_event(self, event: bytes, found: list[Delta]) -> None:
         if event.strip() == b"[DONE]":
@@ -232,17 +234,22 @@ def read_chunk(data: Mapping[str, Any], part: str) -> Delta:
     choices = data.get("choices")
     if not isinstance(choices, list):
         raise AnswerError("a chunk without choices")
-    choice = next((one for one in choices if isinstance(one, dict) and one.get("index", 0) == 0), None)
+    choice = choices[0] if choices else None  # one answer was asked for
     if choice is None:
         return Delta(usage=usage)
+    if not isinstance(choice, dict):
+        raise AnswerError("a choice is no object")
     message = choice.get(part) or {}
     if not isinstance(message, dict):
         raise AnswerError(f"{part} is no object")
+    finish, content = choice.get("finish_reason"), message.get("content")
+    if content and finish is None and usage is None and isinstance(content, str) and _ONLY_WORDS.issuperset(message):
+        return Delta(content)  # nearly all of them
     return Delta(
         text=text_in(message, "content", "refusal"),
         reasoning=text_in(message, "reasoning_content", "reasoning"),
         tool_calls=_read_calls(message.get("tool_calls")),
-        finish=_read_finish(choice.get("finish_reason")),
+        finish=_read_finish(finish),
         usage=usage,
     )
 

@@ -74,7 +74,7 @@ class ByChunks:
     def feed(self, data: bytes) -> bytes:
         """The chunks' bytes among these."""
         parts: list[bytes] = []
-        at = 0
+        at = self._take_whole(data, parts)
         while at < len(data) and not self.done:
             if self._state == "data":
                 part = data[at : at + self._left]
@@ -101,6 +101,22 @@ class ByChunks:
     def may_end(self) -> bool:
         """Only after the last chunk."""
         return self.done
+
+    def _take_whole(self, data: bytes, parts: list[bytes]) -> int:
+        """The chunks that are whole in these bytes, which is nearly all of them; returns where the rest begins."""
+        at = 0
+        if self._state != "size" or self._line:
+            return at
+        while (end := data.find(b"\r\n", at, at + 18)) > at:
+            digits = data[at:end]
+            if not _HEX.issuperset(digits) or len(digits) > 8:
+                break
+            stop = end + 2 + int(digits, 16)
+            if stop == end + 2 or data[stop : stop + 2] != b"\r\n":
+                break  # the last one, or one that is not whole yet, or wrong
+            parts.append(data[end + 2 : stop])
+            at = stop + 2
+        return at
 
     def _take_line(self, line: bytes) -> None:
         if self._state == "size":
