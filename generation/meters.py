@@ -62,6 +62,14 @@ CHAT_SECONDS = make_histogram(
 CHAT_TOKENS = make_counter(
     "studio_chat_tokens", "Tokens of chat calls, by direction: in (prompts), out.", "lane", "model", "direction"
 )
+CHAT_UNDER_WAY = make_gauge("studio_chat_calls_under_way", "Chat calls under way.", "lane")
+CHAT_BREAKER = make_gauge(
+    "studio_chat_breaker_open",
+    "Whether an upstream's breaker was open (1) when somebody last wanted to ask it, by the name that staff gave it.",
+    "lane",
+    "upstream",
+    together="max",
+)
 
 
 def count_chat(

@@ -6,6 +6,8 @@
     wire/         HTTP/1.1 to upstreams over pooled connections, every size and time bounded
     breaker.py    whether an upstream is asked at all; shared by all processes in Valkey
     relay.py      chooses an upstream, asks it, and records what came of it (slots.py, record.py)
+    asking.py     whether an upstream is well, and which models it has
+    books.py      what the gateway asks of the tables; the door brings it
     filters/      a tenant's words and patterns, across the borders of chunks
     answers.py    OpenAI's `chat.completion`, and its stream of chunks
 

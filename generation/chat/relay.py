@@ -11,7 +11,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 
@@ -21,7 +21,7 @@ from generation.chat.deltas import Delta
 from generation.chat.record import CallRecord, Outcome
 from generation.chat.request import ChatRequest
 from generation.chat.slots import NoPlace, Slots
-from generation.chat.targets import Offer, Target
+from generation.chat.targets import Offer, Target, Upstream
 from generation.chat.tokens import estimate_prompt
 from generation.chat.upstreams import DIALECTS
 from generation.chat.upstreams.dialect import AnswerError, Reader
@@ -62,11 +62,19 @@ class _Lease:
 class Relay:
     """One for each process. Belongs to one event loop."""
 
-    def __init__(self, breaker: Breaker, client: Client | None = None, *, queue_s: float = QUEUE_S) -> None:
+    def __init__(
+        self,
+        breaker: Breaker,
+        client: Client | None = None,
+        *,
+        queue_s: float = QUEUE_S,
+        note_open: Callable[[Upstream, bool], None] = lambda upstream, is_open: None,
+    ) -> None:
         self.breaker = breaker
         self.client = client or Client()
         self.slots = Slots()
         self._queue_s = queue_s
+        self._note_open = note_open  # whether an upstream's breaker is open, as often as it is looked at
         self._warm: dict[tuple[str, str], float] = {}
 
     async def open(self, request: ChatRequest, offer: Offer, record: CallRecord | None = None) -> Answer:
@@ -149,10 +157,12 @@ class Relay:
         except BreakerOpen as error:
             rests.append(error.left_s)
             self.slots.release(upstream.id)
+            self._note_open(upstream, True)
             return None
         except BaseException:
             self.slots.release(upstream.id)
             raise
+        self._note_open(upstream, bool(ticket.probe))
         return _Lease(target, ticket)
 
     def _times(self, target: Target) -> Times:

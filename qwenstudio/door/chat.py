@@ -25,7 +25,8 @@ from generation.chat.breaker import PATIENCE_S, Breaker
 from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.rules import RuleSet
 from generation.chat.relay import Answer, Relay
-from generation.meters import count_chat
+from generation.chat.targets import Upstream
+from generation.meters import CHAT_BREAKER, CHAT_UNDER_WAY, count_chat
 from qwenstudio.door.callers import Credential
 from qwenstudio.door.chatanswers import StreamSender, WholeSender
 from qwenstudio.door.chatguard import Guard, Plan, enter_chat, limit_headers, read_whole
@@ -74,7 +75,18 @@ def make_chat(books: Books) -> Chat:
         if settings.REDIS_URL
         else None
     )
-    return Chat(relay=Relay(Breaker(redis)), rates=ChatRates(redis), books=books, redis=redis, watch=Watch())
+    lane = settings.STUDIO_LANE
+
+    def note_open(upstream: Upstream, is_open: bool) -> None:
+        CHAT_BREAKER.labels(lane, upstream.name or upstream.id).set(is_open)
+
+    return Chat(
+        relay=Relay(Breaker(redis), note_open=note_open),
+        rates=ChatRates(redis),
+        books=books,
+        redis=redis,
+        watch=Watch(),
+    )
 
 
 async def answer_chat(house: House, chat: Chat, request: Request, scope: Scope, receive: Receive, send: Send) -> str:
@@ -112,8 +124,9 @@ class Call:
             return error.code
         sender = self._sender(send, plan)
         try:
-            async with until_disconnect(receive):
-                await self._answer(sender, plan)
+            with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
+                async with until_disconnect(receive):
+                    await self._answer(sender, plan)
         finally:
             plan.record.end("client_gone")
             await self._settle(plan)
