@@ -18,13 +18,12 @@ from accounts.domain.quotas import quota_exceeded
 from accounts.enums import CounterScope, Metric, Period
 from accounts.errors import StudioError
 from accounts.ids import uuid7
-from generation.chat.books import Reservation, TokensLeft
+from generation.chat.books import Kept, Reservation, TokensLeft
 from generation.chat.record import CallRecord
 from generation.errors import TooManyChats
 
 LEASE_S = 60
 RENEW_S = 20.0
-KEPT_CHARS = 200_000  # of a prompt or an answer whose words are kept
 FINISH_CHARS = 20
 
 # Parameter: JSON, as the functions' own comments say. They set the tenant in scope themselves.
@@ -44,14 +43,6 @@ SELECT ceil(extract(epoch FROM (t.day + 1)::timestamp AT TIME ZONE 'UTC' - now()
    AND (c.scope, c.scope_id) IN (('tenant', %(tenant)s::uuid), ('member', %(user)s::uuid), ('key', %(key)s::uuid))
  GROUP BY t.day
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """The words of a call, where its tenant keeps them."""
-
-    prompt: str
-    answer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,5 +198,5 @@ _MOST = 2**31 - 1  # what the column holds; an upstream may say anything
 
 
 def clean(text: str) -> str:
-    """A text as the database takes it: without NUL and lone surrogates, and no longer than is kept."""
-    return text[:KEPT_CHARS].replace("\x00", "").encode("utf-8", "replace").decode()
+    """A text as the database takes it: without NUL and lone surrogates."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()

@@ -27,9 +27,7 @@ def read_upstream(row: Mapping[str, Any], *, credential: str | None = None) -> U
         base_url=row["base_url"],
         name=row["slug"],
         credential=open_credential(row) if credential is None else credential,
-        times=Times(
-            connect=row["connect_s"], first_byte=row["first_byte_s"], idle=row["idle_s"], total=row["total_s"]
-        ),
+        times=Times(connect=row["connect_s"], first_byte=row["first_byte_s"], idle=row["idle_s"], total=row["total_s"]),
         loading_s=row["loading_s"],
         concurrency=row["concurrency"],
         weight=row["weight"],

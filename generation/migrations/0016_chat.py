@@ -301,7 +301,12 @@ class Migration(migrations.Migration):
                         condition=models.Q(("outcome", "running")),
                         fields=["tenant", "key"],
                         name="generation_chatcall_running",
-                    )
+                    ),
+                    models.Index(
+                        condition=models.Q(("prompt__isnull", False)),
+                        fields=["tenant", "created_at"],
+                        name="generation_chatcall_words",
+                    ),
                 ],
             },
         ),

@@ -201,7 +201,12 @@ class ChatCall(TenantModel):
         # Ids sort by time, so lists and retention go by them. A call's own row is written twice, and each index costs
         # each time: there is none that only a filter of a list would use.
         indexes = [
-            models.Index(fields=["tenant", "key"], name="generation_chatcall_running", condition=Q(outcome="running"))
+            models.Index(fields=["tenant", "key"], name="generation_chatcall_running", condition=Q(outcome="running")),
+            models.Index(
+                fields=["tenant", "created_at"],
+                name="generation_chatcall_words",
+                condition=Q(prompt__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

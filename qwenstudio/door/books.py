@@ -2,8 +2,8 @@
 
 What comes while a statement of the same tenant is under way goes together with the next one: an idle studio waits for
 nobody, a busy one writes each counter once for many calls. Reserving waits for no disk; settling does, so it is done
-`SETTLE_EVERY_S` apart, behind the answers. A database that is away keeps settlements waiting for `PATIENCE_S`; then, and
-where this process dies, the sweep closes the calls (`generation/domain/lostcalls.py`).
+`SETTLE_EVERY_S` apart, behind the answers. While the database is away settlements wait, for `PATIENCE_S`; then, and where
+this process dies, the sweep closes the calls (`generation/domain/lostcalls.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from generation.books.calls import (
     RENEW_SQL,
     RESERVE_SQL,
     SETTLE_SQL,
-    Kept,
     OpenCall,
     Wish,
     read_left,
@@ -43,7 +42,7 @@ from generation.books.calls import (
     settle_call,
 )
 from generation.books.offers import OFFERS_SQL, TENANT_SQL, Catalogue, OfTenant, read_catalogue, read_tenant
-from generation.chat.books import Listed, Reservation, TokensLeft
+from generation.chat.books import Kept, Listed, Reservation, TokensLeft
 from generation.chat.filters.rules import RuleSet
 from generation.chat.record import CallRecord
 from generation.chat.targets import Offer
@@ -172,10 +171,16 @@ class TableBooks:
 
     async def _reserve_some(self, asked: Sequence[Asked]) -> None:
         wishes = [one.wish for one in asked]
-        ids = [uuid7() for _ in asked]
+        ids: list[UUID] = []
         lane = settings.STUDIO_LANE
-        ended = self._settling.ids_of(wishes[0].caller.tenant)
-        rows = await self._tables.call(RESERVE_SQL, reserve_call(wishes, ids=ids, ended=ended, lane=lane))
+
+        def ask() -> dict[str, Any]:
+            # Anew for each try: one whose connection broke may have been written, and is the sweep's then.
+            ids[:] = [uuid7() for _ in asked]
+            ended = self._settling.ids_of(wishes[0].caller.tenant)
+            return reserve_call(wishes, ids=ids, ended=ended, lane=lane)
+
+        rows = await self._tables.call(RESERVE_SQL, ask)
         for one, id, row in zip(asked, ids, rows, strict=True):
             found = read_reserved(one.wish, id, row, lane=lane)
             if isinstance(found, OpenCall):
@@ -193,7 +198,7 @@ class TableBooks:
         self._begin(self.settle(answer.result(), record))
 
     async def _renew_all(self) -> None:
-        """Keep the leases of long calls while there are any. What is lost is the sweep's: its settling changes nothing."""
+        """Keep the leases of long calls while there are any; those that were lost are the sweep's."""
         while self._open:
             await asyncio.sleep(RENEW_S)
             tenants: dict[str, list[UUID]] = {}
@@ -202,8 +207,8 @@ class TableBooks:
             if not tenants:
                 return
             try:
-                await self._tables.call(RENEW_SQL, {"lease_s": LEASE_S, "tenants": tenants})
-            except (OperationalError, PoolTimeout) as error:
+                await self._tables.call(RENEW_SQL, lambda: {"lease_s": LEASE_S, "tenants": tenants})  # noqa: B023
+            except OperationalError as error:
                 log.warning("leases of %d chat calls were not renewed: %s", len(self._open), type(error).__name__)
             except Exception:  # the next time may be better, and nobody else keeps them
                 log.exception("leases of chat calls could not be renewed")
@@ -303,8 +308,9 @@ class Settling:
         some = [waiting[place] for place in range(min(TOGETHER, len(waiting)))]
         failed: Exception | None = None
         try:
-            await self._tables.call(SETTLE_SQL, {"tenant": tenant, "calls": [one.call for one in some]})
-        except (OperationalError, PoolTimeout) as error:
+            calls = [one.call for one in some]
+            await self._tables.call(SETTLE_SQL, lambda: {"tenant": tenant, "calls": calls})
+        except OperationalError as error:
             failed = error
             some = [one for one in some if time.monotonic() >= one.give_up_at]
             log.warning("chat calls could not be settled yet: %s", type(error).__name__)
@@ -352,7 +358,7 @@ class Remembered(Generic[T]):
 
 
 class Tables:
-    """The connections. A statement is a transaction of its own; one whose connection was dead is sent once more."""
+    """The connections. A statement is a transaction of its own; one whose connection was dead is sent again."""
 
     def __init__(self) -> None:
         self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] | None = None
@@ -377,15 +383,19 @@ class Tables:
             await self._pool.close()
             self._pool = None
 
-    async def call(self, sql: str, asked: Mapping[str, Any]) -> list[DictRow]:
-        """The answer of one of the books' functions, which are safe to be called again."""
-        return await self.fetch(sql, (orjson.dumps(asked).decode(),))
-
-    async def fetch(self, sql: str, parameters: Any = None) -> list[DictRow]:
-        """Rows that are no tenant's, or of a function that sets its tenant in scope."""
+    async def call(self, sql: str, ask: Callable[[], Mapping[str, Any]]) -> list[DictRow]:
+        """The answer of one of the books' functions; `ask` says what it takes, at each try."""
 
         async def run(connection: AsyncConnection[DictRow]) -> list[DictRow]:
-            return await (await connection.execute(sql, parameters)).fetchall()
+            return await (await connection.execute(sql, (orjson.dumps(ask()).decode(),))).fetchall()
+
+        return await self._with(run)
+
+    async def fetch(self, sql: str) -> list[DictRow]:
+        """Rows that are no tenant's."""
+
+        async def run(connection: AsyncConnection[DictRow]) -> list[DictRow]:
+            return await (await connection.execute(sql)).fetchall()
 
         return await self._with(run)
 
@@ -404,13 +414,14 @@ class Tables:
     ) -> list[DictRow]:
         if self._pool is None:
             raise OperationalError("the pool is not open")
-        for last in (False, True):
+        tried = 0
+        while True:
             try:
                 async with self._pool.connection() as connection:
                     return await run(connection)
             except PoolTimeout:
                 raise
             except OperationalError:
-                if last:
+                tried += 1  # a database that was restarted has left us as many dead ones as the pool holds
+                if tried > CONNECTIONS:
                     raise
-        raise AssertionError("unreachable")
