@@ -1,7 +1,7 @@
 """Chat calls that nobody settles: their process died. The sweep closes them; and what is old is forgotten.
 
-Like everything that failed by our fault they are given back in full. A process that was only slow finds its call closed,
-and changes nothing (`chat_settle`).
+Like everything that failed by our fault they are given back in full. A process that was only slow finds its call
+closed, and changes nothing (`chat_settle`).
 """
 
 from __future__ import annotations

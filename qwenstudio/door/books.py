@@ -2,8 +2,8 @@
 
 What comes while a statement of the same tenant is under way goes together with the next one: an idle studio waits for
 nobody, a busy one writes each counter once for many calls. Reserving waits for no disk; settling does, so it is done
-`SETTLE_EVERY_S` apart, behind the answers. While the database is away settlements wait, for `PATIENCE_S`; then, and where
-this process dies, the sweep closes the calls (`generation/domain/lostcalls.py`).
+`SETTLE_EVERY_S` apart, behind the answers. While the database is away settlements wait, for `PATIENCE_S`; then, and
+where this process dies, the sweep closes the calls (`generation/domain/lostcalls.py`).
 """
 
 from __future__ import annotations

@@ -291,9 +291,8 @@ def test_a_call_that_a_crash_has_forgotten_is_written_anew(alice: Person, admin_
         await books.settle(call, used(5, 6))
 
     play(scene)
-    assert admin_sql.execute("SELECT outcome, model, tokens, tokens_in, tokens_out FROM generation_chatcall").fetchall() == [
-        ("done", "chat", 0, 5, 6)
-    ]  # fmt: skip
+    found = admin_sql.execute("SELECT outcome, model, tokens, tokens_in, tokens_out FROM generation_chatcall")
+    assert found.fetchall() == [("done", "chat", 0, 5, 6)]
     assert set(counters(admin_sql).values()) == {(11, 0)}
     check_books(admin_sql, alice.caller)
 
@@ -313,7 +312,10 @@ def test_long_calls_keep_their_lease(alice: Person, admin_sql: Sql, monkeypatch:
 
 
 def test_calls_of_a_dead_process_are_given_back(
-    alice: Person, mallory: Person, admin_sql: Sql, as_worker: Worker
+    alice: Person,
+    mallory: Person,
+    admin_sql: Sql,
+    as_worker: Worker,  # noqa: F811
 ) -> None:
     async def scene(books: TableBooks) -> None:
         calls = [await reserve(books, person.caller) for person in (alice, alice, mallory)]
@@ -340,7 +342,12 @@ def test_calls_of_a_dead_process_are_given_back(
         check_books(admin_sql, person.caller)
 
 
-def test_old_calls_and_words_are_forgotten(alice: Person, bob: Person, admin_sql: Sql, as_worker: Worker) -> None:
+def test_old_calls_and_words_are_forgotten(
+    alice: Person,
+    bob: Person,
+    admin_sql: Sql,
+    as_worker: Worker,  # noqa: F811
+) -> None:
     async def scene(books: TableBooks) -> None:
         for caller in (alice.caller, bob.caller):
             await books.settle(await reserve(books, caller), used(1, 1), Kept(prompt="a", answer="b"))
