@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import psycopg
@@ -49,7 +50,7 @@ def test_make_read_change_delete(boss: Any, alice: Person, admin_sql: SQL) -> No
     ("body", "field"),
     [
         ({}, "text"), ({"text": ""}, "text"), ({"text": "x" * 65}, "text"), ({"text": "x" * 201}, "text"),
-        ({"text": "a\x00"}, "text"), ({"text": "(a+)+", "kind": "pattern"}, "text"), ({"text": "old"}, "text"),
+        ({"text": "(a+)+", "kind": "pattern"}, "text"), ({"text": "old"}, "text"),
         ({"text": "a", "kind": "regex"}, "kind"), ({"text": "a", "action": "delete"}, "action"),
         ({"text": "a", "enabled": 5}, "enabled"), ({"text": "a", "x": 1}, "x"),
     ],
@@ -85,7 +86,8 @@ def test_whether_words_are_kept(boss: Any, alice: Person, bob: Person) -> None:
     assert bob.client.patch("/api/v1/tenant", **change).status_code == 403
     assert boss.patch("/api/v1/tenant", **change).json()["keeps_chats"] is True
     assert boss.post("/team/organisation/", {"name": "A", "here": str(alice.tenant.pk)}).status_code == 302
-    alice.tenant.refresh_from_db()
-    assert alice.tenant.keeps_chats is False
+    assert boss.get("/api/v1/tenant").json()["keeps_chats"] is False
     boss.post("/team/organisation/", {"name": "A", "keeps_chats": "on", "here": str(alice.tenant.pk)})
-    assert b'name="keeps_chats" id="id_keeps_chats" checked' in boss.get("/team/organisation/").content
+    assert boss.get("/api/v1/tenant").json()["keeps_chats"] is True
+    page = boss.get("/team/organisation/").content.decode()
+    assert re.search(r'<input type="checkbox" name="keeps_chats"[^>]* checked', page)
