@@ -6,6 +6,7 @@ applied as a whole is refused here, not found in the middle of an answer. The do
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -16,11 +17,23 @@ from accounts.domain.callers import Caller
 from accounts.domain.roles import Right
 from accounts.errors import InvalidField, NotFound
 from accounts.models import Tenant
+from generation.chat.deltas import Delta
+from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.rules import MAX_RULES, Rule, compile_rules, pick_rules
 from generation.enums import RuleAction, RuleKind
 from generation.models import PromptRule
 
 TEXT_CHARS = 200
+TRIED_CHARS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the rules make of a text: what would be shown, whether that is another text, whether a rule ends it."""
+
+    shown: str
+    changed: bool
+    stopped: bool
 
 
 def list_rules(*, by: Caller) -> list[PromptRule]:
@@ -91,6 +104,16 @@ def delete_rule(*, by: Caller, rule_id: UUID) -> PromptRule:
         PromptRule.objects.filter(pk=rule_id).delete()
         record("rule.deleted", target=f"rule:{rule_id}", detail={"name": row.text})
     return row
+
+
+def try_rules(*, by: Caller, answer: str) -> Trial:
+    """What whoever asked a chat model would see of this answer. Raises `NotAllowed`, `AnswerBlocked`."""
+    rules = compile_rules(pick_rules(_read(row) for row in list_rules(by=by) if row.enabled))
+    if rules is None:
+        return Trial(answer, changed=False, stopped=False)
+    looked = AnswerFilter(rules)
+    shown = looked.feed(Delta(text=answer, finish="stop")).text
+    return Trial(shown, changed=shown != answer, stopped=looked.stopped)
 
 
 def _take_turn(by: Caller) -> None:
