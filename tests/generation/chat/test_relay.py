@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
 from accounts.errors import InvalidRequest, StudioError
@@ -348,6 +349,26 @@ async def test_hostile_servers_leave_the_relay_well(relay: Relay) -> None:
                 offer = served.offer(id=str(script), concurrency=20)
                 found = await asyncio.gather(*(ask(relay, offer) for _ in range(6)), return_exceptions=True)
                 assert all(isinstance(one, StudioError | list) for one in found), found
+
+
+SAID = "my secret words"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        lambda wire: wire.stream(b'data: {"choices": [{"delta": {"content": "' + SAID.encode() + b"\n\n"),
+        lambda wire: wire.stream(b"data: [" + orjson.dumps(SAID) + b"]\n\n"),
+        lambda wire: wire.stream(b'data: {"error": "error parsing tool call: raw=\'' + SAID.encode() + b"'\"}\n\n"),
+        lambda wire: wire.send(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n" + SAID.encode() + b"\r\n\r\n"),
+    ],
+)
+async def test_words_are_in_no_log(relay: Relay, script: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """What a model says stands in its answer alone, also where that cannot be read."""
+    async with serving(script) as served:
+        with pytest.raises(StudioError):
+            await ask(relay, served.offer())
+    assert "upstream one" in caplog.text and SAID not in caplog.text
 
 
 def test_messages_of_servers() -> None:
