@@ -281,12 +281,14 @@ class Answer:
                 for delta in deltas:
                     self.record.note(delta)
                 yield deltas
-        except (WireError, AnswerError) as error:
+        except Exception as error:
+            if not isinstance(error, (WireError, AnswerError)):  # our reader's own: for the client it is the same
+                log.exception("an answer could not be read")
             await self._note_broken(error)
             raise ChatBroken("the server of this model broke off its answer; try again", retry_after_s=1) from None
         self._is_whole = True
         self.record.end("done")
-        if self.record.usage is None or not self.record.usage.prompt:
+        if self.record.is_estimated:
             yield [Delta(usage=self.record.counted())]
         if not self._has_verdict:
             self._has_verdict = True

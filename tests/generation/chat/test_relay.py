@@ -17,11 +17,13 @@ from generation.chat.record import CallRecord
 from generation.chat.relay import Relay, shown_error
 from generation.chat.request import ChatRequest, Message, TextPart, ToolCall
 from generation.chat.targets import Offer, Target
+from generation.chat.upstreams.openai import StreamReader
 from generation.chat.wire.bounds import Times
 from generation.errors import ChatBroken, ChatBusy, ChatRefused, ChatUnavailable
 from tests.generation.chat.scripted import (
     DONE,
     HELLO,
+    USAGE,
     Served,
     Wire,
     event,
@@ -93,6 +95,18 @@ async def test_an_upstream_that_counts_nothing(relay: Relay) -> None:
         record = CallRecord()
         found = await ask(relay, served.offer(), record)
         assert record.is_estimated and record.tokens_out == 10 and record.tokens_in == 7
+        assert found[-1].usage == Usage(7, 10)
+
+
+@pytest.mark.parametrize(
+    "usage", [{}, {"prompt_tokens": 7}, {**USAGE, "completion_tokens": 0}, {**USAGE, "completion_tokens": -5}]
+)
+async def test_a_count_that_cannot_be(relay: Relay, usage: dict[str, int]) -> None:
+    """An answer that has words is not free because its server says so, or says nothing."""
+    async with serving(lambda wire: wire.stream(event({"content": "x" * 40}, "stop"), event(None, usage=usage))) as one:
+        record = CallRecord()
+        found = await ask(relay, one.offer(), record)
+        assert (record.tokens_in, record.tokens_out, record.is_estimated) == (7, 10, True)
         assert found[-1].usage == Usage(7, 10)
 
 
@@ -349,6 +363,20 @@ async def test_hostile_servers_leave_the_relay_well(relay: Relay) -> None:
                 offer = served.offer(id=str(script), concurrency=20)
                 found = await asyncio.gather(*(ask(relay, offer) for _ in range(6)), return_exceptions=True)
                 assert all(isinstance(one, StudioError | list) for one in found), found
+
+
+async def test_an_answer_that_our_own_reader_trips_over(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is broken like any other: a part of an answer that just ends would be taken for the whole."""
+
+    def trip(self: StreamReader, data: bytes) -> list[Delta]:
+        raise KeyError("a case that nobody thought of")
+
+    monkeypatch.setattr(StreamReader, "feed", trip)
+    async with serving(hello) as served:
+        record = CallRecord()
+        with pytest.raises(ChatBroken):
+            await ask(relay, served.offer(), record)
+        assert record.outcome == "broken"
 
 
 SAID = "my secret words"
