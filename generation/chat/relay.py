@@ -307,6 +307,8 @@ class Answer:
         log.warning("upstream %s broke off: %s", upstream.name or upstream.id, error)
         self.record.end("broken")
         self._response.close()
+        if isinstance(error, TookTooLong) and not error.waited:
+            return  # a client that takes its answer too slowly: no verdict about the server
         self._has_verdict = True
         await self._relay.breaker.fail(self._lease.ticket)
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from accounts.errors import InvalidRequest, StudioError
-from generation.chat.breaker import Breaker, Rules
+from generation.chat.breaker import Breaker, BreakerOpen, Rules
 from generation.chat.deltas import Delta, Usage
 from generation.chat.record import CallRecord
 from generation.chat.relay import Relay, shown_error
@@ -377,6 +377,34 @@ async def test_an_answer_that_our_own_reader_trips_over(relay: Relay, monkeypatc
         with pytest.raises(ChatBroken):
             await ask(relay, served.offer(), record)
         assert record.outcome == "broken"
+
+
+async def test_a_slow_client_is_not_the_servers_fault(relay: Relay) -> None:
+    """Its answer ends in time all the same, but opens no breaker: five such clients would rest a server for all."""
+    relay.breaker = Breaker(rules=Rules(failures=1, rest_s=60))
+    sent = asyncio.Event()
+
+    async def run(wire: Wire) -> None:
+        await wire.head()
+        await wire.chunk(HELLO[1])
+        await sent.wait()
+        await wire.chunk(b"".join(HELLO[2:4]))
+        await wire.gone()
+        raise ConnectionError
+
+    times = Times(first_byte=0.3, idle=5, total=0.5)
+    async with serving(run) as served:
+        with pytest.raises(ChatBroken):
+            async with await relay.open(HI, served.offer(times=times)) as answer:
+                async for _ in answer.batches():
+                    sent.set()
+                    await asyncio.sleep(0.6)  # a client that takes nothing
+        assert await relay.breaker.admit("one", probe_s=1)
+        sent.clear()
+        with pytest.raises(ChatBroken):  # nothing came while we waited: that is the server's
+            await ask(relay, served.offer(times=times))
+        with pytest.raises(BreakerOpen):
+            await relay.breaker.admit("one", probe_s=1)
 
 
 SAID = "my secret words"
