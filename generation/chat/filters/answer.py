@@ -12,7 +12,6 @@ import math
 import re
 import time
 import unicodedata
-from collections.abc import AsyncIterator
 from typing import Any
 
 from generation.chat.deltas import Delta, ToolCallPiece
@@ -156,18 +155,3 @@ def _unescape(text: str) -> str:
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _SIGNS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-
-
-async def filtered(deltas: AsyncIterator[Delta], rules: RuleSet | None) -> AsyncIterator[Delta]:
-    """The deltas that may be told; they end where a rule ends the answer. Raises `AnswerBlocked`."""
-    if rules is None:
-        async for delta in deltas:
-            yield delta
-        return
-    answer = AnswerFilter(rules)
-    async for delta in deltas:
-        found = answer.feed(delta)
-        if found:
-            yield found
-        if answer.stopped:
-            return

@@ -13,7 +13,6 @@ from generation.chat.deltas import Delta
 from generation.chat.request import ChatRequest
 from generation.chat.targets import Target, Upstream
 
-
 _QUOTED = re.compile(r"[\"'`{\[<=].*", re.DOTALL)
 
 

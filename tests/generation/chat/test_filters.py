@@ -7,13 +7,12 @@ import random
 import re
 import time
 import unicodedata
-from collections.abc import AsyncIterator
 
 import orjson
 import pytest
 
 from generation.chat.deltas import Delta, ToolCallPiece, Usage
-from generation.chat.filters.answer import AnswerFilter, filtered
+from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.patterns import BadPattern, parse_pattern
 from generation.chat.filters.rules import REDACTED, Rule, RuleSet, compile_rules
 from generation.chat.filters.stream import _JOINING, StreamFilter, filter_text, joins
@@ -365,16 +364,3 @@ def test_calls_without_end_are_blocked() -> None:
     answer = AnswerFilter(rules("acme"))
     with pytest.raises(AnswerBlocked, match="too long"):
         answer.feed(piece("x" * 300_000, name="send"))
-
-
-async def test_filtered() -> None:
-    async def deltas() -> AsyncIterator[Delta]:
-        for text in ("a", "cm", "e and more"):
-            yield Delta(text)
-        yield Delta(finish="stop")
-
-    assert len([delta async for delta in filtered(deltas(), None)]) == 4
-    told = [delta async for delta in filtered(deltas(), rules("acme"))]
-    assert "".join(delta.text for delta in told) == f"{REDACTED} and more"
-    ended = [delta async for delta in filtered(deltas(), rules("x", stop="acme"))]
-    assert ended == [Delta(finish="content_filter")]

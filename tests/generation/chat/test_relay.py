@@ -392,13 +392,16 @@ async def test_a_slow_client_is_not_the_servers_fault(relay: Relay) -> None:
         await wire.gone()
         raise ConnectionError
 
+    async def take_slowly(offer: Offer) -> None:
+        async with await relay.open(HI, offer) as answer:
+            async for _ in answer.batches():
+                sent.set()
+                await asyncio.sleep(0.6)
+
     times = Times(first_byte=0.3, idle=5, total=0.5)
     async with serving(run) as served:
         with pytest.raises(ChatBroken):
-            async with await relay.open(HI, served.offer(times=times)) as answer:
-                async for _ in answer.batches():
-                    sent.set()
-                    await asyncio.sleep(0.6)  # a client that takes nothing
+            await take_slowly(served.offer(times=times))
         assert await relay.breaker.admit("one", probe_s=1)
         sent.clear()
         with pytest.raises(ChatBroken):  # nothing came while we waited: that is the server's
