@@ -39,7 +39,12 @@ RETRY_S = 5
 ERROR_BYTES = 65_536
 ERROR_CHARS = 300
 _REQUESTS_FAULT = frozenset({400, 413, 422})
-_URL = re.compile(r"https?://\S+|(?<![\w/])/(?:[\w.-]+/)+[\w.-]*")
+# Where something is: URLs, paths, addresses and hosts with a port.
+_PLACE = re.compile(
+    r"\w{1,20}://[^\s,;]+|(?<![\w/])~?/(?:[\w.-]+/)+[\w.-]*|\b[A-Za-z]:\\[^\s,;]+"
+    r"|\b(?:\d{1,3}\.){3}\d{1,3}\b(?::\d+)?|(?<![\w:])\[?(?=[0-9a-fA-F:]*::)[0-9a-fA-F:]+(?!\w)\]?(?::\d+)?"
+    r"|(?<![\w.-])(?:localhost|[A-Za-z][\w-]*(?:\.[\w-]+)+):\d{2,5}\b"
+)
 
 
 class _Failed(Exception):
@@ -324,6 +329,6 @@ def outcome_of(kind: type[BaseException] | None) -> Outcome:
 
 def shown_error(said: str, theirs: str, ours: str) -> str:
     """An upstream's message as a client may see it: one line, our name of the model, no addresses or paths."""
-    words = " ".join(said.split()).replace(theirs, ours)
-    words = _URL.sub("…", words)[:ERROR_CHARS]
+    words = " ".join(said[: ERROR_CHARS * 2].split()).replace(theirs, ours)
+    words = _PLACE.sub("…", words)[:ERROR_CHARS]
     return f"the model's server refuses this request: {words}" if words else "the model's server refuses this request"

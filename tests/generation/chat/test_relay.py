@@ -434,3 +434,14 @@ def test_messages_of_servers() -> None:
     assert shown_error("", "theirs", "ours") == "the model's server refuses this request"
     assert len(shown_error("x" * 9999, "theirs", "ours")) < 400
     assert "\n" not in shown_error("a\nb", "theirs", "ours")
+    for place in (
+        *("10.1.2.3", "10.1.2.3:8000", "[fd00::7]:80", "fd00:ec2::254", "http://gpu7:8000/v1", "tcp://gpu7:80"),
+        *("/srv/models/qwen", "C:\\models\\qwen", "~/models/qwen", "gpu7.lan:8000", "localhost:8000"),
+    ):
+        assert shown_error(f"at {place}, no", "theirs", "ours").endswith("at …, no"), place
+    began = time.thread_time()
+    for long in ("a.", "a-", "1.", "a", "/a", ":", "f:", "~/"):
+        shown_error(long * 30_000, "theirs", "ours")
+    assert time.thread_time() - began < 0.2
+    for words in ("at most 4096/8192 tokens", "messages[0].content: 1:2", "and/or", "12:30:15", "1.5.0", "qwen3:32", "std::vector", "line:12"):
+        assert shown_error(words, "theirs", "ours").endswith(words)
