@@ -230,6 +230,8 @@ class Relay:
         except WireError:  # the status says enough
             said = ""
         if status in _REQUESTS_FAULT:
+            if upstream.credential:  # some tell the headers that they got
+                said = said.replace(upstream.credential, "…")
             raise ChatRefused(shown_error(said, lease.target.model, request.model), field="messages")
         # Our credential, our path, our rate: staff must know, and the client cannot help it.
         log.log(logging.WARNING if status == 429 else logging.ERROR, "upstream %s answers %d", name, status)

@@ -15,9 +15,9 @@ from generation.chat.wire.errors import AddressRefused, CannotConnect
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# What hands out a machine's credentials, as the clouds' own documents have it: nearly everybody's, containers of Amazon's
-# (ECS, EKS), Tencent's, Scaleway's, OpenStack's over IPv6; and what is not link-local: Amazon's, Google's and Scaleway's
-# over IPv6, Azure's, Alibaba's, Oracle's.
+# What hands out a machine's credentials, as the clouds' documents have it. Link-local: nearly everybody's, those for
+# containers of Amazon's (ECS, EKS), Tencent's, Scaleway's, OpenStack's over IPv6. The others: Amazon's (and EKS's),
+# Google's and Scaleway's over IPv6, Azure's, Alibaba's, Oracle's.
 METADATA = frozenset(
     map(
         ipaddress.ip_address,

@@ -430,6 +430,14 @@ async def test_words_are_in_no_log(relay: Relay, script: Any, caplog: pytest.Log
     assert "upstream one" in caplog.text and SAID not in caplog.text
 
 
+async def test_a_credential_is_told_to_nobody(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
+    said = {"error": {"message": "no such field, you sent Authorization: Bearer sk-5ecret"}}
+    async with serving(status(400, said)) as served:
+        with pytest.raises(ChatRefused) as caught:
+            await ask(relay, served.offer(credential="sk-5ecret"))
+        assert "no such field" in caught.value.message and "sk-5ecret" not in caught.value.message + caplog.text
+
+
 def test_messages_of_servers() -> None:
     assert shown_error("", "theirs", "ours") == "the model's server refuses this request"
     assert len(shown_error("x" * 9999, "theirs", "ours")) < 400
@@ -443,5 +451,14 @@ def test_messages_of_servers() -> None:
     for long in ("a.", "a-", "1.", "a", "/a", ":", "f:", "~/"):
         shown_error(long * 30_000, "theirs", "ours")
     assert time.thread_time() - began < 0.2
-    for words in ("at most 4096/8192 tokens", "messages[0].content: 1:2", "and/or", "12:30:15", "1.5.0", "qwen3:32", "std::vector", "line:12"):
+    for words in (
+        "at most 4096/8192 tokens",
+        "messages[0].content: 1:2",
+        "and/or",
+        "12:30:15",
+        "1.5.0",
+        "qwen3:32",
+        "std::vector",
+        "line:12",
+    ):
         assert shown_error(words, "theirs", "ours").endswith(words)
