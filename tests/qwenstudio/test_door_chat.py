@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -21,8 +22,9 @@ from accounts.enums import Scope
 from accounts.models import ApiKey, AuditEvent, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.chat.filters.rules import REDACTED, Rule
+from generation.chat.reader import read_chat
 from generation.chat.wire.bounds import Times
-from qwenstudio.door import chatanswers, chatwatch
+from qwenstudio.door import chatanswers, chatguard, chatwatch
 from qwenstudio.door.app import Door
 from tests.factories import Person, make_key, make_plan
 from tests.generation.chat.scripted import DONE, HELLO, Script, Served, Wire, event, hang, hello, serving, status
@@ -250,6 +252,36 @@ def test_the_thirty_first_request_in_a_minute(secret: str, redis: Redis) -> None
         assert last.headers["x-ratelimit-remaining-requests"] == "0" and last.headers.keys() >= SIX
         assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers[:3]] == ["29", "28", "27"]
         assert len(served.asked) == 30
+
+    play(scene)
+
+
+def test_bodies_that_are_refused_have_a_limit_too(secret: str, redis: Redis) -> None:
+    """Reading one may take a fifth of a second of the processor: nobody has that for nothing as often as they like."""
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        unread = [await ask(door, secret, body) for body in [b"{"] * 10 + [{**HI, "model": "x"}] * 10 + [{}] * 10]
+        assert {answer.status for answer in unread} == {400, 404}
+        last = await ask(door, secret, b"{")
+        assert (last.status, error_of(last)["code"]) == (429, "rate_limit_exceeded")
+        assert 0 < int(last.headers["retry-after"]) <= 60 and not served.asked
+
+    play(scene)
+
+
+def test_a_large_body_holds_nobody_up(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def read(body: bytes, **more: Any) -> Any:
+        threads.append(threading.get_ident())
+        return read_chat(body, **more)
+
+    monkeypatch.setattr(chatguard, "read_chat", read)
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        assert (await ask(door, secret, b'{"a":[' + b"[]," * 300_000 + b"[]]}")).status == 400
+        assert (await ask(door, secret)).status == 200
+        assert threads[0] != threading.get_ident() == threads[1]
 
     play(scene)
 
