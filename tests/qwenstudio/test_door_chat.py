@@ -24,7 +24,7 @@ from accounts.tenancy import across_tenants, in_tenant
 from generation.chat.filters.rules import REDACTED, Rule
 from generation.chat.reader import read_chat
 from generation.chat.wire.bounds import Times
-from qwenstudio.door import chatanswers, chatguard, chatwatch
+from qwenstudio.door import chat, chatanswers, chatguard, chatwatch
 from qwenstudio.door.app import Door
 from tests.factories import Person, make_key, make_plan
 from tests.generation.chat.scripted import DONE, HELLO, Script, Served, Wire, event, hang, hello, serving, status
@@ -500,6 +500,20 @@ def test_books_that_fail_do_not_fail_the_answer(secret: str, redis: Redis, monke
 
     async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
         assert (await ask(door, secret)).status == 200
+
+    play(scene)
+
+
+def test_whatever_fails_after_the_reserve_is_settled(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its place would be held, and its lease renewed, for as long as the process lives."""
+
+    def broken(*anything: Any) -> None:
+        raise KeyError("a bug")
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        monkeypatch.setattr(chat, "limit_headers", broken)
+        assert (await ask(door, secret)).status == 500
+        assert [record.outcome for _, record in books.settled] == ["client_gone"] and not served.asked
 
     play(scene)
 
