@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from django.db import connections
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from psycopg import OperationalError
 from redis import Redis
 
+from accounts.domain.callers import Caller
 from accounts.domain.keys import revoke_key
 from accounts.domain.tenants import suspend_tenant
 from accounts.enums import Scope
@@ -26,6 +28,7 @@ from generation.chat.reader import read_chat
 from generation.chat.wire.bounds import Times
 from qwenstudio.door import chat, chatanswers, chatguard, chatwatch
 from qwenstudio.door.app import Door
+from qwenstudio.door.callers import Callers, Credential
 from tests.factories import Person, make_key, make_plan
 from tests.generation.chat.scripted import DONE, HELLO, Script, Served, Wire, event, hang, hello, serving, status
 from tests.qwenstudio.doors import running_door
@@ -453,6 +456,59 @@ def test_a_key_that_is_revoked_in_mid_stream(
         (last,) = exchange.events
         assert last["data"]["error"]["code"] == "invalid_api_key"
         assert [record.outcome for _, record in books.settled] == ["revoked"]
+
+    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+
+
+def test_whoever_may_not_chat_any_longer_is_ended(
+    alice: Person, key: tuple[ApiKey, str], redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their key lives on: they were given another role, or it another scope."""
+    gone: list[float] = []
+
+    def take_away() -> None:
+        with in_tenant(alice.tenant.pk):
+            ApiKey.objects.filter(pk=key[0].pk).update(scopes=[Scope.IMAGES_READ.value])
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        exchange = asking(key[1], {**HI, "stream": True})
+        task = asyncio.create_task(exchange.run(door))
+        await exchange.until(b"Hello")
+        await in_thread(take_away)
+        await asyncio.wait_for(task, PATIENCE_S)
+        assert exchange.events[-1]["data"]["error"]["code"] == "not_allowed"
+        assert [record.outcome for _, record in books.settled] == ["revoked"]
+
+    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+
+
+def test_a_database_that_is_away_keeps_no_call_waiting(
+    secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question would take five seconds: nobody's stream is kept alive meanwhile, and none is ended."""
+    asked, gone = 0, []  # type: ignore[var-annotated]
+
+    async def away(self: Callers, credential: Credential) -> Caller:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.5)
+        raise OperationalError("away")
+
+    monkeypatch.setattr(chatwatch, "RECHECK_S", 0.4)
+    monkeypatch.setattr(chatanswers, "KEEP_ALIVE_S", 0.1)
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        exchanges = [asking(secret, {**HI, "stream": True}) for _ in range(8)]
+        tasks = [asyncio.create_task(exchange.run(door)) for exchange in exchanges]
+        for exchange in exchanges:
+            await exchange.until(b"Hello")
+        monkeypatch.setattr(Callers, "find", away)
+        for exchange in exchanges:
+            await exchange.until(b": keep-alive")
+        assert asked <= 4
+        for exchange in exchanges:
+            exchange.left.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
 
     play(scene, endless(gone), times=Times(first_byte=5, idle=60))
 
