@@ -35,8 +35,8 @@ class CallRecord:
 
     @property
     def is_estimated(self) -> bool:
-        """Whether the upstream has counted nothing."""
-        return self.usage is None
+        """Whether the upstream has not counted the prompt, or not the answer."""
+        return self.usage is None or not self.usage.prompt or self._is_uncounted
 
     @property
     def tokens_in(self) -> int:
@@ -48,7 +48,14 @@ class CallRecord:
     @property
     def tokens_out(self) -> int:
         """Of the answer, as far as it came."""
-        return self.usage.completion if self.usage is not None else -(-self._bytes // BYTES_PER_TOKEN)
+        if self.usage is not None and not self._is_uncounted:
+            return self.usage.completion
+        return -(-self._bytes // BYTES_PER_TOKEN)
+
+    @property
+    def _is_uncounted(self) -> bool:
+        """Whether words came that the upstream gives for nothing: some count the prompt alone."""
+        return self.usage is not None and not self.usage.completion and self._bytes > 0
 
     def note_first_byte(self) -> None:
         """The upstream has begun."""
@@ -75,7 +82,7 @@ class CallRecord:
 
     def counted(self) -> Usage:
         """The usage that the client is told."""
-        if self.usage is not None and self.usage.prompt:
+        if self.usage is not None and not self.is_estimated:
             return self.usage
         reasoning, cached = (self.usage.reasoning, self.usage.cached) if self.usage else (0, 0)
         return Usage(prompt=self.tokens_in, completion=self.tokens_out, reasoning=reasoning, cached=cached)

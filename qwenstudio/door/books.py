@@ -70,6 +70,7 @@ class TableBooks:
         self._tables = Tables()
         self._catalogue = Remembered(self._read_catalogue)
         self._tenants: OrderedDict[UUID, Remembered[OfTenant]] = OrderedDict()
+        self._left: OrderedDict[tuple[UUID, UUID | None, UUID | None], Remembered[DictRow]] = OrderedDict()
         self._reserving: dict[UUID, Queue] = {}
         self._settling = Settling(self._tables)
         self._open: dict[UUID, OpenCall] = {}
@@ -120,7 +121,9 @@ class TableBooks:
         return read_catalogue(await self._tables.fetch(OFFERS_SQL))
 
     async def _read_tenant(self, tenant: UUID) -> OfTenant:
-        return read_tenant(await self._tables.fetch_scoped(TENANT_SQL, tenant=tenant))
+        found = read_tenant(await self._tables.fetch_scoped(TENANT_SQL, tenant=tenant))
+        await asyncio.to_thread(found.prepare)  # many rules take a second: nobody else's answer waits for it
+        return found
 
     # ---- calls
 
@@ -141,11 +144,20 @@ class TableBooks:
             raise
 
     async def tokens_left(self, caller: Caller) -> TokensLeft | None:
-        """As `Books` says; asks only where a limit holds."""
+        """As `Books` says; asks only where a limit holds, and not for each of many refusals."""
         if not Wish(caller=caller, model="", prompt_chars=0, tokens=0).is_limited:
             return None
-        rows = await self._tables.fetch_scoped(LEFT_SQL, tenant=caller.tenant, user=caller.user, key=caller.key)
-        return read_left(caller, rows[0]) if rows else None
+        whose = (caller.tenant, caller.user, caller.key)
+        found = self._left.get(whose)
+        if found is None:
+            found = self._left[whose] = Remembered(lambda: self._read_left(*whose))
+            while len(self._left) > KEPT_TENANTS:
+                self._left.popitem(last=False)
+        return read_left(caller, await found.get())
+
+    async def _read_left(self, tenant: UUID, user: UUID | None, key: UUID | None) -> DictRow:
+        (row,) = await self._tables.fetch_scoped(LEFT_SQL, tenant=tenant, user=user, key=key)
+        return row
 
     async def settle(self, reservation: Reservation, record: CallRecord, kept: Kept | None = None) -> None:
         """As `Books` says; returns when it is written for good. `kept` are the words, for a tenant that keeps them."""

@@ -127,9 +127,9 @@ class Call:
         except StudioError as error:
             await send_refusal(send, self._request, error, headers=await guard.limits_of(error))
             return error.code
-        sender = self._sender(send, plan)
-        self._keeper = Keeper(plan.asked) if self._caller.keeps_chats else None
         try:
+            sender = self._sender(send, plan)
+            self._keeper = Keeper(plan.asked) if self._caller.keeps_chats else None
             with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
                 async with until_disconnect(receive):
                     await self._answer(sender, plan)

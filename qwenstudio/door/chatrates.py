@@ -52,35 +52,28 @@ class ChatRates:
     def __init__(self, redis: Redis | None) -> None:
         self._script = redis.register_script(COUNT_LUA) if redis is not None else None
         self._local = LocalWindows()
+        self._refused = LocalWindows()
         self._rests_until = 0.0
 
     async def count(self, caller: Caller) -> Rate:
         """Count one request. Raises `TooManyRequests`."""
-        own, shared = own_limit(caller), caller.plan.tenant_requests_per_minute
-        names = (f"qs:rate:chat:{'key' if caller.key else 'member'}:{caller.key or caller.user}",
-                 f"qs:rate:tenant:{caller.tenant}")  # fmt: skip
-        refused, *counted = await self._count(names, (own, shared))
-        pairs = [
-            (count, max(1, -(-rest_ms // 1000))) for count, rest_ms in zip(counted[::2], counted[1::2], strict=True)
-        ]
-        if refused:
-            whose = "" if refused == 1 else " of all keys and members of your organisation together"
-            name, quota = ((LIMIT_NAME, own), (TENANT_LIMIT_NAME, shared))[refused - 1]
-            rest_s = pairs[refused - 1][1]
-            raise TooManyRequests(
-                f"too many chat requests, max {quota} a minute{whose}: try again in {rest_s} s",
-                limit=name,
-                retry_after_s=rest_s,
-                quota=quota,
-                window_s=WINDOW_S,
-            )
-        limits = ((LIMIT_NAME, own), (TENANT_LIMIT_NAME, shared))
+        limits = limits_of(caller)
+        pairs = read_counts(limits, await self._count(names_of(caller), (limits[0][1], limits[1][1])))
         return Rate(
             tuple(
                 Window(limit=name, quota=quota, left=max(0, quota - count), resets_in_s=rest_s)
                 for (name, quota), (count, rest_s) in zip(limits, pairs, strict=True)
             )
         )
+
+    def check_refused(self, caller: Caller) -> None:
+        """Raise `TooManyRequests` for whoever sent as many bodies that were refused as it may send requests."""
+        read_counts(limits := limits_of(caller), self._refused.look(names_of(caller), (limits[0][1], limits[1][1])))
+
+    def note_refused(self, caller: Caller) -> None:
+        """Count one; in this process, whose time it took."""
+        for name in names_of(caller):
+            self._refused.add(name)
 
     async def _count(self, names: tuple[str, str], quotas: tuple[int, int]) -> list[int]:
         if self._script is not None and time.monotonic() >= self._rests_until:
@@ -101,13 +94,22 @@ class LocalWindows:
 
     def count(self, names: tuple[str, str], quotas: tuple[int, int]) -> list[int]:
         """As the script."""
-        own, own_rest = self._one(names[0])
+        own, own_rest = self.add(names[0])
         if own > quotas[0]:
             return [1, own, own_rest, 0, 0]
-        shared, shared_rest = self._one(names[1])
+        shared, shared_rest = self.add(names[1])
         return [2 if shared > quotas[1] else 0, own, own_rest, shared, shared_rest]
 
-    def _one(self, name: str) -> tuple[int, int]:
+    def look(self, names: tuple[str, str], quotas: tuple[int, int]) -> list[int]:
+        """What one more would come to, without counting it."""
+        now = time.monotonic()
+        found = [self._found.get(name, (0, 0.0)) for name in names]
+        counts = [(count, round((ends - now) * 1000)) if now < ends else (0, 0) for count, ends in found]
+        over = [place for place, (count, _) in enumerate(counts) if count >= quotas[place]]
+        return [over[0] + 1 if over else 0, *counts[0], *counts[1]]
+
+    def add(self, name: str) -> tuple[int, int]:
+        """Count one; how many there are, and for how many milliseconds more."""
         now = time.monotonic()
         count, ends = self._found.pop(name, (0, 0.0))
         if now >= ends:
@@ -116,6 +118,34 @@ class LocalWindows:
         while len(self._found) > KEPT:
             self._found.popitem(last=False)
         return count + 1, round((ends - now) * 1000)
+
+
+def names_of(caller: Caller) -> tuple[str, str]:
+    """The counters of a caller: its own, its tenant's."""
+    whose = f"key:{caller.key}" if caller.key else f"member:{caller.user}"
+    return f"qs:rate:chat:{whose}", f"qs:rate:tenant:{caller.tenant}"
+
+
+def limits_of(caller: Caller) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Their names and numbers."""
+    return (LIMIT_NAME, own_limit(caller)), (TENANT_LIMIT_NAME, caller.plan.tenant_requests_per_minute)
+
+
+def read_counts(limits: tuple[tuple[str, int], tuple[str, int]], found: list[int]) -> list[tuple[int, int]]:
+    """Counts and seconds left of both counters, by the script's answer. Raises `TooManyRequests`."""
+    refused, *counted = found
+    pairs = [(count, max(1, -(-rest_ms // 1000))) for count, rest_ms in zip(counted[::2], counted[1::2], strict=True)]
+    if refused:
+        whose = "" if refused == 1 else " of all keys and members of your organisation together"
+        (name, quota), (_, rest_s) = limits[refused - 1], pairs[refused - 1]
+        raise TooManyRequests(
+            f"too many chat requests, max {quota} a minute{whose}: try again in {rest_s} s",
+            limit=name,
+            retry_after_s=rest_s,
+            quota=quota,
+            window_s=WINDOW_S,
+        )
+    return pairs
 
 
 def own_limit(caller: Caller) -> int:

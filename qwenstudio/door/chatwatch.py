@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import Error as DatabaseError
 
+from accounts.enums import Scope
 from accounts.errors import StudioError
 from generation.errors import StudioStops
 from qwenstudio.door.bridge import ClientGone
@@ -104,9 +105,16 @@ class Watch:
         if house.hub.is_closing:
             self._closing_since = self._closing_since or now
         stops = bool(self._closing_since) and now - self._closing_since >= CLOSING_S
+        answers = True  # the database
         for call in [call for call in self._calls if stops or now >= call.due]:
             call.due = now + RECHECK_S
-            refused = StudioStops() if stops else await _refusal(house, call.credential)
+            refused: StudioError | None = StudioStops() if stops else None
+            if answers and not stops:
+                try:
+                    refused = await _refusal(house, call.credential)
+                except DatabaseError as error:  # it refuses nobody, and would take seconds for each
+                    answers = False
+                    log.warning("cannot ask whether callers are still such: %s", type(error).__name__)
             if call not in self._calls or call.ended is not None:
                 continue
             if refused is not None:
@@ -129,11 +137,9 @@ class Watch:
 
 
 async def _refusal(house: House, credential: Credential) -> StudioError | None:
-    """What refuses the caller by now. A database that is away refuses nobody, and tells nobody anything."""
+    """What refuses the caller by now. Raises the driver's errors."""
     try:
-        await house.callers.find(credential)
+        (await house.callers.find(credential)).require_scope(Scope.CHAT.value)
     except StudioError as error:
         return error
-    except DatabaseError as error:
-        log.warning("cannot ask whether a caller is still one: %s", type(error).__name__)
     return None

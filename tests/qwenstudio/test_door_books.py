@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -21,10 +22,13 @@ from accounts.domain.rebuild import rebuild_counters
 from accounts.errors import QuotaExceeded, StudioError
 from accounts.ids import uuid7
 from accounts.tenancy import in_tenant
+from generation.books import offers
 from generation.chat.books import Kept
 from generation.chat.deltas import Usage
+from generation.chat.filters.rules import Rule, RuleSet, compile_rules
 from generation.chat.record import CallRecord
 from generation.domain.lostcalls import forget_calls, forget_words, settle_lost_calls
+from generation.models import PromptRule
 from qwenstudio.door import books as module
 from qwenstudio.door.books import TableBooks
 from tests.factories import Person
@@ -236,6 +240,49 @@ def test_a_place_is_free_as_soon_as_its_call_is_over(
     play(scene)
     assert admin_sql.execute("SELECT count(*) FROM generation_chatcall WHERE outcome = 'done'").fetchone() == (5,)
     check_books(admin_sql, caller)
+
+
+def test_rules_are_compiled_in_a_thread(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant's admin may write rules that take seconds: everybody else's answers go on meanwhile."""
+    threads: list[int] = []
+
+    def watched(rules: tuple[Rule, ...]) -> RuleSet | None:
+        before = compile_rules.cache_info().misses
+        found = compile_rules(rules)
+        if compile_rules.cache_info().misses > before:
+            threads.append(threading.get_ident())
+        return found
+
+    monkeypatch.setattr(offers, "compile_rules", watched)
+    with in_tenant(alice.tenant.pk):
+        PromptRule.objects.create(tenant=alice.tenant, text=f"word {uuid7()}"[:40])
+
+    async def scene(books: TableBooks) -> None:
+        found = await books.rules_of(alice.caller)
+        assert found is not None and len(threads) == 1 and threads[0] != threading.get_ident()
+
+    play(scene)
+
+
+def test_what_is_left_is_not_asked_for_each_refusal(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is refused a thousand times a second must not hold the connections that others reserve over."""
+    caller, asked = limited(alice.key_caller, tokens_per_day=1000), 0
+    fetch = module.Tables.fetch_scoped
+
+    async def counted(self: Any, sql: str, **parameters: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await fetch(self, sql, **parameters)
+
+    monkeypatch.setattr(module.Tables, "fetch_scoped", counted)
+
+    async def scene(books: TableBooks) -> None:
+        found = [await books.tokens_left(caller) for _ in range(20)]
+        assert {left.left for left in found if left} == {1000} and asked == 1
+        narrower = limited(caller, tokens_per_day=10)
+        assert (await books.tokens_left(narrower)).limit == 10  # type: ignore[union-attr]
+
+    play(scene)
 
 
 def test_who_does_not_wait_pays_nothing(alice: Person, admin_sql: Sql) -> None:

@@ -14,7 +14,17 @@ import orjson
 from generation.chat.deltas import FINISHES, Delta, ToolCallPiece, Usage
 from generation.chat.request import ChatRequest, ImagePart, Message, ResponseFormat, Tool
 from generation.chat.targets import Target, Upstream
-from generation.chat.upstreams.dialect import AnswerError, Call, Reader, count_in, headers_of, parse_object, text_in
+from generation.chat.upstreams.dialect import (
+    AnswerError,
+    Call,
+    Reader,
+    arguments_in,
+    count_in,
+    failure_in,
+    headers_of,
+    parse_object,
+    text_in,
+)
 from generation.chat.upstreams.lines import Lines
 
 MAX_CALLS = 128
@@ -229,7 +239,7 @@ class WholeReader:
 def read_chunk(data: Mapping[str, Any], part: str) -> Delta:
     """A chunk (`part` is `delta`) or a whole answer (`message`) as a delta. Raises `AnswerError`."""
     if data.get("error"):
-        raise AnswerError(f"the server says: {message_of(data['error'])[:200]}")
+        raise failure_in(message_of(data["error"]))
     usage = _read_usage(data.get("usage"))
     choices = data.get("choices")
     if not isinstance(choices, list):
@@ -257,10 +267,10 @@ def read_chunk(data: Mapping[str, Any], part: str) -> Delta:
 def _read_finish(value: Any) -> str | None:
     if value is None or value == "":
         return None
-    if value in _FAILED:
-        raise AnswerError(f"the server gave up: {value}")
     if not isinstance(value, str):
         raise AnswerError("finish_reason is no text")
+    if value in _FAILED:
+        raise AnswerError(f"the server gave up: {value}")
     return value if value in FINISHES else _FINISHES.get(value, "stop")
 
 
@@ -281,7 +291,7 @@ def _read_call(place: int, value: Any) -> ToolCallPiece:
         raise AnswerError("a tool call without a place")
     arguments = function.get("arguments")
     if isinstance(arguments, dict):  # some servers give the object itself
-        arguments = orjson.dumps(arguments).decode()
+        arguments = arguments_in(arguments)
     return ToolCallPiece(
         index=index,
         id=text_in(value, "id")[:256],

@@ -170,7 +170,7 @@ class Response:
         try:
             return await self._connection.read()
         except TookTooLong as error:
-            raise TookTooLong(str(error), first=not self._heard) from None
+            raise TookTooLong(str(error), first=not self._heard, waited=error.waited) from None
         finally:
             if self._heard and not self._closed:
                 self._connection.set_clock(self._ends, f"no end within {self._times.total:g} s")
