@@ -108,6 +108,9 @@ class UpstreamForm(UpstreamFormBase):
         return super().save(commit=commit)
 
 
+CREDENTIAL = _("Credential")
+
+
 class UpstreamAdmin(AuditedMixin, UpstreamAdminBase):
     """The servers that answer chat, and how they are."""
 
@@ -120,14 +123,21 @@ class UpstreamAdmin(AuditedMixin, UpstreamAdminBase):
     change_form_template = "admin/upstream_form.html"
     fieldsets = (
         (None, {"fields": ("slug", "kind", "base_url", "enabled")}),
-        (_("Credential"), {"fields": ("credential", "without_credential")}),
+        (CREDENTIAL, {"fields": ("credential", "without_credential")}),
         (_("Bounds"), {"fields": ("connect_s", "first_byte_s", "loading_s", "idle_s", "total_s")}),
         (_("Share"), {"fields": ("concurrency", "weight")}),
         (_("Further"), {"fields": ("takes", "health_path", "link_local")}),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Upstream | None = None) -> tuple[str, ...]:
-        return ("slug",) if obj else ()
+        return ("has_credential", *(("slug",) if obj else ()))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
+        """Whoever only looks learns whether there is a credential: shown as the model's field, it would be told."""
+        found = super().get_fieldsets(request, obj)
+        if self.has_change_permission(request, obj) or obj is None:
+            return found
+        return [(title, {"fields": ("has_credential",)} if title == CREDENTIAL else part) for title, part in found]
 
     def get_urls(self) -> list[URLPattern]:
         """The test before the admin's own."""
