@@ -47,7 +47,7 @@ SQL = psycopg.Connection[tuple[Any, ...]]
 PICTURE = "a" * 64  # a hash
 PROMPT, NEGATIVE, METADATA = "a secret lighthouse", "no secret boats", "secret-campaign-7"
 SEALED = "sealed-credential"
-# What looking leaves behind: the session and when it was last seen, and that a list was exported. Signing in again writes
+# What looking leaves behind: the session, when it was last seen, and that a list was exported. Signing in again writes
 # the last time of it.
 LEFT = ("django_session", "usersessions_usersession", "accounts_auditevent")
 
