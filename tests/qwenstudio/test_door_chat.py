@@ -560,7 +560,9 @@ def test_books_that_fail_do_not_fail_the_answer(secret: str, redis: Redis, monke
     play(scene)
 
 
-def test_whatever_fails_after_the_reserve_is_settled(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_fails_after_the_reserve_is_settled(
+    secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its place would be held, and its lease renewed, for as long as the process lives."""
 
     def broken(*anything: Any) -> None:
