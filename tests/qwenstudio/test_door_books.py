@@ -17,6 +17,7 @@ import pytest
 from django.db import connections
 
 from accounts.domain.callers import Caller
+from accounts.domain.errands import ClaimedErrand
 from accounts.domain.limits import Budget, KeyLimits
 from accounts.domain.rebuild import rebuild_counters
 from accounts.errors import QuotaExceeded, StudioError
@@ -27,6 +28,7 @@ from generation.chat.books import Kept
 from generation.chat.deltas import Usage
 from generation.chat.filters.rules import Rule, RuleSet, compile_rules
 from generation.chat.record import CallRecord
+from generation.domain.forget import StillDrawn, delete_pictures
 from generation.domain.lostcalls import forget_calls, forget_words, settle_lost_calls
 from generation.models import PromptRule
 from qwenstudio.door import books as module
@@ -418,6 +420,29 @@ def test_old_calls_and_words_are_forgotten(
         assert forget_calls() == 1
     assert admin_sql.execute('SELECT "user" FROM generation_chatcall').fetchall() == [(alice.user.pk,)]
     assert admin_sql.execute("SELECT count(*) FROM accounts_ledgerentry").fetchone() == (4,)
+
+
+def test_words_of_a_person_who_leaves_in_mid_call_go_too(alice: Person, admin_sql: Sql) -> None:
+    """The errand behind a deleted account comes again until the last call has been settled."""
+
+    def forget() -> None:
+        with in_tenant(alice.tenant.pk):
+            delete_pictures(
+                ClaimedErrand(uuid7(), alice.tenant.pk, "delete_pictures", alice.user.pk, data={}, attempt=1, fence=1)
+            )
+        connections.close_all()
+
+    async def scene(books: TableBooks) -> None:
+        call = await reserve(books, alice.key_caller)
+        with pytest.raises(StillDrawn):
+            await asyncio.to_thread(forget)
+        await books.settle(call, used(1, 1), Kept(prompt="secret", answer="words"))
+        await asyncio.to_thread(forget)
+
+    play(scene)
+    assert admin_sql.execute("SELECT outcome, prompt, answer FROM generation_chatcall").fetchall() == [
+        ("done", None, None)
+    ]
 
 
 def test_usage_shows_chat_beside_pictures(alice: Person) -> None:
