@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 
-from accounts.domain.sealed import Unreadable, seal, unseal
+from accounts.domain.reseal import Resealed, reseal_others
+from accounts.domain.sealed import Unreadable, reseal, seal, unseal
 from generation.chat.targets import OPTIONAL_FIELDS, Upstream
 from generation.chat.wire.bounds import Times
+from generation.models import Upstream as Row
 
 log = logging.getLogger(__name__)
+
+OPTIONAL = tuple(sorted(OPTIONAL_FIELDS))
 
 
 def read_upstream(row: Mapping[str, Any], *, credential: str | None = None) -> Upstream:
@@ -37,6 +42,12 @@ def read_upstream(row: Mapping[str, Any], *, credential: str | None = None) -> U
     )
 
 
+def check_takes(takes: Sequence[str] | None) -> None:
+    """Raises `ValueError` for a field that is not an optional one."""
+    if unknown := sorted(set(takes or ()) - OPTIONAL_FIELDS):
+        raise ValueError(f"takes: there is no optional field {unknown[0]!r}; there are {', '.join(OPTIONAL)}")
+
+
 def seal_credential(text: str) -> str:
     """A credential as its column holds it; nothing for none."""
     return seal(text) if text else ""
@@ -51,3 +62,27 @@ def open_credential(row: Mapping[str, Any]) -> str:
     except (Unreadable, ImproperlyConfigured) as error:
         log.error("the credential of upstream %s cannot be read: %s", row["slug"], error)
         return ""
+
+
+def reseal_credentials() -> Resealed:
+    """Seal all of them under the newest key. A row that is changed meanwhile comes before or after it."""
+    found = Resealed()
+    for slug in list(Row.objects.exclude(credential="").values_list("slug", flat=True)):
+        with transaction.atomic():
+            row = Row.objects.select_for_update().filter(slug=slug).exclude(credential="").first()
+            if row is None:
+                continue
+            found.seen += 1
+            try:
+                sealed = reseal(row.credential)
+            except Unreadable as error:
+                found.unreadable += 1
+                log.error("the credential of upstream %s: %s", slug, error)
+                continue
+            if sealed != row.credential:
+                Row.objects.filter(slug=slug).update(credential=sealed)
+                found.resealed += 1
+    return found
+
+
+reseal_others["upstreams"] = reseal_credentials
