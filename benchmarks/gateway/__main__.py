@@ -76,7 +76,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
     parser.add_argument("--each", type=int, default=200, help="requests of one connection alone")
-    parser.add_argument("--tenants", type=int, default=8, help="of the studio; connections come with their keys in turns")
+    parser.add_argument("--tenants", type=int, default=8, help="of the studio; clients come with their keys in turns")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
     state = Path(os.environ.get("STUDIO_VAR") or tempfile.gettempdir())
     parser.add_argument("--litellm", type=Path, default=state / "litellm", help="environment, made where it is missing")
@@ -196,7 +196,9 @@ def medians_of(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of every figure of one way under one load, over the rounds."""
     names = ("per_second", "words_per_second", "p50_ms", "p99_ms", "first_p50_ms", "first_p99_ms")
     found: dict[str, Any] = {
-        name: round(statistics.median(values), 3) for name in names if (values := [run[name] for run in rounds if name in run])
+        name: round(statistics.median(values), 3)
+        for name in names
+        if (values := [run[name] for run in rounds if name in run])
     }
     parts = rounds[0]["cpu_ms_per_answer"]
     found["cpu_ms_per_answer"] = {

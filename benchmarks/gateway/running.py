@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from benchmarks.gateway.load import Place, Question
+from benchmarks.gateway.load import Place
 from benchmarks.results import ROOT
 from qwenstudio.embedded.ports import free_port
 
@@ -94,11 +94,3 @@ def memory_mb(process: psutil.Process) -> float:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return round(total / 1e6, 1)
-
-
-def answers_well(place: Place, question: Question) -> bool:
-    """Whether one request is answered as it should be."""
-    key = place.keys[0]
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-    answer = httpx.post(f"http://127.0.0.1:{place.port}{place.path}", content=question.body, headers=headers, timeout=60)
-    return answer.status_code == 200

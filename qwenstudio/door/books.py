@@ -1,8 +1,10 @@
 """The gateway's books in the tables: what `generation/chat/books.py` asks for, over connections of its own.
 
 What comes while a statement of the same tenant is under way goes together with the next one: an idle studio waits for
-nobody, a busy one writes each counter once for many calls. Reserving waits for no disk; settling does, so it is done
-`SETTLE_EVERY_S` apart, behind the answers. While the database is away settlements wait, for `PATIENCE_S`; then, and
+nobody, a busy one writes each counter once for many calls. Reserving waits for no disk. Settling is
+done `SETTLE_EVERY_S` apart, behind the answers: a transaction for each tenant, which holds its counters for a moment
+only, and then one wait for the disk for all of them (`FLUSH_SQL`). Until that is over they are remembered, and would be
+settled again after a crash of the database. While the database is away settlements wait, for `PATIENCE_S`; then, and
 where this process dies, the sweep closes the calls (`generation/domain/lostcalls.py`).
 """
 
@@ -28,6 +30,7 @@ from accounts.errors import StudioError
 from accounts.ids import uuid7
 from accounts.meters import show_pool
 from generation.books.calls import (
+    FLUSH_SQL,
     LEASE_S,
     LEFT_SQL,
     RENEW_S,
@@ -57,7 +60,7 @@ WAIT_S = 5.0  # for a free one
 KEPT_S = 2.0  # what staff and tenants have set up
 KEPT_TENANTS = 2000
 TOGETHER = 64  # calls in one statement
-SETTLE_EVERY_S = 0.02
+SETTLE_EVERY_S = 0.05
 PATIENCE_S = 60.0
 RETRY_S = 1.0
 MAX_WAITING = 50_000  # settlements in memory
@@ -249,7 +252,7 @@ class Queue:
     is_busy: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Settlement:
     """One call that is over, until it is written."""
 
@@ -295,38 +298,60 @@ class Settling:
         while self._waiting:
             if not self._ends:
                 await asyncio.sleep(pause)
-            pause = SETTLE_EVERY_S
-            for tenant in list(self._waiting):
-                if not await self._write(tenant):
-                    pause = RETRY_S
-            if self._ends and pause == RETRY_S:
+            took_all = await self._write_all()
+            if self._ends and not took_all:
                 return
+            pause = SETTLE_EVERY_S if took_all else RETRY_S
 
-    async def _write(self, tenant: UUID) -> bool:
-        """Some of a tenant's; whether the database took them. They wait until it has: `ids_of` knows them so long."""
+    async def _write_all(self) -> bool:
+        """Some of each tenant's, for good; whether the database took them."""
+        took_all, written = True, []
+        for tenant in list(self._waiting):
+            some = await self._write(tenant)
+            took_all = took_all and some is not None
+            written += some or []
+        if not written:
+            return took_all
+        try:
+            await self._tables.fetch(FLUSH_SQL)
+        except OperationalError as error:  # they are settled again, which changes nothing where it was kept
+            log.warning("settled chat calls may not be on the disk yet: %s", type(error).__name__)
+            return False
+        for one in written:
+            self._end(one)
+        return took_all
+
+    async def _write(self, tenant: UUID) -> list[Settlement] | None:
+        """Some of a tenant's: those that are written, or None where the database is away."""
         waiting = self._waiting[tenant]
         some = [waiting[place] for place in range(min(TOGETHER, len(waiting)))]
-        failed: Exception | None = None
         try:
             calls = [one.call for one in some]
             await self._tables.call(SETTLE_SQL, lambda: {"tenant": tenant, "calls": calls})
         except OperationalError as error:
-            failed = error
-            some = [one for one in some if time.monotonic() >= one.give_up_at]
             log.warning("chat calls could not be settled yet: %s", type(error).__name__)
+            for one in some:
+                if time.monotonic() >= one.give_up_at:
+                    self._end(one, error)
+            return None
         except Exception as error:  # not the database's absence: no later try changes it
-            failed = error
             log.exception("chat calls could not be settled")
-        for one in some:
-            waiting.remove(one)
-            if failed is None:
-                one.written.set_result(None)
-            else:
-                one.written.set_exception(failed)
-                one.written.exception()
+            for one in some:
+                self._end(one, error)
+            return []
+        return some
+
+    def _end(self, one: Settlement, failed: Exception | None = None) -> None:
+        """Whoever waits for it is told. Until now `ids_of` knew it, as over and not written."""
+        waiting = self._waiting[one.tenant]
+        waiting.remove(one)
         if not waiting:
-            del self._waiting[tenant]
-        return failed is None
+            del self._waiting[one.tenant]
+        if failed is None:
+            one.written.set_result(None)
+        else:
+            one.written.set_exception(failed)
+            one.written.exception()
 
 
 class Remembered(Generic[T]):
