@@ -16,7 +16,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -51,9 +51,9 @@ from generation.chat.record import CallRecord
 from generation.chat.targets import Offer
 from qwenstudio.connections import connection_parameters
 from qwenstudio.door.database import SCOPE_SQL
+from qwenstudio.door.remembered import Remembered
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 CONNECTIONS = 3
 WAIT_S = 5.0  # for a free one
@@ -94,12 +94,12 @@ class TableBooks:
 
     async def find_offer(self, caller: Caller, slug: str) -> Offer:
         """As `Books` says; two seconds old at most."""
-        catalogue, own = await self._catalogue.get(), await self._of(caller.tenant)
+        catalogue, own = await self._catalogue.get(KEPT_S), await self._of(caller.tenant)
         return catalogue.find(slug, own.grants)
 
     async def list_offers(self, caller: Caller) -> Sequence[Listed]:
         """As `Books` says."""
-        catalogue, own = await self._catalogue.get(), await self._of(caller.tenant)
+        catalogue, own = await self._catalogue.get(KEPT_S), await self._of(caller.tenant)
         return [one.listed for one in catalogue.visible(own.grants)]
 
     async def rules_of(self, caller: Caller) -> RuleSet | None:
@@ -117,7 +117,7 @@ class TableBooks:
             found = self._tenants[tenant] = Remembered(lambda: self._read_tenant(tenant))
             while len(self._tenants) > KEPT_TENANTS:
                 self._tenants.popitem(last=False)
-        return await found.get()
+        return await found.get(KEPT_S)
 
     async def _read_catalogue(self) -> Catalogue:
         return read_catalogue(await self._tables.fetch(OFFERS_SQL))
@@ -352,34 +352,6 @@ class Settling:
         else:
             one.written.set_exception(failed)
             one.written.exception()
-
-
-class Remembered(Generic[T]):
-    """What was read a moment ago; whoever comes while it is read again waits for the same reading."""
-
-    def __init__(self, read: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._read = read
-        self._found: T | None = None
-        self._at = -KEPT_S
-        self._reading: asyncio.Task[T] | None = None
-
-    async def get(self) -> T:
-        """It. Raises what reading raises."""
-        if self._found is not None and time.monotonic() - self._at < KEPT_S:
-            return self._found
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read_now())
-        return await asyncio.shield(self._reading)
-
-    def forget(self) -> None:
-        """Read it anew next time."""
-        self._at = -KEPT_S
-
-    async def _read_now(self) -> T:
-        asked_at = time.monotonic()
-        found = await self._read()
-        self._found, self._at = found, asked_at
-        return found
 
 
 class Tables:
