@@ -17,6 +17,7 @@ from django.conf import settings
 from accounts.domain.callers import Caller
 from accounts.errors import StudioError
 from accounts.logcontext import bind_log
+from accounts.meters import child
 from generation.chat.answers import AnswerHead
 from generation.chat.books import Books
 from generation.chat.breaker import Breaker
@@ -71,7 +72,7 @@ def make_chat(books: Books) -> Chat:
     lane = settings.STUDIO_LANE
 
     def note_open(upstream: Upstream, is_open: bool) -> None:
-        CHAT_BREAKER.labels(lane, upstream.name or upstream.id).set(is_open)
+        child(CHAT_BREAKER, lane, upstream.name or upstream.id).set(is_open)
 
     return Chat(
         relay=Relay(Breaker(scripts), note_open=note_open),
@@ -119,7 +120,7 @@ class Call:
         sender = self._sender(send, plan)
         self._keeper = Keeper(plan.asked) if self._caller.keeps_chats else None
         try:
-            with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
+            with child(CHAT_UNDER_WAY, settings.STUDIO_LANE).track_inprogress():
                 async with until_disconnect(receive):
                     await self._answer(sender, plan)
         finally:
@@ -140,7 +141,7 @@ class Call:
         try:
             async with (
                 self._chat.watch.while_allowed(
-                    self._house, self._credential, tick=sender.keep_alive, end=lambda: plan.record.end("revoked")
+                    self._house, self._credential, sender=sender, end=lambda: plan.record.end("revoked")
                 ),
                 await self._chat.relay.open(plan.asked, plan.offer, plan.record) as answer,
             ):
