@@ -1,10 +1,10 @@
 """The gateway's books in the tables: what `generation/chat/books.py` asks for, over connections of its own.
 
 What comes while a statement of the same tenant is under way goes together with the next one: an idle studio waits for
-nobody, a busy one writes each counter once for many calls. Reserving waits for no disk. Settling is
-done `SETTLE_EVERY_S` apart, behind the answers: a transaction for each tenant, which holds its counters for a moment
-only, and then one wait for the disk for all of them (`FLUSH_SQL`). Until that is over they are remembered, and would be
-settled again after a crash of the database. While the database is away settlements wait, for `PATIENCE_S`; then, and
+nobody, a busy one writes each counter once for many calls. Reserving waits for no disk. Settling is done behind the
+answers, every `SETTLE_EVERY_S` or as soon as `SETTLE_MANY` calls of a tenant wait: a transaction for each tenant, which
+holds its counters for a moment only, and then one wait for the disk for all of them (`FLUSH_SQL`). Until that is over
+they are remembered, and would be settled again after a crash of the database. While the database is away settlements wait, for `PATIENCE_S`; then, and
 where this process dies, the sweep closes the calls (`generation/domain/lostcalls.py`).
 """
 
@@ -60,7 +60,8 @@ WAIT_S = 5.0  # for a free one
 KEPT_S = 2.0  # what staff and tenants have set up
 KEPT_TENANTS = 2000
 TOGETHER = 64  # calls in one statement
-SETTLE_EVERY_S = 0.05
+SETTLE_EVERY_S = 0.2
+SETTLE_MANY = TOGETHER // 2
 PATIENCE_S = 60.0
 RETRY_S = 1.0
 MAX_WAITING = 50_000  # settlements in memory
@@ -269,6 +270,7 @@ class Settling:
         self._tables = tables
         self._waiting: dict[UUID, deque[Settlement]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
         self._ends = False
 
     def ids_of(self, tenant: UUID) -> list[UUID]:
@@ -281,7 +283,10 @@ class Settling:
             raise OperationalError("too many settlements wait for the database")
         written = asyncio.get_running_loop().create_future()
         one = Settlement(tenant, call, written, time.monotonic() + PATIENCE_S)
-        self._waiting.setdefault(tenant, deque()).append(one)
+        waiting = self._waiting.setdefault(tenant, deque())
+        waiting.append(one)
+        if len(waiting) >= SETTLE_MANY:
+            self._hurry.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         await asyncio.shield(written)
@@ -289,19 +294,34 @@ class Settling:
     async def drain(self) -> None:
         """Write what waits, now. What cannot be written is given up."""
         self._ends = True
+        self._hurry.set()  # whoever pauses
         if self._task is not None:
             await asyncio.wait([self._task], timeout=WAIT_S)
             self._task.cancel()
 
     async def _run(self) -> None:
-        pause = SETTLE_EVERY_S
+        took_all = True
         while self._waiting:
-            if not self._ends:
-                await asyncio.sleep(pause)
+            await self._pause(in_need=not took_all)
             took_all = await self._write_all()
             if self._ends and not took_all:
                 return
-            pause = SETTLE_EVERY_S if took_all else RETRY_S
+
+    async def _pause(self, *, in_need: bool) -> None:
+        """Until it is time; where the database is away a little longer, however many wait."""
+        if self._ends:
+            return
+        if in_need:
+            await asyncio.sleep(RETRY_S)
+            return
+        if any(len(waiting) >= SETTLE_MANY for waiting in self._waiting.values()):
+            return
+        self._hurry.clear()
+        try:
+            async with asyncio.timeout(SETTLE_EVERY_S):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
 
     async def _write_all(self) -> bool:
         """Some of each tenant's, for good; whether the database took them."""
