@@ -184,13 +184,24 @@ def join_chunks(body: bytes) -> bytes:
 
 
 async def ask(
-    place: Place, question: Question, *, connections: int, seconds: float = 3600.0, each: int = 1_000_000_000
+    place: Place,
+    question: Question,
+    *,
+    connections: int,
+    seconds: float = 3600.0,
+    each: int = 1_000_000_000,
+    spread_s: float = 0.0,
 ) -> Found:
-    """So many connections at once, for some seconds or until each has asked so often."""
+    """So many connections at once, for some seconds or until each has asked so often.
+
+    The connections begin one after the other within `spread_s`, so that answers of the same length do not all begin in
+    the same moment.
+    """
     found, loop = Found(), asyncio.get_running_loop()
     began = time.perf_counter()
     askers = []
     for number in range(connections):
+        await asyncio.sleep(began + number * spread_s / connections - time.perf_counter())
         request = place.request(question, number)
         _, asker = await loop.create_connection(
             lambda request=request: Asker(request, question, found, ends=began + seconds, most=each),  # type: ignore[misc]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,16 +46,8 @@ def granian_words(port: int) -> list[str]:
 
 
 def make_rows(upstream: Place, questions: Sequence[Question], *, tenants: int) -> tuple[str, ...]:
-    """The upstream, a model for each question, and tenants with a key each; the keys.
-
-    Limits are set and far away, so that all of them are counted: requests of the minute, tokens of the day, calls at
-    once.
-    """
-    from django.db import connections
-
-    from accounts.enums import Scope
+    """The upstream, a model for each question, and tenants with a key each; the keys."""
     from generation.models import ChatModel, ChatTarget, Upstream
-    from tests.factories import make_key, make_plan, make_tenant
 
     Upstream.objects.create(
         slug="mock", base_url=f"http://127.0.0.1:{upstream.port}", first_byte_s=60, concurrency=CONCURRENCY
@@ -62,6 +55,20 @@ def make_rows(upstream: Place, questions: Sequence[Question], *, tenants: int) -
     for model in sorted({question.model for question in questions}):
         ChatModel.objects.create(slug=model, title=model)
         ChatTarget.objects.create(model_id=model, upstream_id="mock", name=model)
+    return make_keys(tenants)
+
+
+def make_keys(tenants: int) -> tuple[str, ...]:
+    """A key for each of so many tenants.
+
+    Limits are set and far away, so that all of them are counted: requests of the minute, tokens of the day, calls at
+    once.
+    """
+    from django.db import connections
+
+    from accounts.enums import Scope
+    from tests.factories import make_key, make_plan, make_tenant
+
     plan = make_plan(
         requests_per_minute=MANY,
         tenant_requests_per_minute=MANY,
@@ -95,11 +102,20 @@ def running_door(folder: Path, services: Services, keys: tuple[str, ...]) -> Ite
         )
 
 
-def count_calls(url: str) -> dict[str, int]:
-    """What the books say, as the database's administrator sees them: calls by their outcome, what is still reserved."""
+def count_calls(url: str, *, seconds: float = 10.0) -> dict[str, int]:
+    """What the books say, as the database's administrator sees them: calls by their outcome, what is still reserved.
+
+    The last calls are settled a moment after their answers: it waits until nothing is reserved, for so long.
+    """
     import psycopg
 
+    until = time.monotonic() + seconds
     with psycopg.connect(url, autocommit=True) as admin:
+        while True:
+            rest = admin.execute("SELECT coalesce(sum(reserved), 0) FROM accounts_counter WHERE metric = 'tokens'")
+            reserved = int((rest.fetchone() or (0,))[0])
+            if not reserved or time.monotonic() > until:
+                break
+            time.sleep(0.05)
         found = admin.execute("SELECT outcome, count(*) FROM generation_chatcall GROUP BY 1 ORDER BY 1").fetchall()
-        rest = admin.execute("SELECT coalesce(sum(reserved), 0) FROM accounts_counter WHERE metric = 'tokens'")
-        return {**dict(found), "tokens_still_reserved": int((rest.fetchone() or (0,))[0])}
+        return {**dict(found), "tokens_still_reserved": reserved}

@@ -4,8 +4,8 @@ What comes while a statement of the same tenant is under way goes together with 
 nobody, a busy one writes each counter once for many calls. Reserving waits for no disk. Settling is done behind the
 answers, every `SETTLE_EVERY_S` or as soon as `SETTLE_MANY` calls of a tenant wait: a transaction for each tenant, which
 holds its counters for a moment only, and then one wait for the disk for all of them (`FLUSH_SQL`). Until that is over
-they are remembered, and would be settled again after a crash of the database. While the database is away settlements wait, for `PATIENCE_S`; then, and
-where this process dies, the sweep closes the calls (`generation/domain/lostcalls.py`).
+they are remembered, and would be settled again after a crash of the database. While the database is away settlements
+wait, for `PATIENCE_S`; then, and where this process dies, the sweep closes them (`generation/domain/lostcalls.py`).
 """
 
 from __future__ import annotations
