@@ -2,8 +2,8 @@
 
 Each answer has 100 words, one every 100 ms; a connection asks again as soon as it has its answer, and they do not begin
 in the same moment: 20 new streams and 2000 words a second. The door runs as `studio-stream@.service` does, with its
-books in PostgreSQL and its counters in Valkey; upstream, readers, database and all are on this machine. Before and after
-the upstream is asked directly, at the same rate: what the gateway adds to the first word is the difference.
+books in PostgreSQL and its counters in Valkey; upstream, readers, database and all are on this machine. Before and
+after the upstream is asked directly, at the same rate: what the gateway adds to the first word is the difference.
 
 Where `LITELLM` names an environment with LiteLLM's proxy (`benchmarks/gateway/peers.py` makes one), both are also asked
 at a rate that both can hold.
