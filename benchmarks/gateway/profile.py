@@ -1,12 +1,14 @@
 """Where the door's time goes: `python -m benchmarks.gateway.profile --pyspy PATH [--connections 16] [--seconds 20]`.
 
-py-spy looks at the process that answers 500 times a second while it is asked. What it saw is told by part: the deepest
-frame of each sample that belongs to one says whose time it was. Seconds of processor time only, waiting is not counted.
-Writes `benchmarks/results/gateway_profile.json`; fails where py-spy saw too little.
+py-spy looks 500 times a second at the process that answers, while it is asked, and sees what holds the interpreter:
+that is nearly all of its processor time, waiting is not counted. What it saw is told by part: the deepest frame of each
+sample that belongs to one says whose time it was. Writes `benchmarks/results/gateway_profile.json`; fails where py-spy
+saw too little.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import subprocess
 import sys
@@ -110,15 +112,14 @@ def main() -> int:
     return 0
 
 
-def look_at(found: studio.Studio, question: Question, raw: Path, options: object) -> dict[str, object]:
+def look_at(found: studio.Studio, question: Question, raw: Path, options: argparse.Namespace) -> dict[str, object]:
     """Shares of the parts, and milliseconds of an answer."""
-    connections, seconds = vars(options)["connections"], vars(options)["seconds"]
-    asyncio.run(ask(found.place, question, connections=connections, seconds=2))
-    words = [str(vars(options)["pyspy"]), "record", "--rate", str(RATE), "--duration", f"{seconds:.0f}"]
-    words += ["--format", "raw", "--gil", "--output", str(raw), "--pid", str(found.worker.pid)]
+    asyncio.run(ask(found.place, question, connections=options.connections, seconds=2))
+    words = [str(options.pyspy), "record", "--rate", str(RATE), "--duration", f"{options.seconds:.0f}", "--gil"]
+    words += ["--format", "raw", "--output", str(raw), "--pid", str(found.worker.pid)]
     before = cpu_seconds(found.door)
     spy = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    answers = asyncio.run(ask(found.place, question, connections=connections, seconds=seconds + 1))
+    answers = asyncio.run(ask(found.place, question, connections=options.connections, seconds=options.seconds + 1))
     spent = cpu_seconds(found.door) - before
     if spy.wait(60):
         raise SystemExit("py-spy has failed")

@@ -3,9 +3,9 @@
 Two doors run as `studio-stream@.service` does and share their state in Valkey. In each round the upstream begins to
 fail: by 500, by a connection that is cut, by no JSON, or by silence (the first byte must come within half a second
 here). Counted are the requests that still reach it, how soon the others are refused while the breaker is open, how many
-reach it when its rest is over and everybody asks at once at both doors, and when the first answer comes after it is well
-again. An upstream that sends nonsense is back by its probe's first byte, and needs five failures more: of it the second
-crowd says nothing.
+reach it when its rest is over and everybody asks at once at both doors, and when the first answer comes after it is
+well again. An upstream that sends nonsense is back by its probe's first byte, and needs five failures more: of it the
+second crowd says nothing.
 """
 
 from __future__ import annotations
