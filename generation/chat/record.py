@@ -63,9 +63,9 @@ class CallRecord:
 
     def note(self, delta: Delta) -> None:
         """One step of the answer, as the upstream gave it."""
-        # Counting bytes of ASCII text is free; a character beyond it has about three.
-        for text in (delta.text, delta.reasoning):
-            self._bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        self._bytes += _bytes_of(delta.text)
+        if delta.reasoning:
+            self._bytes += _bytes_of(delta.reasoning)
         for piece in delta.tool_calls:
             self._bytes += len(piece.name) + len(piece.arguments)
         if delta.usage is not None:
@@ -89,3 +89,8 @@ class CallRecord:
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._began) * 1000)
+
+
+def _bytes_of(text: str) -> int:
+    # Counting bytes of ASCII text is free; a character beyond it has about three.
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

@@ -13,14 +13,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from typing import Any
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from accounts.api.rates import TENANT_LIMIT_NAME, WINDOW_S, Rate, TooManyRequests, Window
 from accounts.domain.callers import Caller
-from generation.chat.breaker import PATIENCE_S, REST_S, within
+from generation.chat.breaker import REST_S
+from generation.chat.wire.valkey import Script, Scripts, ValkeyAway
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +26,7 @@ KEPT = 10_000  # counters of a process that counts for itself
 
 # KEYS: the caller's counter, the tenant's. ARGV: the caller's limit, the tenant's, the window in milliseconds.
 # Returns which limit refuses (0: none, 1: the caller's, 2: the tenant's), and count and rest in milliseconds of both.
-COUNT_LUA = """
+COUNT = Script("""
 local function count(key)
   local n = redis.call('INCR', key)
   local rest = redis.call('PTTL', key)
@@ -43,14 +40,14 @@ local own, own_rest = count(KEYS[1])
 if own > tonumber(ARGV[1]) then return {1, own, own_rest, 0, 0} end
 local all, all_rest = count(KEYS[2])
 return {all > tonumber(ARGV[2]) and 2 or 0, own, own_rest, all, all_rest}
-"""
+""")
 
 
 class ChatRates:
     """One for each process. Belongs to one event loop."""
 
-    def __init__(self, redis: Redis | None) -> None:
-        self._script = redis.register_script(COUNT_LUA) if redis is not None else None
+    def __init__(self, scripts: Scripts | None) -> None:
+        self._scripts = scripts
         self._local = LocalWindows()
         self._refused = LocalWindows()
         self._rests_until = 0.0
@@ -76,13 +73,12 @@ class ChatRates:
             self._refused.add(name)
 
     async def _count(self, names: tuple[str, str], quotas: tuple[int, int]) -> list[int]:
-        if self._script is not None and time.monotonic() >= self._rests_until:
+        if self._scripts is not None and time.monotonic() >= self._rests_until:
             try:
-                args: Any = [*quotas, WINDOW_S * 1000]
-                return list(await within(self._script(keys=list(names), args=args), PATIENCE_S))
-            except (RedisError, OSError) as error:
+                return await self._scripts.run(COUNT, names, [*quotas, WINDOW_S * 1000])
+            except ValkeyAway as error:
                 self._rests_until = time.monotonic() + REST_S
-                log.warning("chat requests are counted by each process, Valkey is away: %s", type(error).__name__)
+                log.warning("chat requests are counted by each process, Valkey is away: %s", error)
         return self._local.count(names, quotas)
 
 

@@ -24,6 +24,7 @@ from accounts.errors import QuotaExceeded, StudioError
 from accounts.ids import uuid7
 from accounts.tenancy import in_tenant
 from generation.books import offers
+from generation.books.calls import FLUSH_SQL
 from generation.chat.books import Kept
 from generation.chat.deltas import Usage
 from generation.chat.filters.rules import Rule, RuleSet, compile_rules
@@ -344,6 +345,43 @@ def test_a_call_that_a_crash_has_forgotten_is_written_anew(alice: Person, admin_
     assert found.fetchall() == [("done", "chat", 0, 5, 6)]
     assert set(counters(admin_sql).values()) == {(11, 0)}
     check_books(admin_sql, alice.caller)
+
+
+def test_what_may_not_be_on_the_disk_is_settled_again(
+    alice: Person, admin_sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database commits, and dies before it has said that it is written."""
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    monkeypatch.setattr(module, "FLUSH_SQL", "SELECT pg_terminate_backend(pg_backend_pid())")
+
+    async def scene(books: TableBooks) -> None:
+        settled = asyncio.create_task(books.settle(await reserve(books, alice.key_caller), used(5, 6)))
+        async with asyncio.timeout(10):
+            while admin_sql.execute("SELECT outcome FROM generation_chatcall").fetchall() != [("done",)]:
+                await asyncio.sleep(0.01)
+        with admin_sql.transaction():  # what it had goes with it
+            for table in ("generation_chatcall", "accounts_ledgerentry", "accounts_counter"):
+                admin_sql.execute(f"DELETE FROM {table}")
+        assert not settled.done()
+        monkeypatch.undo()
+        await settled
+        await books.settle(await reserve(books, alice.key_caller), used(1, 1))
+
+    play(scene)
+    assert set(counters(admin_sql).values()) == {(13, 0)}
+    check_books(admin_sql, alice.caller)
+
+
+def test_nobody_holds_a_lock_while_it_waits_for_the_disk(alice: Person, admin_sql: Sql) -> None:
+    with psycopg.connect(admin_sql.info.dsn, password=admin_sql.info.password, autocommit=True) as other:
+        other.execute("SET synchronous_commit TO on")  # servers for tests have it off
+        for function in ("chat_reserve", "chat_settle"):
+            with other.transaction():
+                other.execute(f"SELECT {function}(%s::jsonb)", [f'{{"tenant": "{alice.tenant.pk}", "calls": []}}'])
+                assert other.execute("SHOW synchronous_commit").fetchone() == ("off",)
+        mark = other.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
+        other.execute(FLUSH_SQL)
+        assert other.execute("SELECT pg_current_wal_flush_lsn() >= %s", mark).fetchone() == (True,)
 
 
 def test_long_calls_keep_their_lease(alice: Person, admin_sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -422,7 +422,7 @@ def test_a_client_that_leaves(secret: str, redis: Redis, stream: bool) -> None:
 
 
 def test_a_client_that_takes_nothing(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chatanswers, "STALL_S", 0.2)
+    monkeypatch.setattr(chatwatch, "STALL_S", 0.2)
     gone: list[float] = []
 
     async def scene(door: Door, books: MemoryBooks, served: Served) -> None:

@@ -25,6 +25,7 @@ from generation.chat.upstreams.dialect import (
     parse_object,
     text_in,
 )
+from generation.chat.upstreams.frame import Frame
 from generation.chat.upstreams.lines import Lines
 
 MAX_CALLS = 128
@@ -165,6 +166,7 @@ class StreamReader:
         self._data: list[bytes] = []
         self._size = 0
         self._finish: str | None = None
+        self._frame = Frame(_read_event)
         self.done = False
 
     def feed(self, data: bytes) -> list[Delta]:
@@ -200,19 +202,27 @@ class StreamReader:
                 raise AnswerError(f"an event has more than {EVENT_BYTES} bytes")
 
     def _take_event(self, event: bytes, found: list[Delta]) -> None:
+        if words := self._frame.words(event):
+            found.append(Delta(words))
+            return
         if event.strip() == b"[DONE]":
             self.done = True
             if self._finish is None:
                 self._finish = "stop"
                 found.append(Delta(finish="stop"))
             return
-        delta = read_chunk(parse_object(event), "delta")
+        delta = _read_event(event)
+        self._frame.learn(event, delta)
         if delta.finish is not None:
             if self._finish is not None:  # one end is enough
                 delta = Delta(delta.text, delta.reasoning, delta.tool_calls, None, delta.usage)
             else:
                 self._finish = delta.finish
         found.append(delta)
+
+
+def _read_event(event: bytes) -> Delta:
+    return read_chunk(parse_object(event), "delta")
 
 
 class WholeReader:
