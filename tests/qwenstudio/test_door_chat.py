@@ -22,7 +22,7 @@ from accounts.models import ApiKey, AuditEvent, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.chat.filters.rules import REDACTED, Rule
 from generation.chat.wire.bounds import Times
-from qwenstudio.door import chatanswers, chatwatch
+from qwenstudio.door import callers, chatanswers, chatwatch
 from qwenstudio.door.app import Door
 from tests.factories import Person, make_key, make_plan
 from tests.generation.chat.scripted import DONE, HELLO, Script, Served, Wire, event, hang, hello, serving, status
@@ -315,10 +315,9 @@ def test_a_server_that_does_not_answer(secret: str, redis: Redis) -> None:
         answer = await ask(door, secret, {**HI, "stream": True})
         assert (answer.status, error_of(answer)["code"]) == (503, "chat_unavailable")
         assert int(answer.headers["retry-after"]) > 0 and answer.headers.keys() >= SIX
-        began = time.perf_counter()
         again = await ask(door, secret)
-        assert again.status == 503 and time.perf_counter() - began < 0.25
-        assert len(served.asked) == 1  # the breaker is open
+        assert again.status == 503
+        assert len(served.asked) == served.connections == 1  # the breaker is open: nobody was called
         assert [(record.outcome, record.tokens_in) for _, record in books.settled] == [("unavailable", 0)] * 2
         assert books.used == 0
 
@@ -376,11 +375,10 @@ def test_a_client_that_leaves(secret: str, redis: Redis, stream: bool) -> None:
         if stream:
             await exchange.until(b"Hello")
         exchange.left.set()
-        left = time.monotonic()
         await asyncio.wait_for(task, PATIENCE_S)
-        while not gone:
-            await asyncio.sleep(0.01)
-        assert gone[0] - left < 0.5
+        async with asyncio.timeout(PATIENCE_S):
+            while not gone:  # by nothing else: the call may be quiet for longer than the upstream waits
+                await asyncio.sleep(0.01)
         assert [record.outcome for _, record in books.settled] == ["client_gone"]
 
     play(scene, endless(gone), times=Times(first_byte=5, idle=60))
@@ -404,6 +402,8 @@ def test_a_client_that_takes_nothing(secret: str, redis: Redis, monkeypatch: pyt
 def test_a_key_that_is_revoked_in_mid_stream(
     alice: Person, key: tuple[ApiKey, str], redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Within five seconds: what there is between two questions, and for how long an answer is kept."""
+    assert chatwatch.RECHECK_S + callers.KEPT_S < 5
     gone: list[float] = []
 
     def revoke() -> None:
@@ -415,9 +415,7 @@ def test_a_key_that_is_revoked_in_mid_stream(
         task = asyncio.create_task(exchange.run(door))
         await exchange.until(b"Hello")
         await in_thread(revoke)
-        revoked = time.monotonic()
-        await asyncio.wait_for(task, PATIENCE_S)
-        assert time.monotonic() - revoked < 5
+        await asyncio.wait_for(task, PATIENCE_S)  # it measures nothing: a busy machine may take longer
         (last,) = exchange.events
         assert last["data"]["error"]["code"] == "invalid_api_key"
         assert [record.outcome for _, record in books.settled] == ["revoked"]
@@ -493,4 +491,4 @@ def test_two_hundred_streams_at_once(alice: Person, secret: str, redis: Redis) -
         assert all(words(chunks(answer)) == "Hello world" for answer in answers)
         assert len(books.settled) == 200
 
-    play(scene, concurrency=200, times=Times(first_byte=10, idle=10, total=60))
+    play(scene, concurrency=200, times=Times(first_byte=60, idle=60, total=120))
