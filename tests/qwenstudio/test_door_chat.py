@@ -21,11 +21,22 @@ from accounts.enums import Scope
 from accounts.models import ApiKey, AuditEvent, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.chat.filters.rules import REDACTED, Rule
-from generation.chat.wire.bounds import Times
 from qwenstudio.door import callers, chatanswers, chatwatch
 from qwenstudio.door.app import Door
 from tests.factories import Person, make_key, make_plan
-from tests.generation.chat.scripted import DONE, HELLO, Script, Served, Wire, event, hang, hello, serving, status
+from tests.generation.chat.scripted import (
+    DONE,
+    HELLO,
+    IMPATIENT,
+    Script,
+    Served,
+    Wire,
+    event,
+    hang,
+    hello,
+    serving,
+    status,
+)
 from tests.qwenstudio.doors import running_door
 from tests.qwenstudio.exchange import PATIENCE_S, Exchange, make_scope
 from tests.qwenstudio.memorybooks import MemoryBooks
@@ -160,7 +171,7 @@ def test_words_come_as_they_are_made(secret: str, redis: Redis) -> None:
         await asyncio.wait_for(task, PATIENCE_S)
         assert words(chunks(exchange)) == "Hello world"
 
-    play(scene, times=Times(first_byte=5, idle=30))
+    play(scene)
 
 
 def test_calls_of_tools(secret: str, redis: Redis) -> None:
@@ -321,7 +332,7 @@ def test_a_server_that_does_not_answer(secret: str, redis: Redis) -> None:
         assert [(record.outcome, record.tokens_in) for _, record in books.settled] == [("unavailable", 0)] * 2
         assert books.used == 0
 
-    play(scene, hang)
+    play(scene, hang, times=IMPATIENT)
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -381,7 +392,7 @@ def test_a_client_that_leaves(secret: str, redis: Redis, stream: bool) -> None:
                 await asyncio.sleep(0.01)
         assert [record.outcome for _, record in books.settled] == ["client_gone"]
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_a_client_that_takes_nothing(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +407,7 @@ def test_a_client_that_takes_nothing(secret: str, redis: Redis, monkeypatch: pyt
         while not gone:
             await asyncio.sleep(0.01)
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_a_key_that_is_revoked_in_mid_stream(
@@ -420,7 +431,7 @@ def test_a_key_that_is_revoked_in_mid_stream(
         assert last["data"]["error"]["code"] == "invalid_api_key"
         assert [record.outcome for _, record in books.settled] == ["revoked"]
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_a_process_that_ends(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,7 +450,7 @@ def test_a_process_that_ends(secret: str, redis: Redis, monkeypatch: pytest.Monk
         late = await ask(door, secret)
         assert (late.status, late.headers["x-should-retry"]) == (503, "true")
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_silence_is_kept_alive(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,7 +465,7 @@ def test_silence_is_kept_alive(secret: str, redis: Redis, monkeypatch: pytest.Mo
         exchange.left.set()
         await asyncio.wait_for(task, PATIENCE_S)
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_books_that_fail_do_not_fail_the_answer(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,4 +502,4 @@ def test_two_hundred_streams_at_once(alice: Person, secret: str, redis: Redis) -
         assert all(words(chunks(answer)) == "Hello world" for answer in answers)
         assert len(books.settled) == 200
 
-    play(scene, concurrency=200, times=Times(first_byte=60, idle=60, total=120))
+    play(scene, concurrency=200)
