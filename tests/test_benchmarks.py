@@ -13,7 +13,7 @@ from tests.proofs.modules import ROOT, program_names
 
 SMALL: dict[str, tuple[str, ...]] = {
     "admin": ("--rows", "16000", "--tenants", "20", "--asks", "2"),
-    "load": ("--minutes", "0.1", "--clients", "4", "--think", "0.5", "--nice", "0"),
+    "load": ("--minutes", "0.1", "--clients", "4", "--think", "0.2", "--nice", "0"),
     "claim": ("--rows", "400", "--finished", "400", "--tenants", "20", "--claims", "5"),
     "engine": (
         "--scale", "tiny", "--models", "z-image", "--device", "cpu", "--requests", "6", "--rounds", "1",

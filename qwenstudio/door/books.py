@@ -157,7 +157,7 @@ class TableBooks:
             found = self._left[whose] = Remembered(lambda: self._read_left(*whose))
             while len(self._left) > KEPT_TENANTS:
                 self._left.popitem(last=False)
-        return read_left(caller, await found.get())
+        return read_left(caller, await found.get(KEPT_S))
 
     async def _read_left(self, tenant: UUID, user: UUID | None, key: UUID | None) -> DictRow:
         (row,) = await self._tables.fetch_scoped(LEFT_SQL, tenant=tenant, user=user, key=key)

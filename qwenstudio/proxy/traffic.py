@@ -21,7 +21,8 @@ from qwenstudio.proxy.files import replace_file
 from qwenstudio.proxy.lanes import LanesState, read_lanes, render_lanes
 from qwenstudio.proxy.places import HasRoot, Places, places_of
 
-WAIT_S = 5.0
+WAIT_S = 30.0
+"""It takes a fraction of a second; a machine that is busy with other things may need many times that."""
 COMMAND_S = 30.0
 ASK_EVERY_S = 0.012
 IN_A_ROW = 10
@@ -42,7 +43,7 @@ def apply(state: LanesState, *, layout: HasRoot) -> None:
         try:
             test_configuration()
             reload_nginx()
-            wait_for(state.default, serial)
+            wait_for(state.default, serial, seconds=WAIT_S)
         except ProxyError as error:
             _go_back(places, old_text, error)
 
@@ -75,7 +76,7 @@ def ask_lane() -> tuple[str, int]:
         connection.close()
 
 
-def wait_for(lane: str, serial: int, *, seconds: float = WAIT_S) -> None:
+def wait_for(lane: str, serial: int, *, seconds: float) -> None:
     """Until new connections meet this state. Raises `ProxyError` when the time is up."""
     deadline = time.monotonic() + seconds
     seen, last = 0, ""

@@ -240,9 +240,15 @@ class Keeper:
                 self.restarts += 1
                 self._rig.start_worker(lease=self._lease, **self._environment)
 
+    def has_a_worker(self) -> bool:
+        """Whether one lives and is ready to draw."""
+        child = self._rig.children["worker"]
+        sql = "SELECT 1 FROM generation_worker WHERE state IN ('idle', 'busy') AND pid = %s"
+        return child.poll() is None and bool(self._rig.ask(sql, child.pid))
+
     def stop(self) -> None:
         self._ended.set()
-        self._thread.join(5)
+        self._thread.join()
 
     def kill_at_work(self, *, seconds: float = 60) -> bool:
         """SIGKILL the worker while it holds rows; False when it held none for `seconds`."""

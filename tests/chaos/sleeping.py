@@ -38,6 +38,8 @@ class Faults:
 
     step_s: float = float(os.environ.get("SLEEPING_STEP_S", "0.0125"))
     decode_s: float = float(os.environ.get("SLEEPING_DECODE_S", "0"))
+    # While this file exists nothing is decoded any further.
+    decode_waits: str = os.environ.get("SLEEPING_DECODE_WAITS", "")
     previews: bool = os.environ.get("SLEEPING_PREVIEWS", "") == "1"
     broken_checkpoint: bool = os.environ.get("SLEEPING_BROKEN", "") == "1"
     broken_model: str = os.environ.get("SLEEPING_BROKEN_MODEL", "")  # the slug of one that cannot be loaded
@@ -217,7 +219,7 @@ class Sleeping:
         )
 
     def tail(self, model: Any, phase: Callable[[Any, Mapping[str, Any]], None]) -> Any:
-        return SleepingTail(phase, decode_s=self.faults.decode_s)
+        return SleepingTail(phase, decode_s=self.faults.decode_s, waits=self.faults.decode_waits)
 
     def memory_used(self) -> int:
         return self.faults.memory[0]
@@ -229,9 +231,10 @@ class Sleeping:
 class SleepingTail:
     """One thread, like `generation.engine.tail.Tail`."""
 
-    def __init__(self, phase: Callable[[Any, Mapping[str, Any]], None], *, decode_s: float) -> None:
+    def __init__(self, phase: Callable[[Any, Mapping[str, Any]], None], *, decode_s: float, waits: str = "") -> None:
         self._phase = phase
         self._decode_s = decode_s
+        self._waits = waits
         self._orders: queue.Queue[tuple[Latents, Callable[[Any], None], Any, int | None] | None] = queue.Queue(
             maxsize=16
         )
@@ -266,6 +269,8 @@ class SleepingTail:
             try:
                 self._phase("decode", {"key": latents.key})
                 time.sleep(self._decode_s)
+                while self._waits and Path(self._waits).exists():
+                    time.sleep(0.02)
                 result = Result(key=latents.key, picture=draw(latents, fmt, quality))
                 self._phase("store", {"key": latents.key})
             except Exception as error:

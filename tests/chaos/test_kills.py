@@ -75,6 +75,8 @@ def test_kills_flush_and_freeze_lose_nothing(
             seconds=150,
             what=f"everything to end\n{rig.log('worker')[-3000:]}",
         )
+        # The last kill may have met a worker whose rows had just ended: the next one is to be there before it is asked.
+        wait_until(keeper.has_a_worker, seconds=90, what=f"the worker to be back\n{rig.log('worker')[-3000:]}")
         keeper.stop()
         assert rig.end("worker", seconds=60) == 0
         assert rig.end("ticker", seconds=60) == 0

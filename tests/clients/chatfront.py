@@ -6,13 +6,20 @@ import os
 
 from qwenstudio.wsgi import application  # first: it sets Django up, which the other imports need
 
+from generation.chat import breaker  # isort: skip
 from generation.chat.targets import Offer, Target, Upstream  # isort: skip
+from generation.chat.wire.bounds import Times  # isort: skip
+from qwenstudio.door import chat, chatrates  # isort: skip
 from qwenstudio.door.app import Door  # isort: skip
 from qwenstudio.door.bridge import Bridge  # isort: skip
 from qwenstudio.door.front import Front  # isort: skip
 from tests.qwenstudio.memorybooks import MemoryBooks  # isort: skip
 
-upstream = Upstream(id="one", kind="openai", base_url=os.environ["CHAT_UPSTREAM"])
+for module in (breaker, chat, chatrates):
+    module.PATIENCE_S = 5.0  # a busy machine may keep Valkey for a second; then each process would count for itself
+upstream = Upstream(
+    id="one", kind="openai", base_url=os.environ["CHAT_UPSTREAM"], times=Times(connect=30, first_byte=60, idle=60)
+)
 pages = Bridge(application, threads=4)
 door = Door(pages=pages, books=MemoryBooks(Offer(slug="chat", targets=(Target(upstream=upstream, model="theirs"),))))
 front = Front(door=door, pages=pages)

@@ -63,7 +63,7 @@ def served() -> Iterator[Served]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     yield found[0]
     found[1].call_soon_threadsafe(over.set)
     thread.join()

@@ -37,6 +37,8 @@ from tests.qwenstudio.fronts import RunningFront, running_front
 
 pytestmark = pytest.mark.timeout(600)
 HERE = Path(__file__).resolve().parent
+SLOWER = "0.5"  # who asks for two previews of four is to be there before the third
+IMPATIENT = httpx.Timeout(60, read=1)  # of an answer; the request itself is sent
 WANTED: dict[str, Any] = {"model": "demo", "prompt": "a white house", "size": "64x64"}
 
 
@@ -87,14 +89,14 @@ def test_python_makes_pictures(front: RunningFront, rig: Rig, alice: Person, med
     content = base64.b64decode((small.data or [])[0].b64_json or "")
     assert content == draw(Latents("", "", 7, 64, 64), "jpeg", 20).file.data
     linked = client.images.generate(**WANTED, response_format="url", output_format="webp")
-    answer = httpx.get((linked.data or [])[0].url or "")
+    answer = httpx.get((linked.data or [])[0].url or "", timeout=60)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/webp")
     assert [model.id for model in client.models.list()] == ["demo"]
     assert client.models.retrieve("demo").object == "model"
 
 
 def test_python_watches_pictures_come(front: RunningFront, rig: Rig, alice: Person) -> None:
-    rig.start_worker()
+    rig.start_worker(SLEEPING_STEP_S=SLOWER)
     rig.wait_for_worker()
     events = list(
         client_of(front, alice).images.generate(**WANTED, stream=True, partial_images=2, output_format="webp")
@@ -243,7 +245,8 @@ def test_python_works_while_redis_hangs(front: RunningFront, rig: Rig, alice: Pe
 
 def test_python_leaves_and_the_picture_is_drawn(front: RunningFront, rig: Rig, alice: Person) -> None:
     with pytest.raises(openai.APITimeoutError):
-        client_of(front, alice, max_retries=0, timeout=1.0).images.generate(**WANTED)
+        client_of(front, alice, max_retries=0, timeout=IMPATIENT).images.generate(**WANTED)
+    wait_until(lambda: bool(rows(alice)), seconds=60, what="a stored request")
     [row] = rows(alice)
     assert row.status == "queued"
     rig.start_worker()
@@ -257,7 +260,7 @@ def test_python_sends_the_same_again(front: RunningFront, rig: Rig, alice: Perso
     rig.start_worker(SLEEPING_STEP_S="0.5")
     rig.wait_for_worker()
     with pytest.raises(openai.APITimeoutError):
-        client_of(front, alice, max_retries=0, timeout=1.0).images.generate(**WANTED, extra_headers=key)
+        client_of(front, alice, max_retries=0, timeout=IMPATIENT).images.generate(**WANTED, extra_headers=key)
     again = client_of(front, alice, max_retries=20).images.generate(**WANTED, extra_headers=key)
     assert again.data and len(rows(alice)) == 1 and ledger(alice)["images"] == 1
 
@@ -265,7 +268,7 @@ def test_python_sends_the_same_again(front: RunningFront, rig: Rig, alice: Perso
 @pytest.mark.needs_openai_node
 def test_node_does_the_same(front: RunningFront, rig: Rig, alice: Person, media: Path) -> None:
     offer_every_task()
-    rig.start_worker()
+    rig.start_worker(SLEEPING_STEP_S=SLOWER)
     rig.wait_for_worker()
     node = find_node()
     assert node is not None

@@ -6,6 +6,7 @@ This file is read before Django's settings are made: what needs them is imported
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,20 +44,31 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def nginx(lane: Lane, collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNginx]:
     """nginx before the lane as blue; green is live and nobody is there."""
-    from qwenstudio.embedded.ports import free_port
     from qwenstudio.proxy.lanes import LanesState
     from qwenstudio.proxy.site import LanePorts
     from tests.deploy.nginxes import running_nginx
 
     if find_nginx() is None:
         pytest.fail("only for tests that are marked needs_nginx")
-    with running_nginx(
-        tmp_path_factory.mktemp("nginx"),
-        lanes={"blue": lane.ports, "green": LanePorts(web=free_port(), stream=free_port())},
-        state=LanesState(default="blue", live=frozenset({"blue", "green"}), sticky=True),
-        static=collected / "static",
-        media=Path(os.environ["STUDIO_MEDIA"]),
-        metrics_networks=("192.0.2.0/24",),
-        admin_networks=("127.0.0.1",),
-    ) as found:
+    with (
+        socket.socket() as web,
+        socket.socket() as stream,
+        running_nginx(
+            tmp_path_factory.mktemp("nginx"),
+            lanes={"blue": lane.ports, "green": LanePorts(*(hold(plug) for plug in (web, stream)))},
+            state=LanesState(default="blue", live=frozenset({"blue", "green"}), sticky=True),
+            static=collected / "static",
+            media=Path(os.environ["STUDIO_MEDIA"]),
+            metrics_networks=("192.0.2.0/24",),
+            admin_networks=("127.0.0.1",),
+        ) as found,
+    ):
         yield found
+
+
+def hold(plug: socket.socket) -> int:
+    """A port on loopback where nobody listens, and that nobody else can take while the socket is open."""
+    from qwenstudio.embedded.ports import HOST
+
+    plug.bind((HOST, 0))
+    return int(plug.getsockname()[1])

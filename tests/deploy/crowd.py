@@ -138,6 +138,14 @@ class Crowd:
             missing += len(set(self.accepted[visitor.secret]) - told)
         return missing
 
+    def wait_for_streams(self, *, seconds: float = 60) -> None:
+        """Until every end was told and every stream has come back, or the time is up: counts say what is missing."""
+        until = time.monotonic() + seconds
+        while self.missing_events() or any(listener.openings < 2 for _, listener in self.listeners):
+            if time.monotonic() > until:
+                return
+            time.sleep(0.2)
+
     def as_json(self) -> dict[str, Any]:
         """The raw counts."""
         counts, ms = self.counts, sorted(self.counts.ms)

@@ -113,11 +113,13 @@ class Installed:
         """Whether it does what it is for: a server answers, a worker has said that it is ready."""
         if self.state(kind) != "active":
             return False
-        return kind not in ("web", "stream") or self.ask(kind, "GET", "/readyz")[0] == 200
+        return kind not in ("web", "stream") or self.ask(kind, "GET", "/readyz", timeout_s=5)[0] == 200
 
-    def ask(self, kind: str, method: str, path: str, body: object = None, key: str = "") -> tuple[int, Any]:
+    def ask(
+        self, kind: str, method: str, path: str, body: object = None, key: str = "", timeout_s: float = 60
+    ) -> tuple[int, Any]:
         """One request, as nginx sends it; status 0 where nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port(kind), timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port(kind), timeout=timeout_s)
         headers = {"Host": DOMAIN, "X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.1"}
         headers |= {"Authorization": f"Bearer {key}"} if key else {}
         headers |= {"Content-Type": "application/json"} if body is not None else {}

@@ -112,9 +112,9 @@ class RunningNginx:
             yield plug
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """The access log; raises where a line is no JSON."""
-        path = self.places.logs / "qwenstudio.access.log"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        """The access log; raises where a line is no JSON. A last line that is still being written does not count."""
+        written = (self.places.logs / "qwenstudio.access.log").read_text(encoding="utf-8")
+        return [json.loads(line) for line in written.splitlines(keepends=True) if line.endswith("\n")]
 
     def log_line(self, request_id: str) -> dict[str, Any]:
         """The access log's line of a request: nginx writes it a moment after its client has the answer."""

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 
-from qwenstudio.proxy import LanesState, ProxyError, apply, read_state, render_lanes
+from qwenstudio.proxy import LanesState, ProxyError, apply, read_state, render_lanes, traffic
 from qwenstudio.proxy.places import Places
 from qwenstudio.proxy.site import LanePorts
 from qwenstudio.proxy.traffic import ask_lane
@@ -106,10 +106,13 @@ def test_a_reload_that_fails_leaves_the_old_state(small: RunningNginx, settings:
     assert who_answers(small) == "blue"
 
 
-def test_a_reload_that_does_nothing_is_noticed(small: RunningNginx, settings: Any) -> None:
+def test_a_reload_that_does_nothing_is_noticed(
+    small: RunningNginx, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = small.places.lanes.read_bytes()
     settings.STUDIO_NGINX_RELOAD = "true"
-    with pytest.raises(ProxyError, match=r"has not taken green within 5 s: nginx still sends to blue \(serial 1"):
+    monkeypatch.setattr(traffic, "WAIT_S", 3.0)
+    with pytest.raises(ProxyError, match=r"has not taken green within 3 s: nginx still sends to blue \(serial 1"):
         apply(GREEN, layout=small.places)
     assert small.places.lanes.read_bytes() == before
 
@@ -154,12 +157,12 @@ def test_the_command_says_where_things_stand(small: RunningNginx, monkeypatch: p
 def test_reloads_under_load_lose_nothing(
     lane: Lane, collected: Path, alice: Person, tmp_path: Path, settings: Any
 ) -> None:
-    """Twenty changes of the state; old workers are cut after a second, so that streams must come back."""
+    """Twenty changes of the state; old workers are cut after some seconds, so that streams must come back."""
     offer_sleeping_model()
     lanes = {"blue": lane.ports, "green": lane.ports}
     static = collected / "static"
     with running_nginx(
-        tmp_path, lanes=lanes, static=static, shutdown_timeout_s=1, rate=100_000, burst=100_000
+        tmp_path, lanes=lanes, static=static, shutdown_timeout_s=5, rate=100_000, burst=100_000
     ) as nginx:
         for name, value in nginx.settings().items():
             setattr(settings, name, value)

@@ -41,7 +41,8 @@ def test_a_picture_through_the_installed_units(installed: Installed, alice: Pers
     assert status == 202, made
 
     def done() -> bool:
-        return installed.ask("web", "GET", f"/api/v1/images/{made['id']}", key=alice.secret)[1]["status"] == "succeeded"
+        status, now = installed.ask("web", "GET", f"/api/v1/images/{made['id']}", key=alice.secret)
+        return status == 200 and now["status"] == "succeeded"
 
     print(f"a picture after {wait_for(done, seconds=LONG_S, what='a picture'):.1f} s")
     _, found = installed.ask("web", "GET", f"/api/v1/images/{made['id']}", key=alice.secret)

@@ -149,7 +149,12 @@ def test_every_secret_changes_under_a_running_studio(found: Installed, own: Serv
     assert redis.signs_in(now["redis-url"]) and not redis.signs_in(old["redis-url"])
     assert comes.is_in
     assert found.ask("web", "GET", "/api/v1/images", key=key)[0] == 200
-    assert found.ask("web", "GET", "/readyz")[1].get("degraded") in (None, [], {})
+
+    def is_whole() -> bool:
+        status, ready = found.ask("web", "GET", "/readyz")
+        return status == 200 and ready["degraded"] == {}
+
+    wait_for(is_whole, seconds=LONG_S, what="a studio that misses nothing")
     run_studio(layout, "migrate", "--check")  # the owner gets in
     with psycopg.connect(now["database-owner-url"]) as connection:
         connection.execute("SET ROLE studio_staff")

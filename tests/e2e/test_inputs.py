@@ -237,7 +237,8 @@ def test_an_earlier_mask_comes_late(studio: Page, alice: Person, media: Path) ->
     wait_until(lambda: page.evaluate(DRAFT).get("mask"), seconds=30, what="a draft with its mask")
     address = page.evaluate(DRAFT)["mask"]["url"]
     held: list[Route] = []
-    page.route(f"**{urlsplit(address).path}*", lambda route: held.append(route))
+    let_go: list[bool] = []
+    page.route(f"**{urlsplit(address).path}*", lambda route: route.continue_() if let_go else held.append(route))
     page.reload(wait_until="commit")
     page.wait_for_selector("#studio[data-ready]")
     page.click("#inputs [data-mark]")
@@ -245,6 +246,7 @@ def test_an_earlier_mask_comes_late(studio: Page, alice: Person, media: Path) ->
     page.click("[data-mask-use]")
     wait_until(lambda: page.evaluate("1") and held, seconds=30, what="the mask being asked for")
     expect(page.locator("#mask-dialog")).to_be_visible()  # it waits for the rest of what it is to use
+    let_go.append(True)  # the thumbnail asks for it as well, and either may be the later
     for route in held:
         route.continue_()
     expect(page.locator("#mask-dialog")).to_be_hidden()
@@ -342,5 +344,4 @@ def test_edit_and_start_from_the_history(studio: Page, visitor: Visitor, alice: 
     expect(page.locator("#model")).to_have_value("demo")
     expect(page.locator(".input-picture")).to_have_count(1)
     assert page.locator(".input-picture img").get_attribute("src") == f"{visitor.url}/files/{image.pk}"
-    # Leaving a page breaks off the fragment that it was asking for, which htmx logs.
-    assert [one for one in visitor.complaints if "htmx:" not in one] == []
+    assert visitor.complaints == []

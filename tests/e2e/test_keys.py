@@ -57,9 +57,15 @@ def press(page: Page, what: str) -> None:
 
 
 def confirm(page: Page) -> None:
-    """Say yes to the page's question."""
+    """Say yes to the page's question, and wait for the page that follows."""
     expect(page.locator("#confirm")).to_be_visible()
-    page.click("#confirm [data-confirm-yes]")
+    send(page, "#confirm [data-confirm-yes]")
+
+
+def send(page: Page, button: str) -> None:
+    """Press a button that leads to another page, and wait for that: what it says may stand on the one before, too."""
+    with page.expect_navigation():
+        page.click(button)
 
 
 def test_a_keys_life(rig: Rig, visitor: Visitor, context: BrowserContext, alice_with_password: Person) -> None:
@@ -123,14 +129,14 @@ def test_a_keys_life(rig: Rig, visitor: Visitor, context: BrowserContext, alice_
 
     # 4. Changed: the next request meets it
     page.fill("[name=networks]", "192.0.2.0/24")
-    page.click("form.panel-form .button-main")
+    send(page, "form.panel-form .button-main")
     expect(page.locator(".notice-success")).to_be_visible()
     assert status(visitor, second) == 403
     page.fill("[name=networks]", "nowhere")
-    page.click("form.panel-form .button-main")
+    send(page, "form.panel-form .button-main")
     expect(page.locator(".field-error")).to_contain_text("nowhere")
     page.fill("[name=networks]", "")
-    page.click("form.panel-form .button-main")
+    send(page, "form.panel-form .button-main")
     expect(page.locator(".notice-success")).to_be_visible()
     assert status(visitor, second) == 200
 
@@ -170,7 +176,7 @@ def test_without_scripts_and_with_a_leaked_key(
     page.goto(f"{visitor.url}/keys/")
     page.fill("[name=email]", alice.user.email)
     page.fill("[name=password]", PASSWORD)
-    page.click("form button.button-main")
+    send(page, "form button.button-main")
     page.goto(f"{visitor.url}/keys/")
 
     # Made, shown, rotated and revoked by forms alone

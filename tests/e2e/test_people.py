@@ -13,7 +13,7 @@ from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.chaos.rig import Rig, wait_until
-from tests.e2e.conftest import ENGINE, Visitor
+from tests.e2e.conftest import ENGINE, Visitor, wait_for_image
 from tests.qwenstudio.fronts import running_front
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.timeout(600)]
@@ -129,7 +129,7 @@ def test_a_second_factor(rig: Rig, newcomer: Visitor, outbox: Path) -> None:
     page.fill("[name=password]", PASSWORD)
     page.click("form button.button-main")
     expect(page.locator("img.qr")).to_be_visible()
-    assert page.locator("img.qr").evaluate("image => image.complete && image.naturalWidth > 0")
+    assert wait_for_image(page.locator("img.qr")) > 0
     secret = page.locator("#secret").inner_text()
     typed, step = code(secret)
     page.fill("[name=code]", typed)

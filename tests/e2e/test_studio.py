@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.chaos.rig import Rig
-from tests.e2e.conftest import ENGINE, Visitor
+from tests.e2e.conftest import ENGINE, Visitor, wait_for_image
 from tests.factories import Person
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.timeout(600)]
@@ -52,7 +52,7 @@ def test_a_picture_from_a_prompt(rig: Rig, visitor: Visitor, alice_with_password
     expect(again).to_have_attribute("data-status", "succeeded")
     picture = again.locator("img.tile-final")
     expect(picture).to_be_visible()
-    assert picture.evaluate("image => image.complete && image.naturalWidth") == 64
+    assert wait_for_image(picture) == 64
     with page.expect_download() as download:
         again.locator("[data-download]").click()
     saved = hashlib.sha256(download.value.path().read_bytes()).hexdigest()

@@ -92,9 +92,7 @@ def hand_over(
         time.sleep(between_s)
         found.stop_asking()
         wait_for(lambda: not count_open(server), seconds=120, what="everything to be drawn")
-        deadline = time.monotonic() + 60
-        while found.missing_events() and time.monotonic() < deadline:
-            time.sleep(0.2)
+        found.wait_for_streams()
     result = audit(log=log, url=server.services.superuser_url, media=server.layout.media)
     loads = [row[0] / 1000 for row in ask(server, LOADS_SQL)]
     return {

@@ -116,7 +116,7 @@ def watch(port: int, lane: str, began: float, led: list[float]) -> None:
             if f'"{lane}"' in connection.getresponse().read().decode():
                 led.append(time.monotonic() - began)
                 return
-        except OSError:
+        except (OSError, http.client.HTTPException):
             pass
         finally:
             connection.close()
@@ -153,9 +153,7 @@ def switch_lanes(
         found.stop_asking()
         took = time.monotonic() - began
         wait_for(lambda: not count_open(server), seconds=120, what="everything to be drawn")
-        deadline = time.monotonic() + 60
-        while found.missing_events() and time.monotonic() < deadline:
-            time.sleep(0.2)
+        found.wait_for_streams()
     result = audit(log=log, url=server.services.superuser_url, media=server.layout.media)
     return {
         **found.as_json(),

@@ -25,12 +25,23 @@ from accounts.models import ApiKey, AuditEvent, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.chat.filters.rules import REDACTED, Rule
 from generation.chat.reader import read_chat
-from generation.chat.wire.bounds import Times
-from qwenstudio.door import chat, chatanswers, chatguard, chatwatch
+from qwenstudio.door import callers, chat, chatanswers, chatguard, chatwatch
 from qwenstudio.door.app import Door
 from qwenstudio.door.callers import Callers, Credential
 from tests.factories import Person, make_key, make_plan
-from tests.generation.chat.scripted import DONE, HELLO, Script, Served, Wire, event, hang, hello, serving, status
+from tests.generation.chat.scripted import (
+    DONE,
+    HELLO,
+    IMPATIENT,
+    Script,
+    Served,
+    Wire,
+    event,
+    hang,
+    hello,
+    serving,
+    status,
+)
 from tests.qwenstudio.doors import running_door
 from tests.qwenstudio.exchange import PATIENCE_S, Exchange, make_scope
 from tests.qwenstudio.memorybooks import MemoryBooks
@@ -165,7 +176,7 @@ def test_words_come_as_they_are_made(secret: str, redis: Redis) -> None:
         await asyncio.wait_for(task, PATIENCE_S)
         assert words(chunks(exchange)) == "Hello world"
 
-    play(scene, times=Times(first_byte=5, idle=30))
+    play(scene)
 
 
 def test_calls_of_tools(secret: str, redis: Redis) -> None:
@@ -350,14 +361,13 @@ def test_a_server_that_does_not_answer(secret: str, redis: Redis) -> None:
         answer = await ask(door, secret, {**HI, "stream": True})
         assert (answer.status, error_of(answer)["code"]) == (503, "chat_unavailable")
         assert int(answer.headers["retry-after"]) > 0 and answer.headers.keys() >= SIX
-        began = time.perf_counter()
         again = await ask(door, secret)
-        assert again.status == 503 and time.perf_counter() - began < 0.25
-        assert len(served.asked) == 1  # the breaker is open
+        assert again.status == 503
+        assert len(served.asked) == served.connections == 1  # the breaker is open: nobody was called
         assert [(record.outcome, record.tokens_in) for _, record in books.settled] == [("unavailable", 0)] * 2
         assert books.used == 0
 
-    play(scene, hang)
+    play(scene, hang, times=IMPATIENT)
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -411,14 +421,13 @@ def test_a_client_that_leaves(secret: str, redis: Redis, stream: bool) -> None:
         if stream:
             await exchange.until(b"Hello")
         exchange.left.set()
-        left = time.monotonic()
         await asyncio.wait_for(task, PATIENCE_S)
-        while not gone:
-            await asyncio.sleep(0.01)
-        assert gone[0] - left < 0.5
+        async with asyncio.timeout(PATIENCE_S):
+            while not gone:  # by nothing else: the call may be quiet for longer than the upstream waits
+                await asyncio.sleep(0.01)
         assert [record.outcome for _, record in books.settled] == ["client_gone"]
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_a_client_that_takes_nothing(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,12 +442,14 @@ def test_a_client_that_takes_nothing(secret: str, redis: Redis, monkeypatch: pyt
         while not gone:
             await asyncio.sleep(0.01)
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_a_key_that_is_revoked_in_mid_stream(
     alice: Person, key: tuple[ApiKey, str], redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Within five seconds: what there is between two questions, and for how long an answer is kept."""
+    assert chatwatch.RECHECK_S + callers.KEPT_S < 5
     gone: list[float] = []
 
     def revoke() -> None:
@@ -450,14 +461,12 @@ def test_a_key_that_is_revoked_in_mid_stream(
         task = asyncio.create_task(exchange.run(door))
         await exchange.until(b"Hello")
         await in_thread(revoke)
-        revoked = time.monotonic()
-        await asyncio.wait_for(task, PATIENCE_S)
-        assert time.monotonic() - revoked < 5
+        await asyncio.wait_for(task, PATIENCE_S)  # it measures nothing: a busy machine may take longer
         (last,) = exchange.events
         assert last["data"]["error"]["code"] == "invalid_api_key"
         assert [record.outcome for _, record in books.settled] == ["revoked"]
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_whoever_may_not_chat_any_longer_is_ended(
@@ -479,7 +488,7 @@ def test_whoever_may_not_chat_any_longer_is_ended(
         assert exchange.events[-1]["data"]["error"]["code"] == "not_allowed"
         assert [record.outcome for _, record in books.settled] == ["revoked"]
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_a_database_that_is_away_keeps_no_call_waiting(
@@ -510,7 +519,7 @@ def test_a_database_that_is_away_keeps_no_call_waiting(
             exchange.left.set()
         await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_a_process_that_ends(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -529,7 +538,7 @@ def test_a_process_that_ends(secret: str, redis: Redis, monkeypatch: pytest.Monk
         late = await ask(door, secret)
         assert (late.status, late.headers["x-should-retry"]) == (503, "true")
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_silence_is_kept_alive(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -544,7 +553,7 @@ def test_silence_is_kept_alive(secret: str, redis: Redis, monkeypatch: pytest.Mo
         exchange.left.set()
         await asyncio.wait_for(task, PATIENCE_S)
 
-    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+    play(scene, endless(gone))
 
 
 def test_books_that_fail_do_not_fail_the_answer(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -597,4 +606,4 @@ def test_two_hundred_streams_at_once(alice: Person, secret: str, redis: Redis) -
         assert all(words(chunks(answer)) == "Hello world" for answer in answers)
         assert len(books.settled) == 200
 
-    play(scene, concurrency=200, times=Times(first_byte=10, idle=10, total=60))
+    play(scene, concurrency=200)

@@ -54,6 +54,47 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "MAX_WAIT_S", 1.0)
 
 
+class Clock:
+    """Of waits that end when the test says so, and not before."""
+
+    def __init__(self) -> None:
+        self.waiters: list[pictures.Waiter] = []
+
+    def ring(self) -> None:
+        """The time of everybody who waits is up."""
+        for waiter in self.waiters:
+            waiter._until = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The longest wait ends when it rings; a waiter looks at it several times a second."""
+    found = Clock()
+
+    class Waiter(pictures.Waiter):
+        def __init__(self, *words: Any, **named: Any) -> None:
+            super().__init__(*words, **named)
+            found.waiters.append(self)
+
+    monkeypatch.setattr(pictures, "Waiter", Waiter)
+    monkeypatch.setattr(pictures, "RECHECK_S", 0.1)
+    return found
+
+
+async def listening(door: Door, generation: UUID) -> None:
+    """Until somebody waits for it, and has seen where it stands."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not any(mailbox.seen for mailbox in door.house.hub._of_generation.get(generation, ())):
+            await asyncio.sleep(0.01)
+
+
+async def counted(person: Person, number: int) -> None:
+    """Until so many of the person's are stored."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(await in_thread(rows, person)) < number:
+            await asyncio.sleep(0.02)
+
+
 def ask(door: Door, person: Person | None, headers: dict[str, str] | None = None, **fields: Any) -> Any:
     """A request for pictures: the exchange and its task."""
     credential = {"Authorization": f"Bearer {person.secret}"} if person else {}
@@ -275,10 +316,13 @@ def test_a_wait_in_vain_is_given_up(alice: Person, short: None) -> None:
     assert ledger(alice) == {"images": 0, "gpu_ms": 0}
 
 
-def test_what_runs_is_asked_to_end_at_our_cost(alice: Person, short: None) -> None:
+def test_what_runs_is_asked_to_end_at_our_cost(alice: Person, clock: Clock) -> None:
     async def scene(door: Door) -> None:
         exchange, task = ask(door, alice)
-        await in_thread(start, alice, await new_row(alice))
+        generation = await new_row(alice)
+        await listening(door, generation)
+        await in_thread(start, alice, generation)
+        clock.ring()
         await ended(task)
         assert exchange.status == 503
 
@@ -289,7 +333,7 @@ def test_what_runs_is_asked_to_end_at_our_cost(alice: Person, short: None) -> No
 
 
 def test_done_in_the_last_moment_is_delivered(
-    alice: Person, media: Path, short: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+    alice: Person, media: Path, clock: Clock, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody has heard of its end yet, but the cancelling has."""
     settings.REDIS_URL = NOBODY
@@ -297,7 +341,10 @@ def test_done_in_the_last_moment_is_delivered(
 
     async def scene(door: Door) -> None:
         exchange, task = ask(door, alice)
-        await in_thread(end, alice, await new_row(alice), media)
+        generation = await new_row(alice)
+        await listening(door, generation)
+        await in_thread(end, alice, generation, media)
+        clock.ring()
         await ended(task)
         assert exchange.status == 200 and exchange.json["data"]
 
@@ -305,14 +352,16 @@ def test_done_in_the_last_moment_is_delivered(
     assert state(alice) == [("succeeded", False)]
 
 
-def test_client_that_leaves_cancels_nothing(alice: Person, short: None) -> None:
+def test_client_that_leaves_cancels_nothing(alice: Person, clock: Clock) -> None:
     async def scene(door: Door) -> None:
-        for stream in (False, True):
+        for number, stream in enumerate((False, True), start=1):
             exchange, task = ask(door, alice, stream=stream)
-            await asyncio.sleep(0.3)
+            await counted(alice, number)
+            await listening(door, UUID(str((await in_thread(rows, alice))[number - 1].pk)))
             await leave(exchange, task)
             assert not exchange.messages
-        await asyncio.sleep(1.2)  # nor does the time that it would have waited
+        clock.ring()
+        await asyncio.sleep(0.5)  # nor does the time that it would have waited
 
     play(scene)
     assert state(alice) == [("queued", False)] * 2
@@ -357,8 +406,7 @@ def test_caller_who_may_no_longer(alice: Person, how: str, stream: bool) -> None
 def test_server_that_stops_lets_clients_try_again(alice: Person) -> None:
     async def scene(door: Door) -> None:
         exchange, task = ask(door, alice, {"Idempotency-Key": "k"})
-        await new_row(alice)
-        await asyncio.sleep(0.3)
+        await listening(door, await new_row(alice))
         door.house.hub.begin_close()
         await ended(task)
         assert (exchange.status, exchange.headers["x-should-retry"]) == (503, "true")
@@ -366,7 +414,7 @@ def test_server_that_stops_lets_clients_try_again(alice: Person) -> None:
 
     async def again(door: Door) -> None:
         exchange, task = ask(door, alice, {"Idempotency-Key": "k"})
-        await asyncio.sleep(0.5)
+        await counted(alice, 2)
         await leave(exchange, task)
 
     play(scene)
@@ -389,8 +437,7 @@ def test_too_many_waiters_are_refused_and_nothing_is_left(alice: Person, monkeyp
 def test_deleted_while_somebody_waits(alice: Person) -> None:
     async def scene(door: Door) -> None:
         exchange, task = ask(door, alice)
-        await new_row(alice)
-        await asyncio.sleep(0.3)
+        await listening(door, await new_row(alice))
         await in_thread(forget_all, alice)
         await ended(task)
         assert (exchange.status, exchange.json["error"]["code"]) == (404, "not_found")
@@ -458,7 +505,7 @@ def test_stream_of_partial_pictures_and_the_finished_one(alice: Person, media: P
     async def scene(door: Door) -> None:
         exchange, task = ask(door, alice, stream=True, partial_images=3, output_format="jpeg", safety_identifier="s-1")
         generation = await new_row(alice)
-        await asyncio.sleep(0.3)
+        await listening(door, generation)
         for step in range(1, 5):
             await in_thread(tell, alice, generation, "preview", data=PREVIEW_URL, index=0)
             await in_thread(tell, alice, generation, "progress", step=step, steps=4)
@@ -505,7 +552,7 @@ def test_no_more_partials_than_asked_for(
     async def scene(door: Door) -> None:
         exchange, task = ask(door, alice, stream=True, partial_images=partials)
         generation = await new_row(alice)
-        await asyncio.sleep(0.3)
+        await listening(door, generation)
         for _ in range(4):
             await in_thread(tell, alice, generation, "preview", data=PREVIEW_URL, index=0)
         await in_thread(tell, alice, generation, "preview", data="data:image/webp;base64,broken", index=0)
@@ -521,7 +568,7 @@ def test_stream_tells_each_of_several_pictures_when_it_is_there(alice: Person, m
     async def scene(door: Door) -> None:
         exchange, task = ask(door, alice, stream=True, n=2)
         generation = await new_row(alice)
-        await asyncio.sleep(0.3)
+        await listening(door, generation)
         first = await in_thread(store_the_first, alice, generation, media)
         await in_thread(tell, alice, generation, "queued")
         await exchange.until(b"image_generation.completed")
@@ -611,7 +658,7 @@ def test_foreign_news_reach_nobody(alice: Person, mallory: Person, media: Path, 
     async def scene(door: Door) -> None:
         exchange, task = ask(door, alice, stream=True, partial_images=3)
         generation = await new_row(alice)
-        await asyncio.sleep(0.3)
+        await listening(door, generation)
         for _ in range(3):
             await in_thread(tell, mallory, generation, "preview", data=PREVIEW_URL, index=0)
         await in_thread(tell, mallory, generation, "succeeded")

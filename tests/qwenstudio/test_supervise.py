@@ -39,7 +39,7 @@ time.sleep(600)
 """
 
 
-def program(name: str, code: str, *, stop_s: float = 5.0) -> Program:
+def program(name: str, code: str, *, stop_s: float = 60.0) -> Program:
     return Program(name, "web", (sys.executable, "-u", "-c", code), stop_s=stop_s)
 
 
@@ -70,7 +70,7 @@ class Rig:
         self.supervisor.start()
         return self.supervisor
 
-    def turn_until(self, condition: Callable[[], object], *, seconds: float = 15.0) -> None:
+    def turn_until(self, condition: Callable[[], object], *, seconds: float = 60.0) -> None:
         assert self.supervisor is not None
         supervisor = self.supervisor
 

@@ -45,9 +45,9 @@ class Script:
 class Scripts:
     """Runs scripts. One for each process; belongs to one event loop."""
 
-    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, url: str, *, patience_s: float | None = None) -> None:
         self._address: dict[str, Any] = dict(parse_url(url))
-        self._patience_s = patience_s
+        self._patience_s = PATIENCE_S if patience_s is None else patience_s
         self._line: _Line | None = None
         self._connecting: asyncio.Task[_Line] | None = None
 

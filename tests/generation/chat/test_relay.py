@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -20,9 +21,13 @@ from generation.chat.targets import Offer, Target
 from generation.chat.upstreams.openai import StreamReader
 from generation.chat.wire.bounds import Times
 from generation.errors import ChatBroken, ChatBusy, ChatRefused, ChatUnavailable
+from tests.generation.chat.rests import end_rest
 from tests.generation.chat.scripted import (
     DONE,
     HELLO,
+    IMPATIENT,
+    PATIENT,
+    QUICK,
     USAGE,
     Served,
     Wire,
@@ -41,7 +46,7 @@ HI = ChatRequest(model="chat", messages=(Message(role="user", parts=(TextPart("h
 
 @pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
-    found = Relay(Breaker(rules=Rules(rest_s=0.3)), queue_s=0.2)
+    found = Relay(Breaker(rules=Rules(rest_s=600)), queue_s=0.2)
     yield found
     assert not any(found.slots._busy.values()), "a place was not given back"
     found.close()
@@ -64,23 +69,24 @@ def words(deltas: list[Delta]) -> str:
     return "".join(delta.text for delta in deltas)
 
 
-def both(one: Served, two: Served, **fields: Any) -> Offer:
-    """Two upstreams, the first by far the heavier: it is asked first."""
-    first = one.upstream(id="one", weight=100, **fields)
-    second = two.upstream(id="two", **fields)
+def both(one: Served, two: Served, *, times: Times = IMPATIENT) -> Offer:
+    """Two upstreams, the first by far the heavier: it is asked first. The times are of the first."""
+    first = one.upstream(id="one", weight=100, times=times)
+    second = two.upstream(id="two")
     return Offer(slug="chat", targets=(Target(upstream=first, model="theirs"), Target(upstream=second, model="theirs")))
 
 
 async def test_an_answer(relay: Relay) -> None:
     async with serving(hello) as served:
-        record = CallRecord()
+        record, began = CallRecord(), time.monotonic()
         found = await ask(relay, served.offer(), record)
+        took_ms = 1000 * (time.monotonic() - began)
         assert words(found) == "Hello world" and found[-1].usage == Usage(7, 2)
         assert served.asked[0].json["model"] == "theirs"
         assert (record.outcome, record.finish, record.upstream, record.attempts) == ("done", "stop", "one", 1)
         assert (record.tokens_in, record.tokens_out, record.is_estimated) == (7, 2, False)
         assert record.first_byte_ms is not None and record.total_ms is not None
-        assert record.first_byte_ms <= record.total_ms < 1000
+        assert record.first_byte_ms <= record.total_ms <= took_ms + 1
 
 
 async def test_the_connection_is_used_again(relay: Relay) -> None:
@@ -136,6 +142,10 @@ async def test_before_the_first_byte_another_is_asked_once(relay: Relay, script:
 async def test_not_a_third_time(relay: Relay, script: Any) -> None:
     async with serving(script) as one, serving(script) as two, serving(hello) as three:
         offer = both(one, two)
+        slow = offer.targets[1].upstream
+        offer = Offer(
+            slug="chat", targets=(offer.targets[0], Target(upstream=replace(slow, times=IMPATIENT), model="m"))
+        )
         third = Target(upstream=three.upstream(id="three", weight=1), model="theirs")
         record = CallRecord()
         with pytest.raises(ChatUnavailable) as caught:
@@ -156,7 +166,7 @@ async def test_after_the_first_byte_nothing_is_repeated(relay: Relay, cut: Any) 
         record = CallRecord()
         heard: list[Delta] = []
         with pytest.raises(ChatBroken):
-            await listen(relay, both(bad, good), record, heard)
+            await listen(relay, both(bad, good, times=replace(PATIENT, idle=0.3)), record, heard)
         assert words(heard) == "Hello" and record.outcome == "broken" and not good.asked
         assert record.tokens_out == 2  # what came is counted
 
@@ -214,21 +224,20 @@ async def test_five_failures_open_the_breaker(relay: Relay, script: Any) -> None
         for _ in range(5):
             with pytest.raises(ChatUnavailable):
                 await ask(relay, served.offer())
-        began = time.perf_counter()
         with pytest.raises(ChatUnavailable) as caught:
             await ask(relay, served.offer())
-        assert time.perf_counter() - began < 0.05 and caught.value.retry_after_s == 1
+        assert 540 < (caught.value.retry_after_s or 0) <= 600
         assert len(served.asked) == 5
 
 
 async def test_no_first_byte_opens_it_at_once_and_one_probe_closes_it(relay: Relay) -> None:
     async with serving(says(hang, hello)) as served:
         with pytest.raises(ChatUnavailable):
-            await ask(relay, served.offer())
+            await ask(relay, served.offer(times=IMPATIENT))
         with pytest.raises(ChatUnavailable):
             await ask(relay, served.offer())
         assert len(served.asked) == 1
-        await asyncio.sleep(0.31)
+        await end_rest(relay.breaker, "one")
         found = await asyncio.gather(*(ask(relay, served.offer()) for _ in range(5)), return_exceptions=True)
         assert sum(isinstance(one, list) for one in found) == 1 and len(served.asked) == 2
         assert words(await ask(relay, served.offer())) == "Hello world"
@@ -251,18 +260,18 @@ async def test_an_open_breaker_sends_everybody_to_the_other(relay: Relay) -> Non
 
 
 async def test_a_client_that_leaves_stops_the_upstream_at_once(relay: Relay) -> None:
-    gone: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    gone = asyncio.Event()
 
     async def run(wire: Wire) -> None:
         await wire.head()
         await wire.chunk(HELLO[1])
         assert await wire.gone()
-        gone.set_result(time.monotonic())
+        gone.set()
         raise ConnectionError
 
     async with serving(run) as served:
         record = CallRecord()
-        offer = served.offer(times=Times(first_byte=5, idle=5))
+        offer = served.offer()
         heard = asyncio.Event()
 
         async def listen() -> None:
@@ -272,9 +281,9 @@ async def test_a_client_that_leaves_stops_the_upstream_at_once(relay: Relay) -> 
 
         task = asyncio.create_task(listen())
         await heard.wait()
-        left = time.monotonic()
         task.cancel()
-        assert await gone - left < 0.2
+        async with asyncio.timeout(30):  # by nothing else: the client's own bounds are longer
+            await gone.wait()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert record.outcome == "client_gone" and record.tokens_out == 2
@@ -283,7 +292,7 @@ async def test_a_client_that_leaves_stops_the_upstream_at_once(relay: Relay) -> 
 async def test_a_client_that_leaves_before_the_first_byte(relay: Relay) -> None:
     async with serving(hang) as served:
         record = CallRecord()
-        task = asyncio.create_task(ask(relay, served.offer(times=Times(first_byte=5)), record))
+        task = asyncio.create_task(ask(relay, served.offer(), record))
         while not served.asked:
             await asyncio.sleep(0.01)
         task.cancel()
@@ -303,7 +312,7 @@ async def test_a_place_is_waited_for_but_not_for_long(relay: Relay) -> None:
         await wire.chunk(b"")
 
     async with serving(run) as served:
-        offer = served.offer(concurrency=1, times=Times(first_byte=5, idle=5))
+        offer = served.offer(concurrency=1)
         first = asyncio.create_task(ask(relay, offer))
         while not served.asked:
             await asyncio.sleep(0.01)
@@ -311,6 +320,7 @@ async def test_a_place_is_waited_for_but_not_for_long(relay: Relay) -> None:
         with pytest.raises(ChatBusy) as caught:
             await ask(relay, offer, record)
         assert caught.value.retry_after_s and record.outcome == "unavailable"
+        relay._queue_s = 60.0
         second = asyncio.create_task(ask(relay, offer))
         await asyncio.sleep(0.02)
         go.set()
@@ -324,7 +334,7 @@ async def test_a_model_that_loads_has_longer_until_it_is_warm(relay: Relay) -> N
         await wire.stream(*HELLO)
 
     async with serving(slow) as served:
-        offer = served.offer(loading_s=2.0)
+        offer = served.offer(loading_s=60.0, times=replace(PATIENT, first_byte=0.3))
         assert words(await ask(relay, offer)) == "Hello world"
         with pytest.raises(ChatUnavailable):  # it is loaded now: 0.3 s are its bound
             await ask(relay, offer)
@@ -357,10 +367,10 @@ async def test_hostile_servers_leave_the_relay_well(relay: Relay) -> None:
         await wire.send(HELLO[1])
         raise ConnectionError
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for script in (hang, reset, drip, flood, lies, status(500), hello):
             async with serving(script) as served:
-                offer = served.offer(id=str(script), concurrency=20)
+                offer = served.offer(id=str(script), concurrency=20, times=QUICK)
                 found = await asyncio.gather(*(ask(relay, offer) for _ in range(6)), return_exceptions=True)
                 assert all(isinstance(one, StudioError | list) for one in found), found
 

@@ -8,6 +8,7 @@ import ipaddress
 import resource
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -24,12 +25,12 @@ from generation.chat.wire.errors import (
     TooLarge,
     WireError,
 )
-from tests.generation.chat.scripted import QUICK, Served, Wire, hang, reset, serving
+from tests.generation.chat.scripted import PATIENT, QUICK, Served, Wire, hang, reset, serving
 
 Server = Callable[[Wire], Awaitable[None]]
 
 
-async def ask(client: Client, served: Served, *, times: Times = QUICK, most: int = ANSWER_BYTES) -> bytes:
+async def ask(client: Client, served: Served, *, times: Times = PATIENT, most: int = ANSWER_BYTES) -> bytes:
     """One request, its answer read to the end."""
     origin = read_origin(f"http://127.0.0.1:{served.port}")
     response = await client.send(origin, "POST", "/x", headers=(("A", "b"),), body=b"body", times=times)
@@ -152,10 +153,8 @@ async def test_a_kept_connection_that_ends_unanswered_is_told_apart() -> None:
 async def test_what_is_no_answer(script: Server, error: type[WireError]) -> None:
     async with serving(script) as served:
         client = Client()
-        began = time.monotonic()
-        with pytest.raises(error):
-            await ask(client, served)
-        assert time.monotonic() - began < 1
+        with pytest.raises(error):  # for what is no answer, and not by a bound; for none at all by that
+            await ask(client, served, times=QUICK if error is TookTooLong else PATIENT)
         assert not client._kept.get(read_origin(f"http://127.0.0.1:{served.port}"))
 
 
@@ -194,8 +193,8 @@ async def test_the_first_byte_has_a_bound(after: bytes) -> None:
     async with serving(run) as served:
         began = time.monotonic()
         with pytest.raises(TookTooLong, match=r"no first byte within 0\.3 s") as caught:
-            await ask(Client(), served)
-        assert caught.value.first and 0.25 < time.monotonic() - began < 0.6
+            await ask(Client(), served, times=replace(PATIENT, first_byte=0.3))
+        assert caught.value.first and time.monotonic() - began > 0.25
 
 
 async def test_bytes_that_come_singly_have_a_bound_together() -> None:
@@ -208,8 +207,8 @@ async def test_bytes_that_come_singly_have_a_bound_together() -> None:
     async with serving(run) as served:
         began = time.monotonic()
         with pytest.raises(TookTooLong, match="no end within 1 s") as caught:
-            await ask(Client(), served)
-        assert not caught.value.first and 0.9 < time.monotonic() - began < 1.5
+            await ask(Client(), served, times=replace(PATIENT, total=1))
+        assert not caught.value.first and time.monotonic() - began > 0.9
 
 
 async def test_a_server_that_falls_silent_has_a_bound() -> None:
@@ -221,8 +220,8 @@ async def test_a_server_that_falls_silent_has_a_bound() -> None:
     async with serving(run) as served:
         began = time.monotonic()
         with pytest.raises(TookTooLong, match=r"no further byte within 0\.3 s"):
-            await ask(Client(), served)
-        assert 0.25 < time.monotonic() - began < 0.6
+            await ask(Client(), served, times=replace(PATIENT, idle=0.3))
+        assert time.monotonic() - began > 0.25
 
 
 async def test_a_slow_client_is_not_the_servers_fault() -> None:
@@ -231,9 +230,9 @@ async def test_a_slow_client_is_not_the_servers_fault() -> None:
 
     async with serving(run) as served:
         origin = read_origin(f"http://127.0.0.1:{served.port}")
-        response = await Client().send(origin, "GET", "/", times=Times(first_byte=0.3, idle=0.1, total=5))
+        response = await Client().send(origin, "GET", "/", times=replace(PATIENT, idle=0.5))
         found = await response.read()
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.6)
         while data := await response.read():
             found += data
         assert found == b"onetwo"
@@ -270,7 +269,7 @@ async def test_a_client_that_does_not_read_stops_the_server() -> None:
 
     async with serving(run) as served:
         origin = read_origin(f"http://127.0.0.1:{served.port}")
-        response = await Client().send(origin, "GET", "/", times=QUICK)
+        response = await Client().send(origin, "GET", "/", times=PATIENT)
         stood = -1
         while stood != sent:
             stood = sent
@@ -281,24 +280,24 @@ async def test_a_client_that_does_not_read_stops_the_server() -> None:
 
 @pytest.mark.parametrize("after_head", [False, True])
 async def test_cancelling_closes_the_connection_at_once(after_head: bool) -> None:
-    closed: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    closed = asyncio.Event()
 
     async def run(wire: Wire) -> None:
         if after_head:
             await wire.head()
             await wire.chunk(b"x")
         assert await wire.gone()
-        closed.set_result(time.monotonic())
+        closed.set()
         raise ConnectionError
 
     async with serving(run) as served:
-        task = asyncio.create_task(ask(Client(), served, times=Times(first_byte=5, idle=5)))
+        task = asyncio.create_task(ask(Client(), served))
         while not served.asked:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.02)
-        left = time.monotonic()
         task.cancel()
-        assert await closed - left < 0.2
+        async with asyncio.timeout(30):  # by nothing else: the client's own bounds are longer
+            await closed.wait()
         with pytest.raises(asyncio.CancelledError):
             await task
 
@@ -307,7 +306,7 @@ async def test_nobody_listens() -> None:
     async with serving(hang) as served:
         port = served.port
     with pytest.raises(CannotConnect):
-        await Client().send(read_origin(f"http://127.0.0.1:{port}"), "GET", "/", times=QUICK)
+        await Client().send(read_origin(f"http://127.0.0.1:{port}"), "GET", "/", times=PATIENT)
     with pytest.raises(CannotConnect, match="cannot resolve"):
         await Client().send(read_origin("http://no-such-host.invalid"), "GET", "/", times=QUICK)
 
@@ -317,7 +316,7 @@ async def test_redirects_are_not_followed() -> None:
         await wire.answer(302, {}, Location="http://169.254.169.254/latest/meta-data/")
 
     async with serving(run) as served:
-        response = await Client().send(read_origin(f"http://127.0.0.1:{served.port}"), "GET", "/", times=QUICK)
+        response = await Client().send(read_origin(f"http://127.0.0.1:{served.port}"), "GET", "/", times=PATIENT)
         assert response.head.status == 302
         response.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -68,13 +69,16 @@ def test_restart_in_mid_tail_leaves_no_row_behind(rig: Rig, alice: Person, submi
     assert rig.end("worker") == 0
 
 
-def test_waiting_for_the_database_is_no_hanging_store(rig: Rig, alice: Person, submit: Submit) -> None:
+def test_waiting_for_the_database_is_no_hanging_store(rig: Rig, alice: Person, submit: Submit, tmp_path: Path) -> None:
     """The picture is stored within its deadline; that nobody can own it for longer is not the worker's fault."""
-    child = rig.start_impatient(lease=30, SLEEPING_DECODE_S="1")
+    held = tmp_path / "held"
+    child = rig.start_impatient(lease=30, SLEEPING_DECODE_S="1", SLEEPING_DECODE_WAITS=str(held))
     wait_for(rig, submit(alice, prompt="measured"), "succeeded")
+    held.touch()  # it is not stored before the database is away
     wanted = submit(alice, prompt="stored without a database")
     wait_for(rig, wanted, "running")
     with rig.without_postgres():
+        held.unlink()
         wait_until(lambda: "while I finish a row" in rig.log("worker"), seconds=60, what=rig.log("worker"))
         time.sleep(6)
         assert child.poll() is None, rig.log("worker")

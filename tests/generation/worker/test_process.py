@@ -64,7 +64,8 @@ def test_submitted_is_drawn_stored_and_charged(rig: Rig, alice: Person, submit: 
     assert "a red circle" not in json.dumps(receipt)
     assert kinds_of(rig, wanted) == ["reserve", "settle"]
     assert ledger_of(rig, wanted)["images"] == 1
-    assert rig.ask("SELECT state FROM generation_worker WHERE passes >= 1") != []
+    passed = "SELECT state FROM generation_worker WHERE passes >= 1"  # told when it has nothing more to draw
+    wait_until(lambda: rig.ask(passed) != [], seconds=60, what="a pass that is counted")
     assert rig.end("worker") == 0
     assert rig.ask("SELECT state FROM generation_worker") == [("stopped",)]
 

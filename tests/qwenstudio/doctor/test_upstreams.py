@@ -31,11 +31,11 @@ def served() -> Iterator[str]:
         async with serving(answer) as server:
             found.append(server.upstream().base_url)
             ready.set()
-            await asyncio.to_thread(end.wait, 20)
+            await asyncio.to_thread(end.wait, 120)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield found[0]
     finally:
