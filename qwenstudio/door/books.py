@@ -126,7 +126,8 @@ class TableBooks:
 
     async def _read_tenant(self, tenant: UUID) -> OfTenant:
         found = read_tenant(await self._tables.fetch_scoped(TENANT_SQL, tenant=tenant))
-        await asyncio.to_thread(found.prepare)  # many rules take a second: nobody else's answer waits for it
+        if found.rules:  # many take a second to compile: nobody else's answer waits for it
+            await asyncio.to_thread(found.prepare)
         return found
 
     # ---- calls
