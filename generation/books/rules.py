@@ -64,7 +64,7 @@ def make_rule(
     with transaction.atomic():
         _take_turn(by)
         row = PromptRule(tenant_id=by.tenant, kind=kind, action=action, text=text, enabled=enabled)
-        _check(row)
+        check_rule(row)
         row.save(force_insert=True)
         record("rule.made", target=f"rule:{row.pk}", detail={"name": row.text})
     return row
@@ -89,7 +89,7 @@ def change_rule(
         for name, value in changed.items():
             setattr(row, name, value)
         if changed:
-            _check(row)
+            check_rule(row)
             row.save(update_fields=[*changed, "updated_at"])
             record("rule.changed", target=f"rule:{row.pk}", detail={"name": row.text})
     return row
@@ -121,12 +121,15 @@ def _take_turn(by: Caller) -> None:
     Tenant.objects.select_for_update(no_key=True).get(pk=by.tenant)
 
 
-def _check(row: PromptRule) -> None:
-    """Whether the rule, and all of the tenant's that are switched on together with it, can be applied."""
+def check_rule(row: PromptRule) -> None:
+    """Whether the rule, and all of the tenant's that are switched on together with it, can be applied.
+
+    Raises `InvalidField`. Its text loses the blanks around it.
+    """
     row.text = row.text.strip()
     if len(row.text) > TEXT_CHARS or any(char == "\x00" or "\ud800" <= char <= "\udfff" for char in row.text):
         raise InvalidField(f"text must have 1 to {TEXT_CHARS} characters, none of them NUL", field="text")
-    others = list(PromptRule.objects.exclude(pk=row.pk))
+    others = list(PromptRule.objects.filter(tenant_id=row.tenant_id).exclude(pk=row.pk))
     if any((other.kind, other.text) == (row.kind, row.text) for other in others):
         raise InvalidField("there is this rule already", field="text")
     if len(others) >= MAX_RULES:

@@ -4,6 +4,7 @@ prompt → rate → tokens of the day and concurrency. Whoever is refused costs 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from qwenstudio.door.app import House
 
 JSON_TYPES = ("application/json", "")
+AT_ONCE_BYTES = 32_768  # what is longer is read in a thread: a megabyte may take a fifth of a second
 
 
 async def enter_chat(house: House, request: Request) -> tuple[Credential, Caller]:
@@ -101,9 +103,7 @@ class Guard:
         if is_closing:
             raise StudioStops
         books = self._books
-        asked = read_chat(body, max_prompt_chars=None)
-        offer = await books.find_offer(self._caller, asked.model)
-        check_prompt(asked, offer.max_prompt_chars)
+        asked, offer = await self._read(body)
         asked = with_defaults(asked, offer.sampling, max_tokens=offer.max_tokens)
         rules = await books.rules_of(self._caller)
         self._rate = rate = await self._rates.count(self._caller)
@@ -113,6 +113,21 @@ class Guard:
             self._caller, model=offer.slug, prompt_chars=asked.prompt_chars, tokens=tokens
         )
         return Plan(asked, offer, rules, rate, reservation, record)
+
+    async def _read(self, body: bytes) -> tuple[ChatRequest, Offer]:
+        """What is asked of which model. Whoever is refused too often here is not read any longer for a while."""
+        self._rates.check_refused(self._caller)
+        try:
+            if len(body) <= AT_ONCE_BYTES:
+                asked = read_chat(body, max_prompt_chars=None)
+            else:
+                asked = await asyncio.to_thread(read_chat, body, max_prompt_chars=None)
+            offer = await self._books.find_offer(self._caller, asked.model)
+            check_prompt(asked, offer.max_prompt_chars)
+        except StudioError:
+            self._rates.note_refused(self._caller)
+            raise
+        return asked, offer
 
     async def limits_of(self, error: StudioError) -> Headers:
         """What a refusal tells of the limits, beside its own headers."""

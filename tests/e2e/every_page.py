@@ -21,7 +21,6 @@ from accounts.domain.tenants import change_tenant, create_tenant
 from accounts.enums import ErrandKind
 from accounts.models import Errand, User
 from accounts.tenancy import across_tenants, in_tenant
-from generation.books.rules import make_rule
 from generation.domain.styles import make_style
 from generation.enums import Status
 from generation.models import (
@@ -175,7 +174,6 @@ def furnish(alice: Person, media: Path) -> Furnished:
             charged_on=timezone.now().date(), tokens_in=7, tokens_out=9,
         )  # fmt: skip
         invite_person(by=alice.caller, email="carol@example.com", role="member")
-        make_rule(by=alice.caller, text="lighthouse")
         style = make_style(by=alice.caller, name="Ink", prompt="an ink drawing of {prompt}", negative_prompt="colour")
     house = House(alice, alice, media, lambda *_: [])
     for make in (_export, _zip, _deletion):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from unittest.mock import patch
 
 from accounts.domain.passes import PASS_COOKIE
-from generation.chat import breaker
 from generation.chat.books import Books
-from qwenstudio.door import chat, chatrates
+from generation.chat.wire import valkey
 from qwenstudio.door.app import Door
 from qwenstudio.door.bridge import Bridge
 from qwenstudio.wsgi import application
@@ -26,9 +25,7 @@ def pass_cookie(person: Person) -> str:
 @asynccontextmanager
 async def running_door(*, books: Books | None = None) -> AsyncIterator[Door]:
     """Started and stopped as a server would."""
-    with ExitStack() as patches:
-        for module in (breaker, chat, chatrates):  # a busy machine may keep Valkey for a second; then nobody counts it
-            patches.enter_context(patch.object(module, "PATIENCE_S", PATIENCE_S))
+    with patch.object(valkey, "PATIENCE_S", PATIENCE_S):  # a busy machine may keep Valkey for a second
         door = Door(pages=Bridge(application, threads=4), books=books)
         await door.start()
         try:

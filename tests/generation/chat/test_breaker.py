@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from generation.chat import breaker as module
 from generation.chat.breaker import KEY, Breaker, BreakerOpen, LocalState, Rules, Ticket, breaker_state
+from generation.chat.wire.valkey import Scripts
 from tests.generation.chat.rests import PAST_S, end_probe, end_rest
 
 pytestmark = pytest.mark.usefixtures("redis")  # emptied after each test
@@ -19,12 +20,7 @@ pytestmark = pytest.mark.usefixtures("redis")  # emptied after each test
 RULES = Rules(failures=5, rest_s=600)  # it ends when the test says so
 PROBE_S = 600.0
 Make = Callable[[], Breaker]
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may keep Valkey for longer than a breaker waits, which would go on by itself then."""
-    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+PATIENT_S = 60.0  # a busy machine may keep Valkey for longer than a breaker waits, which would go on by itself then
 
 
 @pytest.fixture(params=["shared", "local"])
@@ -34,15 +30,15 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
         breaker = Breaker(rules=RULES)
         yield lambda: breaker
         return
-    clients: list[Redis] = []
+    clients: list[Scripts] = []
 
     def build() -> Breaker:
-        clients.append(Redis.from_url(request.getfixturevalue("redis_url")))
+        clients.append(Scripts(request.getfixturevalue("redis_url"), patience_s=PATIENT_S))
         return Breaker(clients[-1], rules=RULES)
 
     yield build
     for client in clients:
-        await client.aclose()
+        client.close()
 
 
 async def fail(breaker: Breaker, times: int = 1, **how: Any) -> None:
@@ -189,34 +185,31 @@ async def test_what_was_asked_before_it_opened_neither_closes_nor_prolongs_it(ma
 
 async def test_a_quiet_one_costs_no_round_trip(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "VIEW_S", 600.0)
-    client = Redis.from_url(redis_url)
+    client = Scripts(redis_url, patience_s=PATIENT_S)
     breaker = Breaker(client, rules=RULES)
     await breaker.succeed(await breaker.admit("u", probe_s=PROBE_S))
 
     async def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("a round trip")
 
-    monkeypatch.setattr(client, "execute_command", never)
+    monkeypatch.setattr(client, "run", never)
     for _ in range(100):
         await breaker.succeed(await breaker.admit("u", probe_s=PROBE_S))
-    await client.aclose()
+    client.close()
 
 
 async def test_without_valkey_each_process_has_its_own() -> None:
-    client = Redis.from_url("redis://127.0.0.1:1/0")
-    breaker = Breaker(client, rules=RULES)
+    breaker = Breaker(Scripts("redis://127.0.0.1:1/0"), rules=RULES)
     await fail(breaker, 5)
     assert await is_open(breaker)
     breaker._views.clear()
     breaker._local._found["u"].open_until = PAST_S
     await breaker.succeed(await breaker.admit("u", probe_s=PROBE_S))
     assert not await is_open(breaker)
-    await client.aclose()
 
 
 async def test_a_valkey_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has waited for it once does not wait again: ten times would take more than twice as long."""
-    monkeypatch.setattr(module, "PATIENCE_S", 0.5)
     monkeypatch.setattr(module, "REST_S", 600.0)
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -224,19 +217,18 @@ async def test_a_valkey_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPat
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    client = Redis.from_url(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
-    breaker = Breaker(client, rules=RULES)
+    scripts = Scripts(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", patience_s=0.5)
+    breaker = Breaker(scripts, rules=RULES)
     began = time.monotonic()
     await fail(breaker, 5)
     assert await is_open(breaker)
     assert 0.5 <= time.monotonic() - began < 5
-    await client.aclose()
     server.close()
 
 
 async def test_pages_can_tell_the_state(redis_url: str) -> None:
-    client = Redis.from_url(redis_url)
-    breaker = Breaker(client, rules=RULES)
+    client, scripts = Redis.from_url(redis_url), Scripts(redis_url, patience_s=PATIENT_S)
+    breaker = Breaker(scripts, rules=RULES)
     assert breaker_state({}, now_ms=0) == "closed"
     await fail(breaker, 2)
     fields = await client.hgetall(KEY + "u")
@@ -247,6 +239,7 @@ async def test_pages_can_tell_the_state(redis_url: str) -> None:
     assert breaker_state(fields, now_ms=opened - 1) == "open"
     assert breaker_state(fields, now_ms=opened) == "half_open"
     assert 0 < await client.pttl(KEY + "u") <= 600_000
+    scripts.close()
     await client.aclose()
 
 
