@@ -10,6 +10,7 @@ from accounts.domain.errands import ClaimedErrand, Lease, errand
 from accounts.enums import ErrandKind
 from accounts.tenancy import current_tenant
 from generation.domain.cancel import cancel_generation
+from generation.domain.lostanswers import forget_words_of
 from generation.domain.lostcalls import forget_words
 from generation.domain.remove import remove_generation
 from generation.enums import FINAL
@@ -47,6 +48,7 @@ def delete_pictures(claimed: ClaimedErrand) -> None:
                 remove_generation(id)
                 removed += 1
     forget_words(tenant=current_tenant(), users=[claimed.ref])
+    forget_words_of(tenant=current_tenant(), users=[claimed.ref])
     if removed:
         record("pictures.deleted", target=f"user:{claimed.ref}", detail={"generations": removed})
     if left := own.count():

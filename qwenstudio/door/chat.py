@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from django.conf import settings
 from redis.asyncio import Redis
@@ -23,7 +24,7 @@ from accounts.logcontext import bind_log
 from generation.chat.answers import AnswerHead
 from generation.chat.books import Books
 from generation.chat.breaker import PATIENCE_S, Breaker
-from generation.chat.deltas import Delta
+from generation.chat.deltas import Delta, Usage
 from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.rules import RuleSet
 from generation.chat.kept import Keeper
@@ -117,7 +118,6 @@ class Call:
         self._request = request
         self._credential = credential
         self._caller = caller
-        self._keeper: Keeper | None = None
 
     async def run(self, body: bytes, receive: Receive, send: Send) -> str:
         """To the end; the code of a refusal."""
@@ -128,14 +128,16 @@ class Call:
             await send_refusal(send, self._request, error, headers=await guard.limits_of(error))
             return error.code
         sender = self._sender(send, plan)
-        self._keeper = Keeper(plan.asked) if self._caller.keeps_chats else None
-        try:
-            with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
-                async with until_disconnect(receive):
-                    await self._answer(sender, plan)
-        finally:
-            plan.record.end("client_gone")
-            await self._settle(plan)
+        keeper = Keeper(plan.asked) if self._caller.keeps_chats else None
+        await conduct(
+            self._house,
+            self._chat,
+            plan,
+            sender,
+            credential=self._credential,
+            keeper=keeper,
+            until=until_disconnect(receive),
+        )
         return sender.code
 
     def _sender(self, send: Send, plan: Plan) -> WholeSender:
@@ -146,59 +148,104 @@ class Call:
             return WholeSender(send, self._request, head, headers=headers)
         return StreamSender(send, self._request, head, headers=headers, include_usage=asked.include_usage)
 
-    async def _answer(self, sender: WholeSender, plan: Plan) -> None:
-        """Ask, and send on what comes. Whatever refuses it is told in the answer."""
-        try:
-            async with (
-                self._chat.watch.while_allowed(
-                    self._house, self._credential, tick=sender.keep_alive, end=lambda: plan.record.end("revoked")
-                ),
-                await self._chat.relay.open(plan.asked, plan.offer, plan.record) as answer,
-            ):
-                await sender.begin()
-                await self._pass_on(answer, sender, plan.rules)
-                await sender.end(plan.record.counted())
-        except StudioError as error:
-            await sender.refuse(error)
 
-    async def _pass_on(self, answer: Answer, sender: WholeSender, rules: RuleSet | None) -> None:
-        if rules is None:
-            async for deltas in answer.batches():
-                await self._tell(sender, deltas)
-            return
-        filter_ = AnswerFilter(rules)
+class Sender(Protocol):
+    """Whom an answer is told: a client, or the row of a conversation."""
+
+    async def begin(self) -> None:
+        """The upstream has begun."""
+
+    async def add(self, deltas: Sequence[Delta]) -> None:
+        """Some steps more."""
+
+    async def keep_alive(self) -> None:
+        """Nothing was told for a while."""
+
+    async def end(self, usage: Usage) -> None:
+        """It is whole."""
+
+    async def refuse(self, error: StudioError) -> None:
+        """There is none, or no more of it."""
+
+
+async def conduct(
+    house: House,
+    chat: Chat,
+    plan: Plan,
+    sender: Sender,
+    *,
+    credential: Credential,
+    keeper: Keeper | None = None,
+    until: AbstractAsyncContextManager[None] | None = None,
+) -> None:
+    """Ask the upstream and tell the sender what comes, or what refuses it; whatever becomes of it is settled.
+
+    `until` may end it sooner, as whoever cancels the task does: the upstream's connection is closed in that moment.
+    """
+    try:
+        with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
+            async with until or nullcontext():
+                await _answer(house, chat, plan, sender, credential=credential, keeper=keeper)
+    finally:
+        plan.record.end("client_gone")
+        await _settle(chat, plan, keeper)
+
+
+async def _answer(
+    house: House, chat: Chat, plan: Plan, sender: Sender, *, credential: Credential, keeper: Keeper | None
+) -> None:
+    try:
+        async with (
+            chat.watch.while_allowed(house, credential, tick=sender.keep_alive, end=lambda: plan.record.end("revoked")),
+            await chat.relay.open(plan.asked, plan.offer, plan.record) as answer,
+        ):
+            await sender.begin()
+            await _pass_on(answer, sender, plan.rules, keeper)
+            await sender.end(plan.record.counted())
+    except StudioError as error:
+        await sender.refuse(error)
+
+
+async def _pass_on(answer: Answer, sender: Sender, rules: RuleSet | None, keeper: Keeper | None) -> None:
+    if rules is None:
         async for deltas in answer.batches():
-            told = []
-            for delta in deltas:
-                told.append(filter_.feed(delta))
-                if filter_.stopped:
-                    break
-            await self._tell(sender, told)
+            await _tell(sender, deltas, keeper)
+        return
+    filter_ = AnswerFilter(rules)
+    async for deltas in answer.batches():
+        told = []
+        for delta in deltas:
+            told.append(filter_.feed(delta))
             if filter_.stopped:
-                return
+                break
+        await _tell(sender, told, keeper)
+        if filter_.stopped:
+            return
 
-    async def _tell(self, sender: WholeSender, deltas: Sequence[Delta]) -> None:
-        if self._keeper is not None:
-            self._keeper.add(deltas)
-        await sender.add(deltas)
 
-    async def _settle(self, plan: Plan) -> None:
-        """Charge it, whatever happens to this task, and behind its back: the client has its answer already."""
-        record = plan.record
-        count_chat(
-            lane=settings.STUDIO_LANE,
-            model=plan.offer.slug,
-            outcome=record.outcome,
-            first_byte_ms=record.first_byte_ms,
-            total_ms=record.total_ms or 0,
-            tokens_in=record.tokens_in,
-            tokens_out=record.tokens_out,
-        )
-        kept = None if self._keeper is None else self._keeper.kept()
-        task = asyncio.ensure_future(self._chat.books.settle(plan.reservation, record, kept))
-        _settling.add(task)
-        task.add_done_callback(_settled)
-        await asyncio.sleep(0)  # it has begun: what is settled without waiting is settled now
+async def _tell(sender: Sender, deltas: Sequence[Delta], keeper: Keeper | None) -> None:
+    if keeper is not None:
+        keeper.add(deltas)
+    await sender.add(deltas)
+
+
+async def _settle(chat: Chat, plan: Plan, keeper: Keeper | None) -> None:
+    """Charge it, whatever happens to this task, and behind its back: the client has its answer already."""
+    record = plan.record
+    count_chat(
+        lane=settings.STUDIO_LANE,
+        model=plan.offer.slug,
+        outcome=record.outcome,
+        first_byte_ms=record.first_byte_ms,
+        total_ms=record.total_ms or 0,
+        tokens_in=record.tokens_in,
+        tokens_out=record.tokens_out,
+    )
+    kept = None if keeper is None else keeper.kept()
+    task = asyncio.ensure_future(chat.books.settle(plan.reservation, record, kept))
+    _settling.add(task)
+    task.add_done_callback(_settled)
+    await asyncio.sleep(0)  # it has begun: what is settled without waiting is settled now
 
 
 # Settlements under way: a task that nobody keeps may be collected before it is done.

@@ -100,8 +100,11 @@ class Guard:
         """Everything that may refuse a call before an upstream is asked. Raises it; then nothing is reserved."""
         if is_closing:
             raise StudioStops
+        return await self.admit(read_chat(body, max_prompt_chars=None))
+
+    async def admit(self, asked: ChatRequest) -> Plan:
+        """The same from the model on, for what has been read already."""
         books = self._books
-        asked = read_chat(body, max_prompt_chars=None)
         offer = await books.find_offer(self._caller, asked.model)
         check_prompt(asked, offer.max_prompt_chars)
         asked = with_defaults(asked, offer.sampling, max_tokens=offer.max_tokens)
