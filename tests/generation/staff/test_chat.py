@@ -157,13 +157,12 @@ def test_sampling_that_no_request_may_have(sampling: str, staff: Client) -> None
 
 
 def test_rules(staff: Client, alice: Person) -> None:
-    form = {"tenant": alice.tenant.pk, "kind": "pattern", "action": "stop", "text": "a*", "enabled": "on"}
-    assert "text" in complaints(staff.post(f"{RULE}add/", form))
-    assert staff.post(f"{RULE}add/", form | {"text": "a{1,3}"}).status_code == 302
-    with across_tenants():
-        rule = PromptRule.objects.get()
-    assert (rule.tenant_id, rule.text) == (alice.tenant.pk, "a{1,3}")
-    assert staff.get(RULE).status_code == 200
+    with in_tenant(alice.tenant.pk):
+        rule = PromptRule.objects.create(tenant_id=alice.tenant.pk, text="lighthouse")
+    assert staff.get(f"{RULE}add/").status_code == 403
+    assert "lighthouse" in staff.get(RULE).content.decode()
+    form = {"kind": "pattern", "action": "stop", "text": "a*", "enabled": "on"}
+    assert "text" in complaints(staff.post(f"{RULE}{rule.pk}/change/", form))
     staff.post(f"{RULE}{rule.pk}/change/", {"kind": "word", "action": "stop", "text": "fish"})
     with across_tenants():
         rule.refresh_from_db()
