@@ -108,7 +108,7 @@ add_code(
     503,
     Retry.LATER,
     _("The answer broke off on our side."),
-    _("Ask again; what came of it is kept, and was not charged."),
+    _("Ask again; what came of it is kept."),
     whole=True,
 )
 add_code(
