@@ -43,6 +43,8 @@ SHOWN = 30  # messages; the page asks for earlier ones
 def chat(request: StudioRequest, caller: Caller, conversation: UUID | None = None) -> HttpResponseBase:
     """The page, with a conversation or for a new one; `?q=` searches in all of them."""
     if not caller.has(Right.CHAT):
+        if conversation is not None:
+            return render(request, "403.html", status=403)
         return render(request, "generation/chat.html", {"may_chat": False})
     try:
         opened = None if conversation is None else get_conversation(by=caller, conversation_id=conversation)
