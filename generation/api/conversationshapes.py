@@ -224,6 +224,7 @@ ANSWER: dict[str, Any] = {
     "description": f"The answer that there is goes. {_ACCEPTED}",
     "parameters": [_EVENTS, RETRY_AFTER],
     "request": AnswerForm,
+    "examples": [OpenApiExample("By the same model", {}, request_only=True)],
     "responses": {202: TurnShape, **refusals(*BODY, 404, 409)},
 }
 STOP: dict[str, Any] = {
@@ -274,6 +275,7 @@ CHANGE_PRESET: dict[str, Any] = {
     "description": "What the body names; conversations that began with it stay as they are.",
     "parameters": [RETRY_AFTER],
     "request": PresetForm,
+    "examples": [OpenApiExample("Other words", {"text": "Answer in two sentences."}, request_only=True)],
     "responses": {200: PresetForm, **refusals(*BODY, 404, 409)},
 }
 DELETE_PRESET: dict[str, Any] = {

@@ -15,6 +15,7 @@ from generation.books import presets as presets_module
 from generation.books import turns as turns_module
 from generation.models import ChatModel, Conversation, Message
 from tests.factories import Person, make_member
+from tests.openapi import check, read_schema
 
 SQL = psycopg.Connection[tuple[Any, ...]]
 ROOT = "/api/v1/conversations"
@@ -213,3 +214,40 @@ def test_a_list_asks_as_much_for_many(alice: Person, django_assert_max_num_queri
         begin(alice, f"Question {number}")
     with django_assert_max_num_queries(14):
         assert len(send(alice.client, "get", ROOT).json()["results"]) == 8
+
+
+def test_answers_are_as_described(alice: Person, admin_sql: SQL) -> None:
+    schema = read_schema()
+    one = "/api/v1/conversations/{conversation}"
+    turn = begin(alice)
+    id = turn["conversation"]["id"]
+
+    def look(method: str, path: str, body: Any = None, *, end: str = "") -> Any:
+        filled = path.replace("{conversation}", id).replace("{message}", turn["said"]["id"])
+        answer = send(alice.client, method, filled + end, body)
+        check(schema, method, path, answer)
+        return answer
+
+    look("post", ROOT, {"text": "x"})
+    look("post", ROOT, {"unheard": "of"})
+    look("get", ROOT)
+    look("get", ROOT, end="?q=" + "x" * 201)
+    look("get", one)
+    look("get", f"{one}/messages")
+    look("post", f"{one}/messages", {"text": "too early"})
+    look("post", f"{one}/stop", {})
+    look("post", f"{one}/answer", {})
+    look("get", f"{one}/events")
+    finish(admin_sql, turn)
+    admin_sql.execute("UPDATE generation_message SET status = 'done', tokens_in = 1, tokens_out = 2, total_ms = 3")
+    look("get", f"{one}/messages")
+    look("post", f"{one}/messages", {"text": "x"})
+    look("post", f"{one}/stop", {})
+    look("put", "/api/v1/messages/{message}", {"text": "x"})
+    look("patch", one, {"title": "x"})
+    look("patch", one, {"title": ""})
+    look("post", PRESETS, {"name": "x", "text": "y"})
+    look("post", PRESETS, {"name": "x", "text": "y"})
+    look("get", PRESETS)
+    look("delete", one)
+    look("get", one)
