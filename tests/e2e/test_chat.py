@@ -156,6 +156,10 @@ def test_answers(visitor: Visitor, alice_with_password: Person) -> None:
         expect(ended(page).locator("[data-note]")).to_have_text("Stopped.")
         assert texts(alice_with_password)[-1] == ("stopped", "Never ") and upstream.gone == 1
         expect(page.locator("[data-send]")).to_be_visible()
+        page.set_viewport_size({"width": 390, "height": 844})
+        for one in ("[data-send]", "#say", "#chat-model", ".talk-back", ".talk-menu summary"):
+            expect(page.locator(one)).to_be_in_viewport(ratio=0.9)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, "nothing sticks out of a phone"
         say(page, "Go")
         check_hostile(page, ended(page).locator("[data-text]"))
     say(page, "Nobody listens any more")

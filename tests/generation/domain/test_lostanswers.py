@@ -9,8 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from accounts.domain.deletion import Pictures, delete_person
 from accounts.models import Membership
-from accounts.tenancy import in_tenant
+from accounts.tenancy import across_tenants, in_tenant
 from generation.books.presets import make_preset
 from generation.domain import lostanswers as module
 from generation.domain.lostanswers import end_lost_answers, forget_conversations, forget_words_of
@@ -95,7 +96,25 @@ def test_of_members_who_are_gone(
     assert admin_sql.execute('SELECT "user" FROM generation_chatpreset').fetchall() == [(alice.user.pk,)]
 
 
-def test_with_the_account(alice: Person, bob: Person, mallory: Person, admin_sql: SQL) -> None:
+@pytest.mark.parametrize("how", ["themselves", "staff"])
+def test_of_an_account_that_is_deleted(how: str, alice: Person, bob: Person, admin_sql: SQL, as_worker: Worker) -> None:
+    """Whatever becomes of the pictures: words are nobody's to take over."""
+    for person in (alice, bob):
+        begin(person.caller, person.user.name)
+        with in_tenant(person.tenant.pk):
+            make_preset(by=person.caller, name="Mine", text="x")
+    if how == "themselves":
+        delete_person(user=bob.user, pictures=Pictures.HAND_OVER)
+    else:
+        with across_tenants():
+            bob.user.delete()
+    with as_worker():
+        assert forget_conversations() == 1
+    assert titles(admin_sql) == ["alice"]
+    assert admin_sql.execute('SELECT "user" FROM generation_chatpreset').fetchall() == [(alice.user.pk,)]
+
+
+def test_with_the_pictures_of_the_account(alice: Person, bob: Person, mallory: Person, admin_sql: SQL) -> None:
     for person in (alice, bob, mallory):
         begin(person.caller, person.user.name)
         with in_tenant(person.tenant.pk):
