@@ -1,7 +1,7 @@
 """Conversations that outlive somebody: answers that nobody writes, and words that are kept long enough.
 
-The sweep ends answers whose process died and that nobody came back for. Conversations go with their plan's days, within
-the hour after their member's account, and a month after a member has left the organisation: nobody else could read them.
+The sweep ends answers whose process died and that nobody came back for. Conversations go with the days of their plan,
+within the hour after their member's account, and a month after a member has left: nobody else could read them.
 """
 
 from __future__ import annotations
