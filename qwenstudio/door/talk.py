@@ -27,6 +27,7 @@ from accounts.meters import EVENT_STREAMS
 from generation.api.sse import render_event
 from generation.books.answers import NEWEST_SQL, WATCH_SQL, is_under_way
 from generation.books.shown import answer_event, show_row
+from generation.enums import MessageStatus
 from qwenstudio.door.answering import Live
 from qwenstudio.door.callers import RECHECK_S, Credential
 from qwenstudio.door.http import Receive, Request, Send
@@ -86,11 +87,9 @@ class TalkStream(EventStream):
         while row is not None and answer is not None:
             live = self._house.answering.find(answer)
             if live is None and row["is_free"]:
-                live = await self._house.answering.begin(
-                    self._house, answer, credential=self._credential, caller=self._caller
-                )
+                live = await self._begin(answer)
             if live is not None:
-                await self._follow_live(live)
+                await self._follow_live(live, row)
             elif not is_under_way(row):
                 await self._end(show_row(row), row["fence"])
             else:
@@ -98,6 +97,16 @@ class TalkStream(EventStream):
                 await self._pause(POLL_S)
             row = await self._ask(answer, row)
         raise StreamEnded  # its conversation was deleted
+
+    async def _begin(self, answer: UUID) -> Live | None:
+        """Ours to write from now on; None where somebody was faster, or the database is away."""
+        try:
+            return await self._house.answering.begin(
+                self._house, answer, credential=self._credential, caller=self._caller
+            )
+        except DatabaseError as error:
+            log.warning("cannot claim an answer: %s", type(error).__name__)
+            return None
 
     async def _ask(self, answer: UUID, before: dict[str, Any]) -> dict[str, Any] | None:
         """How another process's answer is now; as it was, where nobody can say."""
@@ -108,12 +117,12 @@ class TalkStream(EventStream):
             await self._pause(POLL_S)
             return {**before, "is_free": False}
 
-    async def _follow_live(self, live: Live) -> None:
+    async def _follow_live(self, live: Live, row: dict[str, Any]) -> None:
         """To its end; returns where it was taken from this process, or nobody could write its end."""
         with live.watched():
             while not live.is_over:
                 news = live.news
-                await self._tell_live(live)
+                await self._tell_live(live, row)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await news.wait()
@@ -122,14 +131,10 @@ class TalkStream(EventStream):
             await self._end(live.shown, live.claimed.fence)
         await self._pause(POLL_S)
 
-    async def _tell_live(self, live: Live) -> None:
-        claimed = live.claimed
-        if self._is_at(claimed.id, claimed.fence, live.text, live.reasoning):
-            await self._tell_more(claimed.id, claimed.fence, live.text, live.reasoning)
-            return
-        row = await self._house.database.fetch_one(WATCH_SQL, tenant=claimed.tenant, id=claimed.id)
-        if row is not None and row["fence"] == claimed.fence and is_under_way(row):
-            await self._tell(show_row(row) | {"text": live.text, "reasoning": live.reasoning}, claimed.fence)
+    async def _tell_live(self, live: Live, row: dict[str, Any]) -> None:
+        """What the writer has, in the frame of its row: that costs no question."""
+        words = {"status": MessageStatus.RUNNING.value, "text": live.text, "reasoning": live.reasoning}
+        await self._tell(show_row(row) | words, live.claimed.fence)
 
     async def _tell(self, body: dict[str, Any], fence: int) -> None:
         """A message that is under way: all of it, or what is new to whoever has seen a part."""
