@@ -173,7 +173,7 @@ class Live:
             await self.refuse(error)
             return
         try:
-            await conduct(self._house, self._chat, plan, self, credential=self._credential)
+            await conduct(self._house, self._chat, plan, lambda: self, credential=self._credential)
         finally:
             self.ending.total_ms = round((time.monotonic() - began) * 1000)
             if self.ending.tokens_out is None and plan.record.first_byte_ms is not None:

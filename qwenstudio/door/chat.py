@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from django.conf import settings
 from redis.asyncio import Redis
@@ -127,15 +127,13 @@ class Call:
         except StudioError as error:
             await send_refusal(send, self._request, error, headers=await guard.limits_of(error))
             return error.code
-        sender = self._sender(send, plan)
-        keeper = Keeper(plan.asked) if self._caller.keeps_chats else None
-        await conduct(
+        sender = await conduct(
             self._house,
             self._chat,
             plan,
-            sender,
+            lambda: self._sender(send, plan),
             credential=self._credential,
-            keeper=keeper,
+            keeps_words=self._caller.keeps_chats,
             until=until_disconnect(receive),
         )
         return sender.code
@@ -168,27 +166,34 @@ class Sender(Protocol):
         """There is none, or no more of it."""
 
 
+S = TypeVar("S", bound=Sender)
+
+
 async def conduct(
     house: House,
     chat: Chat,
     plan: Plan,
-    sender: Sender,
+    make_sender: Callable[[], S],
     *,
     credential: Credential,
-    keeper: Keeper | None = None,
+    keeps_words: bool = False,
     until: AbstractAsyncContextManager[None] | None = None,
-) -> None:
+) -> S:
     """Ask the upstream and tell the sender what comes, or what refuses it; whatever becomes of it is settled.
 
     `until` may end it sooner, as whoever cancels the task does: the upstream's connection is closed in that moment.
     """
+    keeper: Keeper | None = None
     try:
+        sender = make_sender()
+        keeper = Keeper(plan.asked) if keeps_words else None
         with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
             async with until or nullcontext():
                 await _answer(house, chat, plan, sender, credential=credential, keeper=keeper)
     finally:
         plan.record.end("client_gone")
         await _settle(chat, plan, keeper)
+    return sender
 
 
 async def _answer(

@@ -104,9 +104,12 @@ class Guard:
 
     async def admit(self, asked: ChatRequest) -> Plan:
         """The same from the model on, for what has been read already."""
-        books = self._books
-        offer = await books.find_offer(self._caller, asked.model)
+        offer = await self._books.find_offer(self._caller, asked.model)
         check_prompt(asked, offer.max_prompt_chars)
+        return await self._admit(asked, offer)
+
+    async def _admit(self, asked: ChatRequest, offer: Offer) -> Plan:
+        books = self._books
         asked = with_defaults(asked, offer.sampling, max_tokens=offer.max_tokens)
         rules = await books.rules_of(self._caller)
         self._rate = rate = await self._rates.count(self._caller)

@@ -100,6 +100,8 @@ class TalkStream(EventStream):
 
     async def _begin(self, answer: UUID) -> Live | None:
         """Ours to write from now on; None where somebody was faster, or the database is away."""
+        if self._house.hub.is_closing:
+            raise StreamEnded  # it waits for the process that comes after this one
         try:
             return await self._house.answering.begin(
                 self._house, answer, credential=self._credential, caller=self._caller
