@@ -74,6 +74,7 @@ class Live:
         self.text = claimed.text
         self.reasoning = claimed.reasoning
         self.ending = Ending(status=MessageStatus.BROKEN)
+        self.writing_since = 0.0  # nobody is waited for: who looks is told by a stream of their own
         self.shown: dict[str, Any] | None = None
         self._is_ending = False  # from here on nothing stops it
         self.is_over = False
@@ -123,6 +124,8 @@ class Live:
 
     async def refuse(self, error: StudioError) -> None:
         """There is none, or no more of it."""
+        if self.ending.status == MessageStatus.DONE:  # it came in the moment in which the answer was whole
+            return
         begun = bool(self.text or self.reasoning)
         self.ending.status = MessageStatus.BROKEN if begun else MessageStatus.FAILED
         self.ending.code, self.ending.detail = error.code, error.message[:500]

@@ -14,22 +14,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from django.conf import settings
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from accounts.domain.callers import Caller
 from accounts.errors import StudioError
 from accounts.logcontext import bind_log
+from accounts.meters import child
 from generation.chat.answers import AnswerHead
 from generation.chat.books import Books
-from generation.chat.breaker import PATIENCE_S, Breaker
+from generation.chat.breaker import Breaker
 from generation.chat.deltas import Delta, Usage
 from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.rules import RuleSet
 from generation.chat.kept import Keeper
 from generation.chat.relay import Answer, Relay
 from generation.chat.targets import Upstream
+from generation.chat.wire.valkey import Scripts
 from generation.meters import CHAT_BREAKER, CHAT_UNDER_WAY, count_chat
 from qwenstudio.door.callers import Credential
 from qwenstudio.door.chatanswers import StreamSender, WholeSender
@@ -54,7 +53,7 @@ class Chat:
     relay: Relay
     rates: ChatRates
     books: Books
-    redis: Redis | None
+    scripts: Scripts | None
     watch: Watch
 
     async def close(self) -> None:
@@ -64,32 +63,23 @@ class Chat:
         await self.books.close()
         self.watch.close()
         self.relay.close()
-        if self.redis is not None:
-            await self.redis.aclose()
+        if self.scripts is not None:
+            self.scripts.close()
 
 
 def make_chat(books: Books) -> Chat:
-    """The relay, its breakers and the rates over one client of Valkey; it connects when first asked."""
-    redis = (
-        Redis.from_url(
-            settings.REDIS_URL,
-            socket_connect_timeout=PATIENCE_S,
-            socket_timeout=PATIENCE_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-        if settings.REDIS_URL
-        else None
-    )
+    """The relay, its breakers and the rates over one connection to Valkey; it connects when first asked."""
+    scripts = Scripts(settings.REDIS_URL) if settings.REDIS_URL else None
     lane = settings.STUDIO_LANE
 
     def note_open(upstream: Upstream, is_open: bool) -> None:
-        CHAT_BREAKER.labels(lane, upstream.name or upstream.id).set(is_open)
+        child(CHAT_BREAKER, lane, upstream.name or upstream.id).set(is_open)
 
     return Chat(
-        relay=Relay(Breaker(redis), note_open=note_open),
-        rates=ChatRates(redis),
+        relay=Relay(Breaker(scripts), note_open=note_open),
+        rates=ChatRates(scripts),
         books=books,
-        redis=redis,
+        scripts=scripts,
         watch=Watch(),
     )
 
@@ -148,7 +138,9 @@ class Call:
 
 
 class Sender(Protocol):
-    """Whom an answer is told: a client, or the row of a conversation."""
+    """Whom an answer is told: a client, or the row of a conversation (`chatwatch.py` says what `writing_since` is)."""
+
+    writing_since: float
 
     async def begin(self) -> None:
         """The upstream has begun."""
@@ -187,7 +179,7 @@ async def conduct(
     try:
         sender = make_sender()
         keeper = Keeper(plan.asked) if keeps_words else None
-        with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
+        with child(CHAT_UNDER_WAY, settings.STUDIO_LANE).track_inprogress():
             async with until or nullcontext():
                 await _answer(house, chat, plan, sender, credential=credential, keeper=keeper)
     finally:
@@ -201,7 +193,7 @@ async def _answer(
 ) -> None:
     try:
         async with (
-            chat.watch.while_allowed(house, credential, tick=sender.keep_alive, end=lambda: plan.record.end("revoked")),
+            chat.watch.while_allowed(house, credential, sender=sender, end=lambda: plan.record.end("revoked")),
             await chat.relay.open(plan.asked, plan.offer, plan.record) as answer,
         ):
             await sender.begin()

@@ -4,6 +4,7 @@ prompt → rate → tokens of the day and concurrency. Whoever is refused costs 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from qwenstudio.door.app import House
 
 JSON_TYPES = ("application/json", "")
+AT_ONCE_BYTES = 32_768  # what is longer is read in a thread: a megabyte may take a fifth of a second
 
 
 async def enter_chat(house: House, request: Request) -> tuple[Credential, Caller]:
@@ -100,13 +102,12 @@ class Guard:
         """Everything that may refuse a call before an upstream is asked. Raises it; then nothing is reserved."""
         if is_closing:
             raise StudioStops
-        return await self.admit(read_chat(body, max_prompt_chars=None))
+        asked, offer = await self._read(body)
+        return await self._admit(asked, offer)
 
     async def admit(self, asked: ChatRequest) -> Plan:
-        """The same from the model on, for what has been read already."""
-        offer = await self._books.find_offer(self._caller, asked.model)
-        check_prompt(asked, offer.max_prompt_chars)
-        return await self._admit(asked, offer)
+        """The same from the model on, for what needs no reading."""
+        return await self._admit(asked, await self._offer_of(asked))
 
     async def _admit(self, asked: ChatRequest, offer: Offer) -> Plan:
         books = self._books
@@ -119,6 +120,25 @@ class Guard:
             self._caller, model=offer.slug, prompt_chars=asked.prompt_chars, tokens=tokens
         )
         return Plan(asked, offer, rules, rate, reservation, record)
+
+    async def _read(self, body: bytes) -> tuple[ChatRequest, Offer]:
+        """What is asked of which model. Whoever is refused too often here is not read any longer for a while."""
+        self._rates.check_refused(self._caller)
+        try:
+            if len(body) <= AT_ONCE_BYTES:
+                asked = read_chat(body, max_prompt_chars=None)
+            else:
+                asked = await asyncio.to_thread(read_chat, body, max_prompt_chars=None)
+            offer = await self._offer_of(asked)
+        except StudioError:
+            self._rates.note_refused(self._caller)
+            raise
+        return asked, offer
+
+    async def _offer_of(self, asked: ChatRequest) -> Offer:
+        offer = await self._books.find_offer(self._caller, asked.model)
+        check_prompt(asked, offer.max_prompt_chars)
+        return offer
 
     async def limits_of(self, error: StudioError) -> Headers:
         """What a refusal tells of the limits, beside its own headers."""
