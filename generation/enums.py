@@ -194,3 +194,25 @@ class CallOutcome(models.TextChoices):
     BLOCKED = "blocked", _("blocked")
     REVOKED = "revoked", _("revoked")
     LOST = "lost", _("lost with its process")
+
+
+class MessageRole(models.TextChoices):
+    """Who has said a message of a conversation."""
+
+    USER = "user", _("you")
+    ASSISTANT = "assistant", _("model")
+
+
+class MessageStatus(models.TextChoices):
+    """How far a message is; what a member said is done at once."""
+
+    WAITING = "waiting", _("waiting")
+    RUNNING = "running", _("running")
+    DONE = "done", _("done")
+    STOPPED = "stopped", _("stopped")
+    FAILED = "failed", _("failed")  # refused before its first word
+    BROKEN = "broken", _("broken off")
+
+
+ANSWERING = frozenset({MessageStatus.WAITING.value, MessageStatus.RUNNING.value})
+"""An answer is under way; from `waiting` to `running` or an end, from `running` to an end, from there nowhere."""

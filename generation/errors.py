@@ -263,3 +263,63 @@ class AnswerBlocked(StudioError):
 
     kind = "unavailable"
     code = "answer_blocked"
+
+
+class AnswerUnderWay(StudioError):
+    """A conversation has one answer at a time, and nothing of it changes meanwhile."""
+
+    kind = "conflict"
+    code = "answer_under_way"
+
+    def __init__(self) -> None:
+        super().__init__("an answer is under way in this conversation; stop it, or wait for its end")
+
+
+class NothingToAnswer(StudioError):
+    kind = "conflict"
+    code = "nothing_to_answer"
+
+    def __init__(self) -> None:
+        super().__init__("nobody has said anything in this conversation yet")
+
+
+class ConversationFull(StudioError):
+    kind = "conflict"
+    code = "conversation_full"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a conversation has {most} messages at most; begin a new one")
+
+
+class TooManyConversations(StudioError):
+    kind = "conflict"
+    code = "too_many_conversations"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"you may have {most} conversations at most; delete some")
+
+
+class PresetExists(StudioError):
+    kind = "conflict"
+    code = "preset_exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"you have a preset named {name!r} already; choose another name", field="name")
+
+
+class TooManyPresets(StudioError):
+    kind = "conflict"
+    code = "too_many_presets"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"you may have {most} presets at most; delete those that you do not use")
+
+
+class AnswerLost(StudioError):
+    """Nobody writes an answer any more: its process has died, or nobody came to see it begin."""
+
+    kind = "unavailable"
+    code = "answer_lost"
+
+    def __init__(self) -> None:
+        super().__init__("the answer broke off on our side; ask again", retry_after_s=1)

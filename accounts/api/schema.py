@@ -76,6 +76,9 @@ HEADINGS = {
     "loras": "Pictures",
     "grids": "Pictures",
     "styles": "Pictures",
+    "conversations": "Conversations",
+    "messages": "Conversations",
+    "presets": "Conversations",
     "me": "Usage and limits",
     "usage": "Usage and limits",
     "keys": "API keys",
@@ -87,6 +90,7 @@ HEADINGS = {
 }
 TAGS = [
     {"name": "Pictures", "description": "Ask, watch, find, keep and remove; what there is to draw with"},
+    {"name": "Conversations", "description": "What the chat page stands on; each is one member's own"},
     {"name": "Usage and limits", "description": "Who the key is, what was used and what is left"},
     {"name": "API keys", "description": "Make, narrow, rotate and revoke"},
     {"name": "Organisation", "description": "Members, budgets, invitations, settings, rules for answers, exports"},

@@ -5,6 +5,17 @@ from __future__ import annotations
 from django.urls import path
 
 from accounts.api import converters  # noqa: F401  (registers <id:…>)
+from generation.api.conversations import (
+    AnswerView,
+    ConversationEventsView,
+    ConversationsView,
+    ConversationView,
+    MessagesView,
+    MessageView,
+    PresetsView,
+    PresetView,
+    StopView,
+)
 from generation.api.estimates import EstimatesView
 from generation.api.events import CallerEventsView, GenerationEventsView
 from generation.api.grids import GridsView
@@ -37,6 +48,15 @@ urlpatterns = [
     path("styles/<id:style>", StyleView.as_view(), name="api-style"),
     path("rules", RulesView.as_view(), name="api-rules"),
     path("rules/<id:rule>", RuleView.as_view(), name="api-rule"),
+    path("conversations", ConversationsView.as_view(), name="api-conversations"),
+    path("conversations/<id:conversation>", ConversationView.as_view(), name="api-conversation"),
+    path("conversations/<id:conversation>/messages", MessagesView.as_view(), name="api-conversation-messages"),
+    path("conversations/<id:conversation>/answer", AnswerView.as_view(), name="api-conversation-answer"),
+    path("conversations/<id:conversation>/stop", StopView.as_view(), name="api-conversation-stop"),
+    path("conversations/<id:conversation>/events", ConversationEventsView.as_view(), name="api-conversation-events"),
+    path("messages/<id:message>", MessageView.as_view(), name="api-message"),
+    path("presets", PresetsView.as_view(), name="api-presets"),
+    path("presets/<id:preset>", PresetView.as_view(), name="api-preset"),
     path("models", ModelsView.as_view(), name="api-models"),
     path("estimates", EstimatesView.as_view(), name="api-estimates"),
 ]

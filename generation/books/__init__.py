@@ -7,6 +7,9 @@
     sampling.py      what a model's own sampling may be
     breakers.py      the breakers as pages show them
     rules.py         a tenant's rules for answers
+    conversations.py the chat page's conversations, each one member's own; turns.py what is said in them
+    answers.py       an answer's row while the async door writes it
+    presets.py       a member's own system prompts; transcripts.py conversations as files; shown.py all of it as JSON
 
 The async door runs these statements over its own connections (`qwenstudio/door/books.py`).
 """

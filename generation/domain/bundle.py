@@ -48,6 +48,8 @@ settings.json  the organisation itself
                opened for the organisation, rules (for answers), chat_calls (with their words where these are kept)
 receipts.jsonl how each picture was made, signed by the studio
 
+Conversations of the chat page are not in here: they are each member's own, who takes them along from that page.
+
 A cell that would be a formula has an apostrophe in front, in the .csv only. Times are UTC.
 """
 

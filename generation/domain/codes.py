@@ -104,6 +104,62 @@ add_code(
     whole=True,
 )
 add_code(
+    "answer_lost",
+    503,
+    Retry.LATER,
+    _("The answer broke off on our side."),
+    _("Ask again; what came of it is kept."),
+    whole=True,
+)
+add_code(
+    "answer_under_way",
+    409,
+    Retry.STATE,
+    _("An answer is under way in this conversation."),
+    _("Stop it, or wait for its end."),
+    whole=True,
+)
+add_code(
+    "nothing_to_answer",
+    409,
+    Retry.STATE,
+    _("Nobody has said anything in this conversation yet."),
+    _("Say something first."),
+    whole=True,
+)
+add_code(
+    "conversation_full",
+    409,
+    Retry.STATE,
+    _("This conversation has as many messages as it may have."),
+    _("Begin a new one."),
+    whole=True,
+)
+add_code(
+    "too_many_conversations",
+    409,
+    Retry.STATE,
+    _("You have as many conversations as you may have."),
+    _("Delete those that you do not need."),
+    whole=True,
+)
+add_code(
+    "preset_exists",
+    409,
+    Retry.CHANGED,
+    _("You have a preset of this name already."),
+    _("Choose another name, or change the preset that has it."),
+    whole=True,
+)
+add_code(
+    "too_many_presets",
+    409,
+    Retry.STATE,
+    _("You have as many presets as you may have."),
+    _("Delete those that you do not use."),
+    whole=True,
+)
+add_code(
     "answer_blocked",
     503,
     Retry.ANEW,

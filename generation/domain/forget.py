@@ -10,6 +10,7 @@ from accounts.domain.errands import ClaimedErrand, Lease, errand
 from accounts.enums import ErrandKind
 from accounts.tenancy import current_tenant
 from generation.domain.cancel import cancel_generation
+from generation.domain.lostanswers import forget_words_of
 from generation.domain.lostcalls import forget_words
 from generation.domain.remove import remove_generation
 from generation.enums import FINAL, CallOutcome
@@ -48,6 +49,7 @@ def delete_pictures(claimed: ClaimedErrand) -> None:
                 removed += 1
     under_way = ChatCall.objects.filter(user=claimed.ref, outcome=CallOutcome.RUNNING).count()
     forget_words(tenant=current_tenant(), users=[claimed.ref])
+    forget_words_of(tenant=current_tenant(), users=[claimed.ref])
     if removed:
         record("pictures.deleted", target=f"user:{claimed.ref}", detail={"generations": removed})
     if left := own.count():

@@ -18,6 +18,7 @@ from generation.domain.clocks import lock_pool, repair_clocks
 from generation.domain.failures import forget_failures
 from generation.domain.finish import give_up_lost
 from generation.domain.inputends import forget_unused_inputs
+from generation.domain.lostanswers import end_lost_answers
 from generation.domain.lostcalls import settle_lost_calls
 from generation.domain.place import WORKER_SILENT_S
 from generation.domain.searchtext import fold_prompts
@@ -69,6 +70,7 @@ class SweepReport:
     secrets_ended: int = 0  # of API keys, that were still in the directory
     limits_told: int = 0  # of which people were told by e-mail
     calls_lost: int = 0  # chat calls whose process died
+    answers_lost: int = 0  # answers of conversations that nobody writes any more
     inputs_forgotten: int = 0  # pictures that were sent a day ago and that no generation has used
     errands_due: int = 0
     workers_gone: int = 0
@@ -98,6 +100,7 @@ def sweep(*, lane: str | None = None) -> SweepReport:
     _attempt(report, "forget old workers", lambda: execute(_FORGET_SQL))
     _attempt(report, "forget old failures", forget_failures)
     report.calls_lost = _attempt(report, "settle lost chat calls", settle_lost_calls) or 0
+    report.answers_lost = _attempt(report, "end lost answers", end_lost_answers) or 0
     report.inputs_forgotten = _attempt(report, "forget unused inputs", forget_unused_inputs) or 0
     report.limits_told = _attempt(report, "tell of limits", send_limit_notices) or 0
     report.handed_over = _attempt(report, "look at the other lane", hand_over_stranded) or 0

@@ -1,6 +1,7 @@
 """What: models on offer, generations, images, workers. `docs/data.md` describes every table."""
 
 from generation.models.chat import ChatCall, ChatGrant, ChatModel, ChatTarget, PromptRule, Upstream
+from generation.models.conversation import ChatPreset, Conversation, Message
 from generation.models.generation import Failure, Generation, Idempotency
 from generation.models.golden import ComparedCase, Comparison, GoldenCase
 from generation.models.image import Image, Receipt
@@ -16,9 +17,11 @@ __all__ = [
     "ChatCall",
     "ChatGrant",
     "ChatModel",
+    "ChatPreset",
     "ChatTarget",
     "ComparedCase",
     "Comparison",
+    "Conversation",
     "Cost",
     "Failure",
     "FairClock",
@@ -32,6 +35,7 @@ __all__ = [
     "Lora",
     "LoraCost",
     "LoraGrant",
+    "Message",
     "Model",
     "ModelGrant",
     "Pool",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from generation.web.chat import chat, chat_file, chat_files
 from generation.web.chosen import compare, delete_chosen, zip_chosen
 from generation.web.gallery import gallery, gallery_ids, gallery_work
 from generation.web.picture import delete_picture, draw_again, picture, vary
@@ -26,6 +27,11 @@ urlpatterns = [
     path("gallery/<uuid:generation>/again/", draw_again, name="picture-again"),
     path("gallery/<uuid:generation>/vary/", vary, name="picture-vary"),
     path("gallery/<uuid:generation>/delete/", delete_picture, name="picture-delete"),
+    path("chat/", chat, name="chat"),
+    path("chat/all.jsonl", chat_files, name="chat-files"),
+    path("chat/<uuid:conversation>/", chat, name="chat-conversation"),
+    path("chat/<uuid:conversation>/file.md", chat_file, {"kind": "md"}, name="chat-markdown"),
+    path("chat/<uuid:conversation>/file.json", chat_file, {"kind": "json"}, name="chat-json"),
     path("team/styles/", styles, name="styles"),
     path("team/styles/<uuid:style>/", style, name="style"),
     path("team/styles/<uuid:style>/move/", style_move, name="style-move"),

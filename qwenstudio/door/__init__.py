@@ -10,6 +10,8 @@ While a request waits it holds no thread, no database connection and no transact
     bus.py       the one reader of the Redis stream `qs:bus`
     hub.py       who is told about which generation
     streams.py   server-sent events
+    chat.py      POST /v1/chat/completions: guard, relay, books (chat*.py, books.py)
+    talk.py      the stream of a conversation's answer; answering.py writes it
     wait.py      POST /api/v1/images with `Prefer: wait=N`
     pictures.py  POST /v1/images/…, OpenAI's: waits, and sends the pictures (imageanswers.py, imagebytes.py)
     chat.py      POST /v1/chat/completions: chatguard.py before it, chatanswers.py after it, chatwatch.py all the while

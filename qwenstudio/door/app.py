@@ -20,6 +20,7 @@ from accounts.ids import read_id
 from accounts.logcontext import bind_log
 from accounts.meters import count_request
 from generation.chat.books import Books
+from qwenstudio.door.answering import Answering
 from qwenstudio.door.books import TableBooks
 from qwenstudio.door.bridge import BodyTooSlow, Bridge, ClientGone, send_too_slow
 from qwenstudio.door.callers import Callers
@@ -33,6 +34,7 @@ from qwenstudio.door.openings import Openings
 from qwenstudio.door.pictures import PATHS as PICTURE_PATHS
 from qwenstudio.door.pictures import submit_picture
 from qwenstudio.door.streams import stream_caller, stream_generation
+from qwenstudio.door.talk import stream_conversation
 from qwenstudio.door.wait import asks_to_wait, submit_waiting
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ access_log = logging.getLogger("qwenstudio.access")
 SUBMIT = "/api/v1/images"
 CALLER_EVENTS = "/api/v1/events"
 GENERATION_EVENTS = re.compile(r"/api/v1/images/([^/]+)/events")
+CONVERSATION_EVENTS = re.compile(r"/api/v1/conversations/([^/]+)/events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class House:
     callers: Callers
     hub: Hub
     openings: Openings
+    answering: Answering
 
 
 class Door:
@@ -66,6 +70,7 @@ class Door:
             callers=Callers(database),
             hub=Hub(database, redis_url=settings.REDIS_URL),
             openings=Openings(),
+            answering=Answering(self.chat),
         )
 
     def takes(self, scope: Scope) -> bool:
@@ -75,7 +80,8 @@ class Door:
             return True
         if path == SUBMIT:
             return scope["method"] == "POST" and asks_to_wait(scope)
-        return path == CALLER_EVENTS or GENERATION_EVENTS.fullmatch(path) is not None
+        events = (GENERATION_EVENTS, CONVERSATION_EVENTS)
+        return path == CALLER_EVENTS or any(pattern.fullmatch(path) for pattern in events)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens in it."""
@@ -147,6 +153,9 @@ class Door:
         if request.path == CALLER_EVENTS:
             await stream_caller(self.house, request, receive, send)
             return
+        if found := CONVERSATION_EVENTS.fullmatch(request.path):
+            await stream_conversation(self.house, request, read_id(found[1]), receive, send)
+            return
         found = GENERATION_EVENTS.fullmatch(request.path)
         await stream_generation(self.house, request, read_id(found[1] if found else ""), receive, send)
 
@@ -173,6 +182,7 @@ class Door:
     async def stop(self) -> None:
         """End streams and waiters, close what is open."""
         await self.house.hub.stop()
+        await self.house.answering.close()
         await self.chat.close()
         await self.house.database.close()
         self.house.pages.close()
@@ -203,6 +213,8 @@ def route_of(path: str) -> str:
         return PICTURE_PATHS[path]
     if path == CHAT:
         return "openai-chat"
+    if CONVERSATION_EVENTS.fullmatch(path):
+        return "api-conversation-events"
     return "api-images-wait" if path == SUBMIT else "api-events" if path == CALLER_EVENTS else "api-image-events"
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from django.conf import settings
 
@@ -21,7 +22,7 @@ from accounts.meters import child
 from generation.chat.answers import AnswerHead
 from generation.chat.books import Books
 from generation.chat.breaker import Breaker
-from generation.chat.deltas import Delta
+from generation.chat.deltas import Delta, Usage
 from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.rules import RuleSet
 from generation.chat.kept import Keeper
@@ -107,7 +108,6 @@ class Call:
         self._request = request
         self._credential = credential
         self._caller = caller
-        self._keeper: Keeper | None = None
 
     async def run(self, body: bytes, receive: Receive, send: Send) -> str:
         """To the end; the code of a refusal."""
@@ -117,15 +117,15 @@ class Call:
         except StudioError as error:
             await send_refusal(send, self._request, error, headers=await guard.limits_of(error))
             return error.code
-        try:
-            sender = self._sender(send, plan)
-            self._keeper = Keeper(plan.asked) if self._caller.keeps_chats else None
-            with child(CHAT_UNDER_WAY, settings.STUDIO_LANE).track_inprogress():
-                async with until_disconnect(receive):
-                    await self._answer(sender, plan)
-        finally:
-            plan.record.end("client_gone")
-            await self._settle(plan)
+        sender = await conduct(
+            self._house,
+            self._chat,
+            plan,
+            lambda: self._sender(send, plan),
+            credential=self._credential,
+            keeps_words=self._caller.keeps_chats,
+            until=until_disconnect(receive),
+        )
         return sender.code
 
     def _sender(self, send: Send, plan: Plan) -> WholeSender:
@@ -136,59 +136,113 @@ class Call:
             return WholeSender(send, self._request, head, headers=headers)
         return StreamSender(send, self._request, head, headers=headers, include_usage=asked.include_usage)
 
-    async def _answer(self, sender: WholeSender, plan: Plan) -> None:
-        """Ask, and send on what comes. Whatever refuses it is told in the answer."""
-        try:
-            async with (
-                self._chat.watch.while_allowed(
-                    self._house, self._credential, sender=sender, end=lambda: plan.record.end("revoked")
-                ),
-                await self._chat.relay.open(plan.asked, plan.offer, plan.record) as answer,
-            ):
-                await sender.begin()
-                await self._pass_on(answer, sender, plan.rules)
-                await sender.end(plan.record.counted())
-        except StudioError as error:
-            await sender.refuse(error)
 
-    async def _pass_on(self, answer: Answer, sender: WholeSender, rules: RuleSet | None) -> None:
-        if rules is None:
-            async for deltas in answer.batches():
-                await self._tell(sender, deltas)
-            return
-        filter_ = AnswerFilter(rules)
+class Sender(Protocol):
+    """Whom an answer is told: a client, or the row of a conversation (`chatwatch.py` says what `writing_since` is)."""
+
+    writing_since: float
+
+    async def begin(self) -> None:
+        """The upstream has begun."""
+
+    async def add(self, deltas: Sequence[Delta]) -> None:
+        """Some steps more."""
+
+    async def keep_alive(self) -> None:
+        """Nothing was told for a while."""
+
+    async def end(self, usage: Usage) -> None:
+        """It is whole."""
+
+    async def refuse(self, error: StudioError) -> None:
+        """There is none, or no more of it."""
+
+
+S = TypeVar("S", bound=Sender)
+
+
+async def conduct(
+    house: House,
+    chat: Chat,
+    plan: Plan,
+    make_sender: Callable[[], S],
+    *,
+    credential: Credential,
+    keeps_words: bool = False,
+    until: AbstractAsyncContextManager[None] | None = None,
+) -> S:
+    """Ask the upstream and tell the sender what comes, or what refuses it; whatever becomes of it is settled.
+
+    `until` may end it sooner, as whoever cancels the task does: the upstream's connection is closed in that moment.
+    """
+    keeper: Keeper | None = None
+    try:
+        sender = make_sender()
+        keeper = Keeper(plan.asked) if keeps_words else None
+        with child(CHAT_UNDER_WAY, settings.STUDIO_LANE).track_inprogress():
+            async with until or nullcontext():
+                await _answer(house, chat, plan, sender, credential=credential, keeper=keeper)
+    finally:
+        plan.record.end("client_gone")
+        await _settle(chat, plan, keeper)
+    return sender
+
+
+async def _answer(
+    house: House, chat: Chat, plan: Plan, sender: Sender, *, credential: Credential, keeper: Keeper | None
+) -> None:
+    try:
+        async with (
+            chat.watch.while_allowed(house, credential, sender=sender, end=lambda: plan.record.end("revoked")),
+            await chat.relay.open(plan.asked, plan.offer, plan.record) as answer,
+        ):
+            await sender.begin()
+            await _pass_on(answer, sender, plan.rules, keeper)
+            await sender.end(plan.record.counted())
+    except StudioError as error:
+        await sender.refuse(error)
+
+
+async def _pass_on(answer: Answer, sender: Sender, rules: RuleSet | None, keeper: Keeper | None) -> None:
+    if rules is None:
         async for deltas in answer.batches():
-            told = []
-            for delta in deltas:
-                told.append(filter_.feed(delta))
-                if filter_.stopped:
-                    break
-            await self._tell(sender, told)
+            await _tell(sender, deltas, keeper)
+        return
+    filter_ = AnswerFilter(rules)
+    async for deltas in answer.batches():
+        told = []
+        for delta in deltas:
+            told.append(filter_.feed(delta))
             if filter_.stopped:
-                return
+                break
+        await _tell(sender, told, keeper)
+        if filter_.stopped:
+            return
 
-    async def _tell(self, sender: WholeSender, deltas: Sequence[Delta]) -> None:
-        if self._keeper is not None:
-            self._keeper.add(deltas)
-        await sender.add(deltas)
 
-    async def _settle(self, plan: Plan) -> None:
-        """Charge it, whatever happens to this task, and behind its back: the client has its answer already."""
-        record = plan.record
-        count_chat(
-            lane=settings.STUDIO_LANE,
-            model=plan.offer.slug,
-            outcome=record.outcome,
-            first_byte_ms=record.first_byte_ms,
-            total_ms=record.total_ms or 0,
-            tokens_in=record.tokens_in,
-            tokens_out=record.tokens_out,
-        )
-        kept = None if self._keeper is None else self._keeper.kept()
-        task = asyncio.ensure_future(self._chat.books.settle(plan.reservation, record, kept))
-        _settling.add(task)
-        task.add_done_callback(_settled)
-        await asyncio.sleep(0)  # it has begun: what is settled without waiting is settled now
+async def _tell(sender: Sender, deltas: Sequence[Delta], keeper: Keeper | None) -> None:
+    if keeper is not None:
+        keeper.add(deltas)
+    await sender.add(deltas)
+
+
+async def _settle(chat: Chat, plan: Plan, keeper: Keeper | None) -> None:
+    """Charge it, whatever happens to this task, and behind its back: the client has its answer already."""
+    record = plan.record
+    count_chat(
+        lane=settings.STUDIO_LANE,
+        model=plan.offer.slug,
+        outcome=record.outcome,
+        first_byte_ms=record.first_byte_ms,
+        total_ms=record.total_ms or 0,
+        tokens_in=record.tokens_in,
+        tokens_out=record.tokens_out,
+    )
+    kept = None if keeper is None else keeper.kept()
+    task = asyncio.ensure_future(chat.books.settle(plan.reservation, record, kept))
+    _settling.add(task)
+    task.add_done_callback(_settled)
+    await asyncio.sleep(0)  # it has begun: what is settled without waiting is settled now
 
 
 # Settlements under way: a task that nobody keeps may be collected before it is done.

@@ -102,8 +102,15 @@ class Guard:
         """Everything that may refuse a call before an upstream is asked. Raises it; then nothing is reserved."""
         if is_closing:
             raise StudioStops
-        books = self._books
         asked, offer = await self._read(body)
+        return await self._admit(asked, offer)
+
+    async def admit(self, asked: ChatRequest) -> Plan:
+        """The same from the model on, for what needs no reading."""
+        return await self._admit(asked, await self._offer_of(asked))
+
+    async def _admit(self, asked: ChatRequest, offer: Offer) -> Plan:
+        books = self._books
         asked = with_defaults(asked, offer.sampling, max_tokens=offer.max_tokens)
         rules = await books.rules_of(self._caller)
         self._rate = rate = await self._rates.count(self._caller)
@@ -122,12 +129,16 @@ class Guard:
                 asked = read_chat(body, max_prompt_chars=None)
             else:
                 asked = await asyncio.to_thread(read_chat, body, max_prompt_chars=None)
-            offer = await self._books.find_offer(self._caller, asked.model)
-            check_prompt(asked, offer.max_prompt_chars)
+            offer = await self._offer_of(asked)
         except StudioError:
             self._rates.note_refused(self._caller)
             raise
         return asked, offer
+
+    async def _offer_of(self, asked: ChatRequest) -> Offer:
+        offer = await self._books.find_offer(self._caller, asked.model)
+        check_prompt(asked, offer.max_prompt_chars)
+        return offer
 
     async def limits_of(self, error: StudioError) -> Headers:
         """What a refusal tells of the limits, beside its own headers."""

@@ -1,7 +1,8 @@
 """The door's own way to PostgreSQL: two connections, and a handful of statements.
 
-It reads, and writes one thing: when a key was last used. Every statement about a tenant runs in a transaction of its
-own with that tenant in scope, so that row-level security holds here as everywhere.
+It reads, and writes two things: when a key was last used, and answers of conversations (`answering.py`). Every
+statement about a tenant runs in a transaction of its own with that tenant in scope, so that row-level security holds
+here as everywhere.
 """
 
 from __future__ import annotations

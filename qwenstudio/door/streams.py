@@ -93,14 +93,14 @@ async def one(truth: Truth) -> AsyncIterator[Truth]:
     yield truth
 
 
-async def enter(house: House, request: Request) -> tuple[Credential, Caller]:
-    """Who asks. Raises `InvalidKey`, `TooManyWrongKeys`, `NotSignedIn`, `NotAllowed`."""
+async def enter(house: House, request: Request, *, scope: KeyScope = KeyScope.IMAGES_READ) -> tuple[Credential, Caller]:
+    """Who asks, with this scope. Raises `InvalidKey`, `TooManyWrongKeys`, `NotSignedIn`, `NotAllowed`."""
     credential: Credential | None = None
     caller: Caller | None = None
     try:
         credential = await find_credential(house.pages, request)
         caller = await house.callers.find(credential)
-        caller.require_scope(KeyScope.IMAGES_READ.value)
+        caller.require_scope(scope.value)
     except InvalidKey as error:
         await note_refused_stream(request, error, credential)
         raise await refusal_of_wrong_key(request.address) from None
@@ -112,28 +112,15 @@ async def enter(house: House, request: Request) -> tuple[Credential, Caller]:
     return credential, caller
 
 
-class Stream:
-    """One client's stream."""
+class EventStream:
+    """What every stream to a client has in common: its head, its bounds, and whether its caller may see it still."""
 
-    def __init__(self, house: House, request: Request, send: Send, *, credential: Credential, mailbox: Mailbox) -> None:
+    def __init__(self, house: House, request: Request, send: Send, *, credential: Credential) -> None:
         self._house = house
         self._request = request
         self._send = send
         self._credential = credential
-        self._mailbox = mailbox
-        self._others: OrderedDict[UUID, None] = OrderedDict()  # other members' and ended ones: nothing more to tell
         self._known_at = time.monotonic()
-        self.resumes_after = read_last_id(request.headers.get("last-event-id", ""))
-
-    async def run(self, receive: Receive, truths: AsyncIterator[Truth], *, mark: str) -> None:
-        """Send the opening, then whatever comes, until the end, the client's leaving or the server's stop."""
-        async with until_disconnect(receive):
-            try:
-                await self._open()
-                await self._tell_truths(truths, mark=mark)
-                await self._follow()
-            except StreamEnded:
-                await self._write(b"", more=False)
 
     async def _open(self) -> None:
         headers = [
@@ -144,24 +131,6 @@ class Stream:
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._write(PREAMBLE)
-
-    async def _follow(self) -> None:
-        alive_at = checked_at = time.monotonic()
-        while not self._house.hub.is_closing:
-            now = time.monotonic()
-            event = await self._mailbox.get(min(alive_at + KEEP_ALIVE_S, checked_at + RECHECK_S) - now)
-            if event is not None:
-                await self._tell_event(event)
-            now = time.monotonic()
-            if now - checked_at >= RECHECK_S:
-                checked_at = now
-                await self._check_caller()
-                if self._credential.has_expired():
-                    raise StreamEnded  # the page comes back by itself, as long as its session lives
-            if now - alive_at >= KEEP_ALIVE_S:
-                alive_at = now
-                await self._keep_alive()
-        raise StreamEnded
 
     async def _check_caller(self) -> None:
         """End the stream of a revoked key or a suspended tenant; bear with a database that is away for a moment."""
@@ -174,6 +143,52 @@ class Stream:
         except DatabaseError:
             if time.monotonic() - self._known_at > BLIND_S:
                 raise StreamEnded from None
+        if self._credential.has_expired():
+            raise StreamEnded  # the page comes back by itself, as long as its session lives
+
+    async def _write(self, content: bytes, *, more: bool = True) -> None:
+        try:
+            async with asyncio.timeout(STALL_S):
+                await self._send({"type": "http.response.body", "body": content, "more_body": more})
+        except TimeoutError:
+            log.info("stream given up: its client took nothing for %d s", STALL_S)
+            raise ClientGone from None
+
+
+class Stream(EventStream):
+    """One client's stream of generations."""
+
+    def __init__(self, house: House, request: Request, send: Send, *, credential: Credential, mailbox: Mailbox) -> None:
+        super().__init__(house, request, send, credential=credential)
+        self._mailbox = mailbox
+        self._others: OrderedDict[UUID, None] = OrderedDict()  # other members' and ended ones: nothing more to tell
+        self.resumes_after = read_last_id(request.headers.get("last-event-id", ""))
+
+    async def run(self, receive: Receive, truths: AsyncIterator[Truth], *, mark: str) -> None:
+        """Send the opening, then whatever comes, until the end, the client's leaving or the server's stop."""
+        async with until_disconnect(receive):
+            try:
+                await self._open()
+                await self._tell_truths(truths, mark=mark)
+                await self._follow()
+            except StreamEnded:
+                await self._write(b"", more=False)
+
+    async def _follow(self) -> None:
+        alive_at = checked_at = time.monotonic()
+        while not self._house.hub.is_closing:
+            now = time.monotonic()
+            event = await self._mailbox.get(min(alive_at + KEEP_ALIVE_S, checked_at + RECHECK_S) - now)
+            if event is not None:
+                await self._tell_event(event)
+            now = time.monotonic()
+            if now - checked_at >= RECHECK_S:
+                checked_at = now
+                await self._check_caller()
+            if now - alive_at >= KEEP_ALIVE_S:
+                alive_at = now
+                await self._keep_alive()
+        raise StreamEnded
 
     async def _keep_alive(self) -> None:
         """Repeat the truth; a comment where there is none, so that proxies see the stream live.
@@ -249,14 +264,6 @@ class Stream:
                 continue
             if entry_order(event.id) > self.resumes_after:
                 await self._write(render_event(kind, {"id": str(generation), **event.data}, event_id=event.id))
-
-    async def _write(self, content: bytes, *, more: bool = True) -> None:
-        try:
-            async with asyncio.timeout(STALL_S):
-                await self._send({"type": "http.response.body", "body": content, "more_body": more})
-        except TimeoutError:
-            log.info("stream given up: its client took nothing for %d s", STALL_S)
-            raise ClientGone from None
 
 
 def read_last_id(text: str) -> tuple[int, int]:

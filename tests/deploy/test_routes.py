@@ -69,6 +69,8 @@ WAIT = {"Prefer": "respond-async, wait=5"}
         ("POST", "/api/v1/images/x/cancel", WAIT, "web"),
         ("GET", "/api/v1/events", {}, "stream"),
         ("GET", "/api/v1/images/0190/events", {}, "stream"),
+        ("GET", "/api/v1/conversations/0190/events", {}, "stream"),
+        ("GET", "/api/v1/conversations/0190", {}, "web"),
         ("GET", "/api/v1/images/0190/events/x", {}, "web"),
         ("GET", "/api/v1/images/a/b/events", {}, "web"),
         ("POST", "/v1/images/generations", {}, "stream"),

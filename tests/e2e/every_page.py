@@ -26,9 +26,11 @@ from generation.enums import Status
 from generation.models import (
     ChatCall,
     ChatModel,
+    Conversation,
     Failure,
     Generation,
     GoldenCase,
+    Message,
     PromptRule,
     Upstream,
     Worker,
@@ -53,6 +55,7 @@ class Furnished:
     failed: UUID
     waiting: UUID
     style: UUID
+    talk: UUID
     token: str  # of an invitation
 
 
@@ -87,6 +90,8 @@ INSIDE: dict[str, Address] = {
     "/gallery/": lambda it: "/gallery/",
     "/gallery/compare/": lambda it: f"/gallery/compare/?left={it.ended}&right={it.failed}",
     "/gallery/{generation}/": lambda it: f"/gallery/{it.ended}/",
+    "/chat/": lambda it: "/chat/",
+    "/chat/{conversation}/": lambda it: f"/chat/{it.talk}/",
     "/keys/": lambda it: "/keys/",
     "/keys/{key}/": lambda it: f"/keys/{it.alice.key.pk}/",
     "/usage/": lambda it: "/usage/",
@@ -114,6 +119,9 @@ NOT_PAGES: dict[str, str] = {
     "/studio/state/": "JSON",
     "/gallery/ids/": "JSON",
     "/gallery/work/": "a piece of the gallery",
+    "/chat/all.jsonl": "a file",
+    "/chat/{conversation}/file.md": "a file",
+    "/chat/{conversation}/file.json": "a file",
     "/usage/csv/": "a file",
     "/team/audit/csv/": "a file",
     "/switch/{lane}": "leads back",
@@ -174,6 +182,7 @@ def furnish(alice: Person, media: Path) -> Furnished:
             charged_on=timezone.now().date(), tokens_in=7, tokens_out=9,
         )  # fmt: skip
         invite_person(by=alice.caller, email="carol@example.com", role="member")
+        talk = _talk(alice)
         style = make_style(by=alice.caller, name="Ink", prompt="an ink drawing of {prompt}", negative_prompt="colour")
     house = House(alice, alice, media, lambda *_: [])
     for make in (_export, _zip, _deletion):
@@ -187,8 +196,30 @@ def furnish(alice: Person, media: Path) -> Furnished:
         failed=failed,
         waiting=waiting,
         style=style.pk,
+        talk=talk,
         token=invitation_token("carol@example.com"),
     )
+
+
+def _talk(alice: Person) -> UUID:
+    """A conversation in which every kind of block, and of end, is to be seen."""
+    tenant, user = alice.tenant.pk, alice.user.pk
+    talk = Conversation.objects.create(
+        tenant_id=tenant, user=user, title="A rainbow", model="talker", system="Be short."
+    )
+    text = (
+        "# Bent light\n\n**Red** and `violet`:\n\n- one\n\n> so\n\n| a | b |\n|--|--:|\n| 1 | 2 |\n\n```\nbend()\n```\n"
+    )
+    for place, fields in enumerate(
+        (
+            {"role": "user", "text": "Why is it bent?"},
+            {"role": "assistant", "model": "talker", "text": text, "reasoning": "Hm.", "tokens_in": 9, "tokens_out": 7},
+            {"role": "user", "text": "And then?"},
+            {"role": "assistant", "model": "talker", "status": "broken", "code": "answer_lost", "left_out": 2},
+        )
+    ):
+        Message.objects.create(tenant_id=tenant, conversation=talk, user=user, place=place, total_ms=900, **fields)
+    return UUID(str(talk.pk))
 
 
 def _furnish_admin() -> None:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def house(alice: Person, mallory: Person, media: Path, admin_sql: psycopg.Connection[tuple[Any, ...]]) -> House:
-    """Two tenants; a model and a LoRA are on offer, and no plan stands in the way."""
+    """Two tenants; a model, a chat model and a LoRA are on offer, and no plan stands in the way."""
     from accounts.models import Plan
-    from generation.models import Model
+    from generation.models import ChatModel, Model
     from tests.chaos.rig import offer_sleeping_model
     from tests.generation.lorafiles import offer_lora
     from tests.matrix.house import House
@@ -27,6 +27,7 @@ def house(alice: Person, mallory: Person, media: Path, admin_sql: psycopg.Connec
     spec = Model.objects.get(slug="demo").spec | {"tasks": ["text-to-image", "image-to-image", "inpaint"]}
     Model.objects.filter(slug="demo").update(spec=spec)
     offer_lora("style")
+    ChatModel.objects.create(slug="talker", title="Talker")
     Plan.objects.update(requests_per_minute=100_000, queue_length=100_000)
 
     def look(sql: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -24,9 +24,9 @@ from accounts.models import Export, Invitation, Tenant, User
 from accounts.tenancy import in_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.remove import remove_generation
-from generation.enums import Act, SelectionStatus
+from generation.enums import Act, MessageRole, SelectionStatus
 from generation.errors import AlreadyFinished
-from generation.models import Image, InputFile, PromptRule, Selection, Style
+from generation.models import ChatPreset, Conversation, Image, InputFile, Message, PromptRule, Selection, Style
 from tests.factories import Person, make_key, make_member, make_tenant, make_user
 from tests.generation.api.calls import finish
 from tests.generation.domain.desk import submit
@@ -217,6 +217,34 @@ def _rule(house: House, owner: Person) -> UUID:
     return UUID(str(row.pk))
 
 
+def _conversation(house: House, owner: Person) -> UUID:
+    """With one turn of which the answer has been written."""
+    tenant, user = owner.tenant.pk, owner.user.pk
+    with in_tenant(tenant):
+        row = Conversation.objects.create(tenant_id=tenant, user=user, title="A title", model="talker")
+        for place, role in enumerate((MessageRole.USER, MessageRole.ASSISTANT)):
+            Message.objects.create(
+                tenant_id=tenant, conversation=row, user=user, place=place, role=role, text="words", model="talker"
+            )
+    return UUID(str(row.pk))
+
+
+def _said(house: House, owner: Person) -> UUID:
+    """What somebody has said in a conversation of theirs."""
+    conversation = _conversation(house, owner)
+    with in_tenant(owner.tenant.pk):
+        row = Message.objects.get(conversation=conversation, role=MessageRole.USER)
+    return UUID(str(row.pk))
+
+
+def _preset(house: House, owner: Person) -> UUID:
+    with in_tenant(owner.tenant.pk):
+        row = ChatPreset.objects.create(
+            tenant_id=owner.tenant.pk, user=owner.user.pk, name=fresh_email(), text="Be short."
+        )
+    return UUID(str(row.pk))
+
+
 def _selection(owner: Person, **fields: Any) -> UUID:
     with in_tenant(owner.tenant.pk):
         row = Selection.objects.create(tenant_id=owner.tenant.pk, requested_by=owner.user.pk, **fields)
@@ -305,6 +333,13 @@ KINDS: dict[str, Kind] = {
     "deletion": Kind(_deletion, _deleted(_deletion, ("generation_selection", "id")), personal=True),
     "style": Kind(_style, _deleted(_style, ("generation_style", "id"))),
     "rule": Kind(_rule, _deleted(_rule, ("generation_promptrule", "id"))),
+    "conversation": Kind(
+        _conversation,
+        _deleted(_conversation, ("generation_message", "conversation_id"), ("generation_conversation", "id")),
+        personal=True,
+    ),
+    "message": Kind(_said, _deleted(_said, ("generation_message", "id")), personal=True),
+    "preset": Kind(_preset, _deleted(_preset, ("generation_chatpreset", "id")), personal=True),
     "logo": Kind(_logo, _lost_logo),
     "session": Kind(
         _session,

@@ -72,6 +72,9 @@ def page(right: Right | None, ok: int = 200, **more: Any) -> Op:
 SEE, MAKE, KEYS = Right.SEE_IMAGES, Right.MAKE_IMAGES, Right.MAKE_KEYS
 MEMBERS, USAGE, BUDGETS, EXPORT = Right.MANAGE_MEMBERS, Right.SEE_USAGE, Right.SET_BUDGETS, Right.EXPORT_TENANT
 STYLES, RULES = Right.MANAGE_STYLES, Right.MANAGE_RULES
+CHAT = Right.CHAT
+SAID = {"text": "a question"}
+TALK = path("conversation", "conversation")
 MANY = {("body", "ids"): Spot("ended")}
 WEBHOOK = {("body", "webhook"): Spot("webhook", malformed=400, exists=False)}
 IMAGE = {("body", "image"): Spot("input", malformed=400)}
@@ -110,6 +113,23 @@ OPERATIONS: dict[str, Op] = {
     "GET /api/v1/rules/{rule}": Op(RULES, spots=path("rule", "rule")),
     "PATCH /api/v1/rules/{rule}": Op(RULES, 200, {"enabled": False}, path("rule", "rule")),
     "DELETE /api/v1/rules/{rule}": Op(RULES, 204, spots=path("rule", "rule")),
+    # ---- conversations, each one member's own
+    "GET /api/v1/conversations": Op(CHAT),
+    "POST /api/v1/conversations": Op(CHAT, 201, SAID),
+    "GET /api/v1/conversations/{conversation}": Op(CHAT, spots=TALK),
+    "PATCH /api/v1/conversations/{conversation}": Op(CHAT, 200, {"title": "Another"}, TALK),
+    "DELETE /api/v1/conversations/{conversation}": Op(CHAT, 204, spots=TALK),
+    "GET /api/v1/conversations/{conversation}/messages": Op(CHAT, spots=TALK),
+    "POST /api/v1/conversations/{conversation}/messages": Op(CHAT, 202, SAID, TALK),
+    "POST /api/v1/conversations/{conversation}/answer": Op(CHAT, 202, {}, TALK),
+    "POST /api/v1/conversations/{conversation}/stop": Op(CHAT, 200, {}, TALK),
+    "GET /api/v1/conversations/{conversation}/events": Op(CHAT, spots=TALK),
+    "PUT /api/v1/messages/{message}": Op(CHAT, 202, SAID, path("message", "message")),
+    "GET /api/v1/presets": Op(CHAT),
+    "POST /api/v1/presets": Op(CHAT, 201, lambda: {"name": fresh_email(), "text": "Be short."}),
+    "GET /api/v1/presets/{preset}": Op(CHAT, spots=path("preset", "preset")),
+    "PATCH /api/v1/presets/{preset}": Op(CHAT, 200, {"text": "Be long."}, path("preset", "preset")),
+    "DELETE /api/v1/presets/{preset}": Op(CHAT, 204, spots=path("preset", "preset")),
     "GET /api/v1/me": Op(None),
     # ---- pictures, as OpenAI's API has them
     "POST /v1/images/generations": Op(MAKE, 202, OPENAI_BODY),
@@ -176,6 +196,11 @@ OPERATIONS: dict[str, Op] = {
     "POST /gallery/{generation}/again/": page(MAKE, 302, spots=path("generation", "ended")),
     "POST /gallery/{generation}/vary/": page(MAKE, 302, spots=path("generation", "ended")),
     "POST /gallery/{generation}/delete/": page(MAKE, 302, spots=path("generation", "ended")),
+    "GET /chat/": page(SEE),  # a viewer is told whom to ask
+    "GET /chat/all.jsonl": page(CHAT),
+    "GET /chat/{conversation}/": page(CHAT, spots=TALK),
+    "GET /chat/{conversation}/file.md": page(CHAT, spots=TALK),
+    "GET /chat/{conversation}/file.json": page(CHAT, spots=TALK),
     "GET /keys/": page(SEE),
     "POST /keys/": page(KEYS, 201, body={**KEY_BODY, "scopes": ["images:read"]}),
     "GET /keys/{key}/": page(KEYS, spots=path("key", "key"), denied=(403, 404)),
@@ -319,11 +344,15 @@ PLAIN: dict[str, str] = {
     "token": "a signed word that names its tenant and one picture (`tests/generation/web/test_links.py`)",
     "metadata": "text that only comes back",
     "starred": "a flag",
+    # of a conversation
+    "title": "text",
+    "system": "text",
     # of lists
     "q": "words that are searched for in one's own tenant's rows",
     "status": "one of five words",
     "created_after": "a time",
     "created_before": "a time",
+    "before": "a place in a list, as `cursor`",
     "cursor": "a place in a list: only compared with one's own tenant's rows",
     "limit": "a number",
     "revoked": "a flag",

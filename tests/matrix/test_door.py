@@ -52,23 +52,26 @@ def told(answer: Any) -> tuple[int, dict[str, Any], str]:
     return answer.status_code, body, answer.headers["Content-Type"]
 
 
+@pytest.mark.parametrize(("rows", "root"), [("ended", IMAGES), ("conversation", "/api/v1/conversations")])
 @pytest.mark.parametrize("credentials", [by_key, by_session])
 def test_streams_of_foreign_deleted_random_and_no_ids(
-    house: House, stored: Stored, http: httpx.Client, credentials: Any
+    house: House, stored: Stored, http: httpx.Client, credentials: Any, rows: str, root: str
 ) -> None:
-    alice = house.alice
-    kind = KINDS["ended"]
+    alice = house.person(Role.OWNER)
+    kind = KINDS[rows]
     foreign, gone, own = kind.make(house, house.mallory), kind.lose(house, alice), kind.make(house, alice)
+    others = [kind.make(house, house.alice)] if kind.personal else []
     http.get("/account/", headers=credentials(alice))  # the session is noted
     before = stored.now()
-    wrong = [foreign, gone, uuid4(), uuid7(), UUID(int=0), *(text for text in texts(own) if text != "%00")]
-    answers = [told(http.get(f"{IMAGES}/{quoted(id)}/events", headers=credentials(alice))) for id in wrong]
+    random = [uuid4(), uuid7(), UUID(int=0)]
+    wrong = [foreign, *others, gone, *random, *(text for text in texts(own) if text != "%00")]
+    answers = [told(http.get(f"{root}/{quoted(id)}/events", headers=credentials(alice))) for id in wrong]
     assert [answer for answer in answers if answer != answers[0]] == []
-    assert answers[0] == told(alice.api.get(f"{IMAGES}/{uuid4()}/events")), "Django's own answer is another"
+    assert answers[0] == told(alice.api.get(f"{root}/{uuid4()}/events")), "Django's own answer is another"
     assert answers[0][0] == 404
     assert difference(before, stored.now()) == []
-    control = http.get(f"{IMAGES}/{own}/events", headers=credentials(alice))
-    assert (control.status_code, str(own) in control.text) == (200, True)
+    control = http.get(f"{root}/{own}/events", headers=credentials(alice))
+    assert (control.status_code, "event: " in control.text) == (200, True)
 
 
 @pytest.mark.parametrize("credentials", [by_key, by_session])
@@ -86,11 +89,13 @@ def test_waiting_submits_with_a_webhook(house: House, stored: Stored, http: http
 def test_refusals_are_djangos_own(house: House, stored: Stored, http: httpx.Client) -> None:
     """Without credentials, with a bad key, without the scope, suspended: for every operation that the door takes."""
     own = KINDS["ended"].make(house, house.alice)
+    talk = KINDS["conversation"].make(house, house.alice)
     small = with_key(house.alice.tenant, house.person(Role.OWNER).user, scopes=(Scope.SENTIMENT.value,))
     viewer = house.person(Role.VIEWER)
     wrong = house.alice.secret[:-1] + ("A" if house.alice.secret[-1] != "A" else "B")
     operations = [
         ("GET", f"{IMAGES}/{own}/events", {}),
+        ("GET", f"/api/v1/conversations/{talk}/events", {}),
         ("GET", "/api/v1/events", {}),
         ("POST", IMAGES, {"Prefer": "wait=1"}),
     ]

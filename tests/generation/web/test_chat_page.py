@@ -1,0 +1,112 @@
+"""The chat page as the server writes it, and the files of conversations."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import Any
+
+import psycopg
+import pytest
+from django.test import Client
+
+from accounts.enums import Role
+from generation.models import ChatModel
+from tests.factories import Person, make_member
+from tests.qwenstudio.talking import begin
+
+SQL = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture(autouse=True)
+def _model(db: object) -> None:
+    ChatModel.objects.create(slug="talker", title="Talker")
+
+
+def page(person: Person, path: str = "/chat/") -> str:
+    answer = person.client.get(path)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def listed(text: str) -> list[str]:
+    """The titles in the list."""
+    part = text.partition('id="talks"')[2].partition("</ul>")[0]
+    return [html.unescape(found) for found in re.findall(r"<a [^>]*>([^<]*)</a>", part)]
+
+
+def snapshot(text: str) -> Any:
+    return json.loads(re.search(r'id="snapshot"[^>]*>(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
+
+
+def content(answer: Any) -> str:
+    return b"".join(answer.streaming_content).decode()
+
+
+def test_what_the_page_begins_with(alice: Person, admin_sql: SQL) -> None:
+    assert snapshot(page(alice)) == {"conversation": None, "messages": [], "earlier": None}
+    hostile = '</script><script>alert(1)</script> "x'
+    turn = begin(alice.caller, hostile)
+    admin_sql.execute(
+        "UPDATE generation_message SET status = 'done', text = %s WHERE id = %s", (hostile, turn.answer.pk)
+    )
+    text = page(alice, f"/chat/{turn.conversation.pk}/")
+    assert listed(text) == [hostile] and "<script>alert" not in text
+    found = snapshot(text)
+    assert [one["text"] for one in found["messages"]] == [hostile, hostile] and found["earlier"] is None
+    assert 'value="talker" selected' in text
+    assert snapshot(page(alice))["conversation"] is None, "the page of a new one"
+
+
+def test_search_and_older_ones(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("generation.web.chat.LISTED", 2)
+    for name in ("a boat", "a house", "a tree"):
+        begin(alice.caller, name)
+    text = page(alice)
+    assert listed(text) == ["a tree", "a house"]
+    older = html.unescape(re.search(r'href="(\?before=[^"]+)"', text)[1])  # type: ignore[index]
+    assert listed(page(alice, f"/chat/{older}")) == ["a boat"]
+    assert listed(page(alice, "/chat/?q=house")) == ["a house"]
+    assert "Nothing found." in page(alice, "/chat/?q=nowhere")
+    assert listed(page(alice, "/chat/?before=nonsense")) == ["a tree", "a house"]
+
+
+def test_the_end_of_a_long_one(alice: Person, admin_sql: SQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("generation.web.chat.SHOWN", 1)
+    turn = begin(alice.caller, "first")
+    found = snapshot(page(alice, f"/chat/{turn.conversation.pk}/"))
+    assert [one["place"] for one in found["messages"]] == [1] and found["earlier"]
+
+
+def test_files(alice: Person, bob: Person, admin_sql: SQL) -> None:
+    turn = begin(alice.caller, "Why?", system="Be short.")
+    admin_sql.execute("UPDATE generation_message SET status = 'done', text = 'So.' WHERE id = %s", (turn.answer.pk,))
+    begin(bob.caller, "Bob's own")
+    root = f"/chat/{turn.conversation.pk}"
+    answer = alice.client.get(f"{root}/file.md")
+    assert answer["Content-Disposition"].startswith("attachment; ") and answer["Content-Type"].startswith(
+        "text/markdown"
+    )
+    assert re.fullmatch(
+        r"# Why\?\n\n\d{4}-.* UTC\n\n## System\n\nBe short.\n\n## You\n\nWhy\?\n\n## talker\n\nSo.\n", content(answer)
+    )
+    one = json.loads(content(alice.client.get(f"{root}/file.json")))
+    assert (one["title"], [m["text"] for m in one["messages"]]) == ("Why?", ["Why?", "So."])
+    lines = content(alice.client.get("/chat/all.jsonl")).splitlines()
+    assert [json.loads(line) for line in lines] == [one]
+    for path in (f"{root}/", f"{root}/file.md", f"{root}/file.json"):
+        assert bob.client.get(path).status_code == 404
+
+
+def test_a_viewer_is_told_whom_to_ask(alice: Person) -> None:
+    viewer = Client()
+    viewer.force_login(make_member(alice.tenant, Role.VIEWER))
+    text = viewer.get("/chat/").content.decode()
+    assert "You are a viewer here" in text and "chatbox" not in text
+    assert viewer.get("/chat/all.jsonl").status_code == 403
+
+
+def test_without_a_model(alice: Person) -> None:
+    ChatModel.objects.update(enabled=False)
+    assert "No chat model yet" in page(alice)
