@@ -366,6 +366,7 @@ PLAIN: dict[str, str] = {
     "overlap_s": "a number",
     "key": "a secret that somebody has found: looked up by its hash, with one answer for known and unknown ones",
     # of rules for answers
+    "answer": "text that they are tried on",
     "kind": "one of two words",
     "action": "one of two words",
     "text": "text",
