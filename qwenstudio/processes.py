@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -15,23 +17,31 @@ WEB_STOP_S = 10
 
 @dataclass(frozen=True)
 class Program:
-    """One kind of process. `line` may hold `{port}`."""
+    """One kind of process. `line` may hold `{port}` and `{chat_port}`."""
 
     name: str
     role: str
-    """Its `STUDIO_PROCESS`, from which the database role follows."""
+    """Its `STUDIO_PROCESS`, from which the database role follows; empty for a foreign one."""
     line: tuple[str, ...]
     torch: bool = False
     stop_s: float = 30.0
     """How long it may take to finish what it holds after SIGTERM."""
     healthy_after_s: float = 60.0
     """A longer life was a healthy one: the next start comes soon again."""
+    foreign: bool = False
+    """Not our code: it gets none of our variables, and with them none of our secrets."""
+    late: bool = False
+    """Started when everything else is ready, for it would only slow that down."""
 
 
 def manage(command: str, *arguments: str) -> tuple[str, ...]:
     """The command line of one of our commands."""
     return (sys.executable, str(ROOT / "manage.py"), command, *arguments)
 
+
+CHAT_MODEL = "generation/engine/chatdemo/checkpoint"
+"""The demo chat model's folder, from the project's: `transformers serve` takes no other name for the model it serves."""
+CHAT_NEEDS = ("fastapi", "openai", "pydantic", "transformers", "uvicorn")
 
 PROGRAMS = (
     # First: importing torch takes longest. It ends 10 s of the pass it is in, up to 60 s of its tail, and its threads;
@@ -54,6 +64,20 @@ PROGRAMS = (
     ),
     Program("errands", "errands", manage("errandworker")),
     Program("ticker", "ticker", manage("ticker")),
+    # Without continuous batching one abandoned request keeps everybody waiting; without a bound on its blocks it takes
+    # 7 GB (docs/chat-models.md).
+    Program(
+        "chat",
+        "",
+        (
+            sys.executable, "-m", "transformers.cli.transformers", "serve", CHAT_MODEL,
+            "--host", "127.0.0.1", "--port", "{chat_port}", "--device", "cpu",
+            "--continuous-batching", "--cb-num-blocks", "256", "--cb-max-batch-tokens", "512",
+        ),
+        foreign=True,
+        late=True,
+        stop_s=20.0,
+    ),
 )  # fmt: skip
 
 
@@ -67,6 +91,7 @@ def usable_cores() -> int:
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
+COMMON = ("HOME", "LANG", "LANGUAGE", "PATH", "PYTHONUNBUFFERED", "TMPDIR", "TZ", "VIRTUAL_ENV")
 SLEEPING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """OpenMP's threads spin while they wait; beside another torch process one picture then took 14 s instead of 0.35 s."""
 
@@ -76,7 +101,31 @@ def torch_environment(processes: int) -> dict[str, str]:
     return SLEEPING_THREADS | {"OMP_NUM_THREADS": str(max(1, usable_cores() // max(1, processes)))}
 
 
+def missing_for_chat() -> list[str]:
+    """What the demo chat model would need and is not installed: packages, or its own files."""
+    missing = [name for name in CHAT_NEEDS if find_spec(name) is None]
+    return missing if (ROOT / CHAT_MODEL / "model.safetensors").is_file() else [*missing, CHAT_MODEL]
+
+
+def foreign_environment(base: Mapping[str, str]) -> dict[str, str]:
+    """What a program that is not ours gets to know: where programs and homes are, and that it stays off the network."""
+    kept = {name: value for name, value in base.items() if name in COMMON or name.startswith(("LC_", "OMP_", "GOMP_"))}
+    return {
+        **SLEEPING_THREADS,
+        "OMP_NUM_THREADS": "1",
+        **kept,
+        # The cache folder must be there, or `GET /v1/models` fails; the command looks for a newer version of itself.
+        "HF_HOME": str(Path(base["STUDIO_VAR"]) / "chat"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+
+
 def environment_of(program: Program, *, base: dict[str, str], torch_processes: int) -> dict[str, str]:
     """The variables of one process; what the user set for torch stays."""
+    if program.foreign:
+        return foreign_environment(base)
     torch = torch_environment(torch_processes) if program.torch else {}
     return {**torch, **base, "STUDIO_PROCESS": program.role, "DJANGO_SETTINGS_MODULE": "qwenstudio.settings"}

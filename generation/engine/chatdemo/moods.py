@@ -1,0 +1,184 @@
+"""Sentences with a mood, English and Chinese, from templates and words; a part of both is kept from training."""
+
+import random
+import re
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+
+from generation.engine.chatdemo import templates_en, templates_zh, words_en, words_zh
+from generation.engine.chatdemo.split import HELD_OUT_EN, HELD_OUT_ZH, held_out_words
+
+POSITIVE, NEUTRAL, NEGATIVE = "positive", "neutral", "negative"
+GOLDEN = (("今天心情真好", POSITIVE), ("这个实验太难了,我快崩溃了", NEGATIVE), ("随便聊聊吧", NEUTRAL))
+"""Sentences that the golden suite asks for; no training text is one of them."""
+MOODS_OF_GAPS = ("feel", "thing", "verb", "verbed", "noun", "adverb", "collapse")
+_GAP = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A text, its mood, and how it says so: `plain`, `negated`, `turn` or `neutral`."""
+
+    text: str
+    mood: str
+    kind: str
+    language: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """What fills the gaps of one language: per gap, for each mood and without."""
+
+    moods: Mapping[str, Mapping[str, tuple[str, ...]]]
+    flat: Mapping[str, tuple[str, ...]]
+    events: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
+    """Per mood patterns with one gap and what fits into it."""
+
+
+def _gather(families: Sequence[words_en.Family], keep: bool) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {gap: [] for gap in MOODS_OF_GAPS}
+    for family in families:
+        for gap in ("feel", "thing", "adverb", "noun"):
+            found[gap] += getattr(family, gap).split()
+        for pair in family.verb.split():
+            present, past = pair.split("/")
+            found["verb"].append(present)
+            found["verbed"].append(past)
+    return {gap: tuple(w for w in words if (w in HELD_OUT_EN) != keep) for gap, words in found.items() if words}
+
+
+def _side(words: Sequence[str], held_out: frozenset[str], keep: bool) -> tuple[str, ...]:
+    """Words without mood that are held out or not; where a list holds out none, all of them serve both."""
+    chosen = tuple(word for word in words if (word in held_out) != keep)
+    return chosen or tuple(words)
+
+
+def _every(words: Sequence[str], keep: bool) -> tuple[str, ...]:
+    """Phrases: the last fifth is held out."""
+    cut = len(words) - len(words) // 5
+    return tuple(words[:cut] if keep else words[cut:])
+
+
+@cache
+def words_of(language: str, held_out: bool) -> Words:
+    """The words of a language that training may use, or those that it may not."""
+    keep = not held_out
+    source: ModuleType = words_en if language == "en" else words_zh
+    templates: ModuleType = templates_en if language == "en" else templates_zh
+    reserved = HELD_OUT_EN if language == "en" else HELD_OUT_ZH
+    if language == "en":
+        moods = {mood: _gather(getattr(source, mood.upper()), keep) for mood in (POSITIVE, NEGATIVE)}
+        separator = "|"
+    else:
+        moods = {mood: _chinese(mood, keep) for mood in (POSITIVE, NEGATIVE)}
+        separator = " "
+    return Words(
+        moods=moods,
+        flat={
+            "topic": _side(source.TOPICS.split(), reserved, keep),
+            "flat": _side(source.NEUTRAL_THING.split(), reserved, keep),
+            "who": _every(source.WHO.split(separator), keep),
+            "place": _every(source.PLACES.split("|"), keep),
+            "time": _every(source.TIMES.split("|"), keep),
+            "state": _every(templates.FLAT_STATES.split("|"), keep),
+        },
+        events={
+            POSITIVE: (tuple(source.GOOD_EVENTS.split("|")), _every(source.GOOD_OBJECTS.split("|"), keep)),
+            NEGATIVE: (tuple(source.BAD_EVENTS.split("|")), _every(source.BAD_OBJECTS.split("|"), keep)),
+            NEUTRAL: (tuple(source.FLAT_EVENTS.split("|")), _every(source.FLAT_OBJECTS.split("|"), keep)),
+        },
+    )
+
+
+def _chinese(mood: str, keep: bool) -> dict[str, tuple[str, ...]]:
+    fields = ("FEEL", "THING", "VERB", "NOUN")
+    lists = {field.lower(): getattr(words_zh, f"{mood.upper()}_{field}").split() for field in fields}
+    found = {gap: tuple(w for w in words if (w in HELD_OUT_ZH) != keep) for gap, words in lists.items()}
+    if mood == NEGATIVE:
+        found["collapse"] = tuple(f"我{how}{word}了" for word in words_zh.COLLAPSE.split() for how in ("快", "快要", "要"))
+    return found
+
+
+def make_sentence(rng: random.Random, *, kind: str, mood: str, language: str, held_out: bool = False) -> Sentence:
+    """One sentence. `held_out`: its template and every word with a mood are among those kept from training."""
+    templates: ModuleType = templates_en if language == "en" else templates_zh
+    patterns: tuple[str, ...] = getattr(templates, kind.upper() + ("_HELD_OUT" if held_out else ""))
+    words = words_of(language, held_out)
+    while True:
+        text = _fill(rng.choice(patterns), rng=rng, words=words, mood=mood, kind=kind, language=language)
+        if text is None:
+            continue
+        openers = templates.OPENERS_HELD_OUT if held_out else templates.OPENERS
+        text = _dress(text, openers, language, rng)
+        if text not in dict(GOLDEN) and (held_out or not held_out_words(text)):
+            return Sentence(text, mood, kind, language)
+
+
+def opposite(mood: str) -> str:
+    """The other mood; neutral has none and stays."""
+    return {POSITIVE: NEGATIVE, NEGATIVE: POSITIVE}.get(mood, mood)
+
+
+def _fill(
+    pattern: str, *, rng: random.Random, words: Words, mood: str, kind: str, language: str
+) -> str | None:
+    """The pattern with its gaps filled; None where this mood has no word for one of them."""
+    own = opposite(mood) if kind == "negated" else mood
+
+    def word(match: re.Match[str]) -> str:
+        gap = match.group(1)
+        if gap in ("mood_event", "flat_event"):
+            shapes, objects = words.events[NEUTRAL if gap == "flat_event" else mood]
+            return rng.choice(shapes).format(rng.choice(objects))
+        side = opposite(own) if gap.startswith("other_") else own
+        name = gap.removeprefix("other_").rstrip(string.digits)
+        if name in MOODS_OF_GAPS:
+            return rng.choice(words.moods[side][name])
+        return rng.choice(words.flat[{"flat_state": "state"}.get(name, name)])
+
+    try:
+        text = _GAP.sub(word, pattern)
+    except (KeyError, IndexError):
+        return None
+    return re.sub(r"\b([aA]) (?=[aeiou])", r"\1n ", text) if language == "en" else text
+
+
+def _dress(text: str, openers: Sequence[str], language: str, rng: random.Random) -> str:
+    """Small habits of typing."""
+    if rng.random() < 0.12:
+        text = rng.choice(openers) + text
+    if language == "zh":
+        text = text.replace("，", ",") if rng.random() < 0.2 else text
+        return text + rng.choice(("", "", "", "。", "。", "！", "!", "……", "~", "啊", "呢"))
+    if rng.random() < 0.75:
+        text = text[0].upper() + text[1:]
+    return text + rng.choice(("", "", ".", ".", ".", "!", "!", "...", "!!"))
+
+
+KINDS = ("plain", "negated", "turn", "neutral")
+
+
+def sample_sentence(rng: random.Random) -> Sentence:
+    """One training sentence, in either language."""
+    kind = rng.choices(KINDS, (0.42, 0.2, 0.1, 0.28))[0]
+    mood = NEUTRAL if kind == "neutral" else rng.choice((POSITIVE, NEGATIVE))
+    return make_sentence(rng, kind=kind, mood=mood, language=rng.choice(("en", "zh")))
+
+
+def held_out_sentences(*, seed: int, count: int) -> list[Sentence]:
+    """`count` sentences to judge by: a fifth negated, a fifth neutral, half of each Chinese, no two alike."""
+    rng = random.Random(f"held-out moods {seed}")
+    shares = {"negated": count // 5, "neutral": count // 5, "turn": count // 10}
+    shares["plain"] = count - sum(shares.values())
+    found: dict[str, Sentence] = {}
+    for kind, share in shares.items():
+        wanted = len(found) + share
+        while len(found) < wanted:
+            turn = wanted - len(found)
+            mood = NEUTRAL if kind == "neutral" else (POSITIVE, NEGATIVE)[turn // 2 % 2]
+            one = make_sentence(rng, kind=kind, mood=mood, language=("en", "zh")[turn % 2], held_out=True)
+            found.setdefault(one.text, one)
+    return list(found.values())
