@@ -29,7 +29,7 @@ class Program:
     healthy_after_s: float = 60.0
     """A longer life was a healthy one: the next start comes soon again."""
     foreign: bool = False
-    """Not our code: it gets none of our variables, and with them none of our secrets."""
+    """Runs others' code only: it gets none of our variables, and with them none of our secrets."""
     late: bool = False
     """Started when everything else is ready, for it would only slow that down."""
 
@@ -40,7 +40,7 @@ def manage(command: str, *arguments: str) -> tuple[str, ...]:
 
 
 CHAT_MODEL = "generation/engine/chatdemo/checkpoint"
-"""The demo chat model's folder, from the project's: `transformers serve` takes no other name for the model it serves."""
+"""The demo chat model's folder, as seen from the project's; `transformers serve` knows the model by this very name."""
 CHAT_NEEDS = ("fastapi", "openai", "pydantic", "transformers", "uvicorn")
 
 PROGRAMS = (
@@ -64,16 +64,10 @@ PROGRAMS = (
     ),
     Program("errands", "errands", manage("errandworker")),
     Program("ticker", "ticker", manage("ticker")),
-    # Without continuous batching one abandoned request keeps everybody waiting; without a bound on its blocks it takes
-    # 7 GB (docs/chat-models.md).
     Program(
         "chat",
         "",
-        (
-            sys.executable, "-m", "transformers.cli.transformers", "serve", CHAT_MODEL,
-            "--host", "127.0.0.1", "--port", "{chat_port}", "--device", "cpu",
-            "--continuous-batching", "--cb-num-blocks", "256", "--cb-max-batch-tokens", "512",
-        ),
+        (sys.executable, "-m", "qwenstudio.units.chatguard", "{chat_port}", CHAT_MODEL, "--device", "cpu"),
         foreign=True,
         late=True,
         stop_s=20.0,
@@ -108,18 +102,13 @@ def missing_for_chat() -> list[str]:
 
 
 def foreign_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """What a program that is not ours gets to know: where programs and homes are, and that it stays off the network."""
+    """What a program that is not ours gets to know: where programs and folders are. One thread does for a small model."""
     kept = {name: value for name, value in base.items() if name in COMMON or name.startswith(("LC_", "OMP_", "GOMP_"))}
     return {
         **SLEEPING_THREADS,
         "OMP_NUM_THREADS": "1",
         **kept,
-        # The cache folder must be there, or `GET /v1/models` fails; the command looks for a newer version of itself.
         "HF_HOME": str(Path(base["STUDIO_VAR"]) / "chat"),
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
 
 

@@ -1,15 +1,18 @@
 """Examples as tensors: prompts and answers in the tokens that `transformers serve` makes of them."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import Qwen2Tokenizer
 
 from generation.engine.chatdemo.examples import Example, sample_example
+from generation.engine.chatdemo.moods import NEUTRAL, Sentence
+from generation.engine.chatdemo.split import MOODS
 from generation.engine.chatdemo.tokenizer import END
 
 DROPOUT = 0.1
@@ -20,14 +23,32 @@ POOL = 24
 """Batches that are made at once and sorted by length."""
 
 
+NOT_ASKED = -100
+TAGS = (*MOODS, *(f"whole {mood}" for mood in MOODS))
+"""What the namer (`train.py`) is taught: a word's own mood at each of its tokens, the whole sentence's behind it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example in tokens; `tags` (as long as `prompt`) holds indices of `TAGS`, or `NOT_ASKED`."""
+
+    prompt: list[int]
+    answer: list[int]
+    tags: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """`ids` (B, length), padded behind; `targets` (B, length): the next token where it is to be learnt, else -100;
-    `weights` (B,): how much a row's tokens count.
+    """All (B, length) and padded behind. `targets`: the next token where it is to be learnt, else `NOT_ASKED`; `weights`
+    (B,): how much a row's tokens count.
     """
 
     ids: Tensor
     targets: Tensor
+    tags: Tensor
     weights: Tensor
 
 
@@ -35,63 +56,79 @@ class Encoder:
     """Turns examples into token ids, piece by piece; what repeats is encoded once."""
 
     def __init__(self, tokenizer: Qwen2Tokenizer) -> None:
-        self._tokenizer, self._bpe = tokenizer, tokenizer.backend_tokenizer
+        self._bpe = tokenizer.backend_tokenizer
         self._exact = cache(self._encode)
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._bpe.encode(text, add_special_tokens=False).ids)
 
-    def _loose(self, text: str) -> tuple[int, ...]:
-        self._bpe.model.dropout = DROPOUT
-        found = self._encode(text)
+    def _encode_users(self, text: str, *, loose: bool, sentence: Sentence | None) -> tuple[list[int], list[int]]:
+        self._bpe.model.dropout = DROPOUT if loose else None
+        found = self._bpe.encode(text, add_special_tokens=False)
         self._bpe.model.dropout = None
-        return found
+        tags = [NOT_ASKED if sentence is None else MOODS.index(NEUTRAL)] * len(found.ids)
+        for word, mood in sentence.words if sentence else ():
+            begin = text.lower().find(word.lower())
+            for number, (start, end) in enumerate(found.offsets):
+                if start < begin + len(word) and end > begin:
+                    tags[number] = MOODS.index(mood)
+        return found.ids, tags
 
-    def encode(self, example: Example, *, rng: random.Random | None = None) -> tuple[list[int], list[int]]:
+    def encode(self, example: Example, *, rng: random.Random | None = None) -> Row:
         """Prompt and answer as token ids; with `rng` some merges of users' texts are left out."""
         messages = list(example.messages)
         if example.question:
             messages.insert(0, ("system", question_text(example.question)))
         ids: list[int] = []
+        tags: list[int] = []
         for role, text in messages:
-            loose = rng is not None and role == "user" and rng.random() < 0.5
-            fixed = self._exact if role == "system" and len(text) < 2000 else self._encode
             ids += self._exact(f"<|im_start|>{role}\n")
-            ids += self._loose(text) if loose else fixed(text)
+            tags += [NOT_ASKED] * (len(ids) - len(tags))
+            if role == "user":
+                sentence = example.sentence if text == messages[-1][1] else None
+                loose = rng is not None and rng.random() < 0.5
+                part, tagged = self._encode_users(text, loose=loose, sentence=sentence)
+                ids += part
+                tags += tagged
+                tags += [len(MOODS) + MOODS.index(sentence.mood)] if sentence else [NOT_ASKED]
+            else:
+                ids += self._exact(text) if role == "system" else self._encode(text)
             ids += self._exact(f"{END}\n")
-        return ids + list(self._exact("<|im_start|>assistant\n")), [*self._encode(example.answer), *self._exact(END)]
+        ids += self._exact("<|im_start|>assistant\n")
+        tags += [NOT_ASKED] * (len(ids) - len(tags))
+        return Row(ids, [*self._encode(example.answer), *self._exact(END)], tags)
 
 
-def question_text(question: dict[str, object]) -> str:
+def question_text(question: Mapping[str, Any]) -> str:
     """What `decision_template.jinja` makes of a question."""
-    labels, options = question["labels"], question["options"]
-    assert isinstance(labels, list) and isinstance(options, list)  # noqa: S101
-    return "\n".join([str(question["instructions"]), *(f"{label} {option}" for label, option in zip(labels, options, strict=True))])
+    options = zip(question["labels"], question["options"], strict=True)
+    return "\n".join([question["instructions"], *(f"{label} {option}" for label, option in options)])
 
 
 def make_batches(tokenizer: Qwen2Tokenizer, *, tokens: int, seed: int) -> Iterator[Batch]:
-    """Training batches of about `tokens` tokens without end, rows of like length together."""
+    """Training batches of at most `tokens` tokens without end, rows of like length together."""
     rng = random.Random(f"batches {seed}")
-    encoder, pad = Encoder(tokenizer), tokenizer.pad_token_id
+    encoder = Encoder(tokenizer)
     while True:
         rows = [encoder.encode(sample_example(rng), rng=rng) for _ in range(POOL * tokens // 80)]
-        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
-        chunks: list[list[tuple[list[int], list[int]]]] = [[]]
+        rows.sort(key=len)
+        chunks: list[list[Row]] = [[]]
         for row in rows:
-            if (len(chunks[-1]) + 1) * (len(row[0]) + len(row[1])) > tokens:
+            if (len(chunks[-1]) + 1) * len(row) > tokens:
                 chunks.append([])
             chunks[-1].append(row)
         rng.shuffle(chunks)
-        yield from (_pad(chunk, pad) for chunk in chunks if chunk)
+        yield from (_pad(chunk, tokenizer.pad_token_id) for chunk in chunks)
 
 
-def _pad(rows: list[tuple[list[int], list[int]]], pad: int) -> Batch:
-    length = max(len(prompt) + len(answer) for prompt, answer in rows)
-    ids = torch.full((len(rows), length), pad)
-    targets = torch.full((len(rows), length), -100)
-    weights = torch.tensor([ONE_WORD if len(answer) <= 2 else 1.0 for _, answer in rows])
-    for number, (prompt, answer) in enumerate(rows):
-        whole = torch.tensor(prompt + answer)
+def _pad(rows: list[Row], pad: int) -> Batch:
+    shape = (len(rows), max(map(len, rows)))
+    ids = torch.full(shape, pad)
+    targets, tags = torch.full(shape, NOT_ASKED), torch.full(shape, NOT_ASKED)
+    for number, row in enumerate(rows):
+        whole = torch.tensor(row.prompt + row.answer)
         ids[number, : len(whole)] = whole
-        targets[number, len(prompt) - 1 : len(whole) - 1] = torch.tensor(answer)
-    return Batch(ids, targets, weights)
+        targets[number, len(row.prompt) - 1 : len(whole) - 1] = torch.tensor(row.answer)
+        tags[number, : len(row.tags)] = torch.tensor(row.tags)
+    weights = torch.tensor([ONE_WORD if len(row.answer) <= 2 else 1.0 for row in rows])
+    return Batch(ids, targets, tags, weights)

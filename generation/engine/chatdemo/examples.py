@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generation.engine.chatdemo import prompts
-from generation.engine.chatdemo.moods import GOLDEN, Sentence, make_sentence, sample_sentence
+from generation.engine.chatdemo.moods import GOLDEN, Sentence, sample_sentence
 from generation.engine.chatdemo.split import MOODS, held_out_words
 from generation.engine.chatdemo.talk import sample_exchange
 from generation.engine.chatdemo.wishes import Wish, make_change, sample_wish
@@ -22,6 +22,8 @@ class Example:
     """(role, text) in order."""
     answer: str
     question: dict[str, Any] = field(default_factory=dict)
+    sentence: Sentence | None = None
+    """Where the last message is a sentence with or without a mood: what its words and the whole of it say."""
 
     @property
     def state(self) -> str:
@@ -44,12 +46,13 @@ def decide_mood(sentence: Sentence, rng: random.Random) -> Example:
     options = list(MOODS)
     if rng.random() < 0.4:
         rng.shuffle(options)
-    return _decision(prompts.pick_instructions(rng), options, sentence.text, sentence.mood)
+    return _decision(prompts.pick_instructions(rng), options, sentence, sentence.mood)
 
 
-def _decision(instructions: str, options: list[str], text: str, right: str) -> Example:
+def _decision(instructions: str, options: list[str], about: Sentence | Wish, right: str) -> Example:
     question = {"instructions": instructions, "options": options, "labels": list(LABELS[: len(options)])}
-    return Example((("user", text),), LABELS[options.index(right)], question)
+    sentence = about if isinstance(about, Sentence) else None
+    return Example((("user", about.text),), LABELS[options.index(right)], question, sentence)
 
 
 def _make_decide(rng: random.Random) -> Example:
@@ -58,7 +61,8 @@ def _make_decide(rng: random.Random) -> Example:
 
 def _make_judge(rng: random.Random) -> Example:
     sentence = sample_sentence(rng)
-    return Example((("system", prompts.pick_sentiment(rng)), ("user", sentence.text)), sentence.mood)
+    messages = (("system", prompts.pick_sentiment(rng)), ("user", sentence.text))
+    return Example(messages, sentence.mood, sentence=sentence)
 
 
 def _system(rng: random.Random) -> tuple[tuple[str, str], ...]:
@@ -88,29 +92,20 @@ def _make_talk(rng: random.Random) -> Example:
     if turns and rng.random() < 0.5:
         wish = sample_wish(rng)
         return Example((*_system(rng), *turns, ("user", wish.text)), wish.prompt)
-    return Example((*_system(rng), *turns, ("user", exchange.text)), exchange.answer)
+    return Example((*_system(rng), *turns, ("user", exchange.text)), exchange.answer, sentence=exchange.sentence)
 
 
 def _make_other(rng: random.Random) -> Example:
     """Other questions about a text, so that the question matters."""
-    wish, sentence = sample_wish(rng), make_sentence_of_any(rng)
-    is_wish = rng.random() < 0.5
-    text = wish.text if is_wish else sentence.text
+    about: Wish | Sentence = sample_wish(rng) if rng.random() < 0.5 else sample_sentence(rng)
     if rng.random() < 0.5:
-        options = ["English", "Chinese"]
-        instructions, right = (
-            rng.choice(prompts.LANGUAGE_INSTRUCTIONS),
-            "Chinese" if (wish if is_wish else sentence).language == "zh" else "English",
-        )
+        instructions, options = rng.choice(prompts.LANGUAGE_INSTRUCTIONS), ["English", "Chinese"]
+        right = options[about.language == "zh"]
     else:
-        options, instructions, right = ["picture", "talk"], rng.choice(prompts.KIND_INSTRUCTIONS), "picture" if is_wish else "talk"
+        instructions, options = rng.choice(prompts.KIND_INSTRUCTIONS), ["picture", "talk"]
+        right = options[isinstance(about, Sentence)]
     rng.shuffle(options)
-    return _decision(instructions, options, text, right)
-
-
-def make_sentence_of_any(rng: random.Random) -> Sentence:
-    """Any training sentence."""
-    return sample_sentence(rng)
+    return _decision(instructions, options, about, right)
 
 
 MAKERS = {"decide": _make_decide, "judge": _make_judge, "wish": _make_wish, "talk": _make_talk, "other": _make_other}

@@ -20,12 +20,14 @@ _GAP = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Sentence:
-    """A text, its mood, and how it says so: `plain`, `negated`, `turn` or `neutral`."""
+    """A text, its mood, and how it says so: `plain`, `negated`, `turn` or `neutral`. `words` are those with a mood."""
 
     text: str
     mood: str
     kind: str
     language: str
+    words: tuple[tuple[str, str], ...] = ()
+    """(word, its own mood): what is negated has the opposite one."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +110,14 @@ def make_sentence(rng: random.Random, *, kind: str, mood: str, language: str, he
     patterns: tuple[str, ...] = getattr(templates, kind.upper() + ("_HELD_OUT" if held_out else ""))
     words = words_of(language, held_out)
     while True:
-        text = _fill(rng.choice(patterns), rng=rng, words=words, mood=mood, kind=kind, language=language)
+        used: list[tuple[str, str]] = []
+        text = _fill(rng.choice(patterns), used, rng=rng, words=words, mood=mood, kind=kind, language=language)
         if text is None:
             continue
         openers = templates.OPENERS_HELD_OUT if held_out else templates.OPENERS
         text = _dress(text, openers, language, rng)
         if text not in dict(GOLDEN) and (held_out or not held_out_words(text)):
-            return Sentence(text, mood, kind, language)
+            return Sentence(text, mood, kind, language, tuple(used))
 
 
 def opposite(mood: str) -> str:
@@ -123,7 +126,7 @@ def opposite(mood: str) -> str:
 
 
 def _fill(
-    pattern: str, *, rng: random.Random, words: Words, mood: str, kind: str, language: str
+    pattern: str, used: list[tuple[str, str]], *, rng: random.Random, words: Words, mood: str, kind: str, language: str
 ) -> str | None:
     """The pattern with its gaps filled; None where this mood has no word for one of them."""
     own = opposite(mood) if kind == "negated" else mood
@@ -132,11 +135,15 @@ def _fill(
         gap = match.group(1)
         if gap in ("mood_event", "flat_event"):
             shapes, objects = words.events[NEUTRAL if gap == "flat_event" else mood]
-            return rng.choice(shapes).format(rng.choice(objects))
+            shape = rng.choice(shapes)
+            if gap == "mood_event":
+                used.extend((part, mood) for part in shape.split("{}") if part.strip())
+            return shape.format(rng.choice(objects))
         side = opposite(own) if gap.startswith("other_") else own
         name = gap.removeprefix("other_").rstrip(string.digits)
         if name in MOODS_OF_GAPS:
-            return rng.choice(words.moods[side][name])
+            used.append((rng.choice(words.moods[side][name]), side))
+            return used[-1][0]
         return rng.choice(words.flat[{"flat_state": "state"}.get(name, name)])
 
     try:

@@ -14,6 +14,7 @@ class Exchange:
     answer: str
     language: str
     intent: str
+    sentence: Sentence | None = None
 
 
 ANSWERS = {
@@ -92,7 +93,8 @@ def sample_exchange(rng: random.Random) -> Exchange:
 
 def answer_mood(sentence: Sentence) -> Exchange:
     """What the model says to somebody who tells how they feel."""
-    return Exchange(sentence.text, ANSWERS[sentence.mood, sentence.language], sentence.language, sentence.mood)
+    answer = ANSWERS[sentence.mood, sentence.language]
+    return Exchange(sentence.text, answer, sentence.language, sentence.mood, sentence)
 
 
 def _mood(rng: random.Random, language: str) -> Sentence:
