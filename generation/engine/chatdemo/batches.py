@@ -15,8 +15,8 @@ from generation.engine.chatdemo.moods import NEUTRAL, Sentence
 from generation.engine.chatdemo.split import MOODS
 from generation.engine.chatdemo.tokenizer import END
 
-DROPOUT = 0.1
-"""Share of merges left out in half of the training texts, so that a word is known by its pieces too."""
+DROPOUTS = (0.0, 0.1, 0.3, 0.6)
+"""Shares of merges left out in training texts, each in a quarter of them, so that a word is known by its pieces too."""
 ONE_WORD = 5.0
 """How much a token of an answer of one word counts: a prompt's answer has ten times as many."""
 POOL = 24
@@ -62,8 +62,8 @@ class Encoder:
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._bpe.encode(text, add_special_tokens=False).ids)
 
-    def _encode_users(self, text: str, *, loose: bool, sentence: Sentence | None) -> tuple[list[int], list[int]]:
-        self._bpe.model.dropout = DROPOUT if loose else None
+    def _encode_users(self, text: str, *, dropout: float, sentence: Sentence | None) -> tuple[list[int], list[int]]:
+        self._bpe.model.dropout = dropout or None
         found = self._bpe.encode(text, add_special_tokens=False)
         self._bpe.model.dropout = None
         tags = [NOT_ASKED if sentence is None else MOODS.index(NEUTRAL)] * len(found.ids)
@@ -86,8 +86,8 @@ class Encoder:
             tags += [NOT_ASKED] * (len(ids) - len(tags))
             if role == "user":
                 sentence = example.sentence if text == messages[-1][1] else None
-                loose = rng is not None and rng.random() < 0.5
-                part, tagged = self._encode_users(text, loose=loose, sentence=sentence)
+                dropout = rng.choice(DROPOUTS) if rng is not None else 0.0
+                part, tagged = self._encode_users(text, dropout=dropout, sentence=sentence)
                 ids += part
                 tags += tagged
                 tags += [len(MOODS) + MOODS.index(sentence.mood)] if sentence else [NOT_ASKED]

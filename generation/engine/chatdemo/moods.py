@@ -9,12 +9,16 @@ from functools import cache
 from types import ModuleType
 
 from generation.engine.chatdemo import templates_en, templates_zh, words_en, words_zh
+from generation.engine.chatdemo.noise import disturb, unknown_word
 from generation.engine.chatdemo.split import HELD_OUT_EN, HELD_OUT_ZH, held_out_words
 
 POSITIVE, NEUTRAL, NEGATIVE = "positive", "neutral", "negative"
 GOLDEN = (("今天心情真好", POSITIVE), ("这个实验太难了,我快崩溃了", NEGATIVE), ("随便聊聊吧", NEUTRAL))
 """Sentences that the golden suite asks for; no training text is one of them."""
 MOODS_OF_GAPS = ("feel", "thing", "verb", "verbed", "noun", "adverb", "collapse")
+UNKNOWN, DISTURBED = 0.25, 0.3
+"""Shares of training gaps with a word that does not exist, and of training sentences with a word too many."""
+_FLAT_GAPS = {"flat_state": "state"}
 _GAP = re.compile(r"\{(\w+)\}")
 
 
@@ -110,14 +114,16 @@ def make_sentence(rng: random.Random, *, kind: str, mood: str, language: str, he
     patterns: tuple[str, ...] = getattr(templates, kind.upper() + ("_HELD_OUT" if held_out else ""))
     words = words_of(language, held_out)
     while True:
-        used: list[tuple[str, str]] = []
-        text = _fill(rng.choice(patterns), used, rng=rng, words=words, mood=mood, kind=kind, language=language)
+        filler = _Filler(rng, words, mood=mood, kind=kind, language=language, unknown=0.0 if held_out else UNKNOWN)
+        text = filler.fill(rng.choice(patterns))
         if text is None:
             continue
+        if not held_out and rng.random() < DISTURBED:
+            text = disturb(text, language, rng)
         openers = templates.OPENERS_HELD_OUT if held_out else templates.OPENERS
         text = _dress(text, openers, language, rng)
         if text not in dict(GOLDEN) and (held_out or not held_out_words(text)):
-            return Sentence(text, mood, kind, language, tuple(used))
+            return Sentence(text, mood, kind, language, tuple(filler.used))
 
 
 def opposite(mood: str) -> str:
@@ -125,37 +131,53 @@ def opposite(mood: str) -> str:
     return {POSITIVE: NEGATIVE, NEGATIVE: POSITIVE}.get(mood, mood)
 
 
-def _fill(
-    pattern: str, used: list[tuple[str, str]], *, rng: random.Random, words: Words, mood: str, kind: str, language: str
-) -> str | None:
-    """The pattern with its gaps filled; None where this mood has no word for one of them."""
-    own = opposite(mood) if kind == "negated" else mood
+class _Filler:
+    """Fills the gaps of one sentence. `unknown`: the share of gaps without a mood that get a word that does not exist."""
 
-    def word(match: re.Match[str]) -> str:
+    def __init__(
+        self, rng: random.Random, words: Words, *, mood: str, kind: str, language: str, unknown: float
+    ) -> None:
+        self._rng, self._words, self._mood, self._language = rng, words, mood, language
+        self._own = opposite(mood) if kind == "negated" else mood
+        self._unknown = unknown
+        self.used: list[tuple[str, str]] = []
+
+    def fill(self, pattern: str) -> str | None:
+        """The pattern with its gaps filled; None where this mood has no word for one of them."""
+        try:
+            text = _GAP.sub(self._word, pattern)
+        except (KeyError, IndexError):
+            return None
+        return re.sub(r"\b([aA]) (?=[aeiou])", r"\1n ", text) if self._language == "en" else text
+
+    def _word(self, match: re.Match[str]) -> str:
         gap = match.group(1)
         if gap in ("mood_event", "flat_event"):
-            shapes, objects = words.events[NEUTRAL if gap == "flat_event" else mood]
-            shape = rng.choice(shapes)
-            if gap == "mood_event":
-                used.extend((part, mood) for part in shape.split("{}") if part.strip())
-            return shape.format(rng.choice(objects))
-        side = opposite(own) if gap.startswith("other_") else own
+            return self._event(NEUTRAL if gap == "flat_event" else self._mood)
+        side = opposite(self._own) if gap.startswith("other_") else self._own
         name = gap.removeprefix("other_").rstrip(string.digits)
         if name in MOODS_OF_GAPS:
-            used.append((rng.choice(words.moods[side][name]), side))
-            return used[-1][0]
-        return rng.choice(words.flat[{"flat_state": "state"}.get(name, name)])
+            self.used.append((self._rng.choice(self._words.moods[side][name]), side))
+            return self.used[-1][0]
+        # An unknown quality is the likeliest to be a mood after all.
+        return self._pick(self._words.flat[_FLAT_GAPS.get(name, name)], self._unknown / 2 if name == "flat" else None)
 
-    try:
-        text = _GAP.sub(word, pattern)
-    except (KeyError, IndexError):
-        return None
-    return re.sub(r"\b([aA]) (?=[aeiou])", r"\1n ", text) if language == "en" else text
+    def _event(self, mood: str) -> str:
+        shapes, objects = self._words.events[mood]
+        shape = self._rng.choice(shapes)
+        if mood != NEUTRAL:
+            self.used += [(part, mood) for part in shape.split("{}") if part.strip()]
+        return shape.format(self._pick(objects))
+
+    def _pick(self, words: Sequence[str], unknown: float | None = None) -> str:
+        if self._rng.random() < (self._unknown if unknown is None else unknown):
+            return unknown_word(self._language, self._rng)
+        return self._rng.choice(words)
 
 
 def _dress(text: str, openers: Sequence[str], language: str, rng: random.Random) -> str:
     """Small habits of typing."""
-    if rng.random() < 0.12:
+    if rng.random() < 0.2:
         text = rng.choice(openers) + text
     if language == "zh":
         text = text.replace("，", ",") if rng.random() < 0.2 else text

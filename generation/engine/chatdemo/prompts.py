@@ -43,9 +43,9 @@ KIND_INSTRUCTIONS = ("What does the writer want?", "What kind of message is this
 
 DECISION_TEMPLATE = (
     "{%- macro text(x) %}{{ '' if x is none else x if x is string else x|tojson }}{% endmacro -%}"
-    "<|im_start|>system\n{{ text(question.instructions) }}"
-    "{%- for option in question.options %}\n{{ question.labels[loop.index0] }} {{ option }}{% endfor -%}"
-    "<|im_end|>\n<|im_start|>user\n{{ text(state) }}<|im_end|>\n<|im_start|>assistant\n"
+    "{{ '<|im_start|>system\n' ~ text(question.instructions) }}"
+    "{%- for option in question.options %}{{ '\n' ~ question.labels[loop.index0] ~ ' ' ~ option }}{% endfor -%}"
+    "{{ '<|im_end|>\n<|im_start|>user\n' ~ text(state) ~ '<|im_end|>\n<|im_start|>assistant\n' }}"
 )
 """`decision_template.jinja`: the question as the system's message, the text as the user's, the label is the answer."""
 CHAT_TEMPLATE = (

@@ -13,6 +13,8 @@ from generation.engine.chatdemo import words_en, words_zh
 from generation.engine.demo.words import vocabulary
 
 SHARE = 0.3
+RELATIVES = 2
+"""At least so many words of an English family stay."""
 MOODS = ("positive", "neutral", "negative")
 _ENGLISH = re.compile(r"[a-z]+(?:'[a-z]+)?")
 
@@ -28,8 +30,7 @@ def _english_moods() -> set[str]:
     for family in families:
         forms = sorted({form for field in vars(family).values() for form in re.split(r"[ /]", field) if form})
         drawn = [form for form in forms if is_drawn(form)]
-        if len(forms) > 1:
-            found.update(drawn[: len(forms) - 1])
+        found.update(drawn[: max(0, len(forms) - RELATIVES)])
     return found
 
 

@@ -40,7 +40,11 @@ NEGATED = (
     "the {topic} was never {thing}", "that is not what I call {thing}", "not {thing}", "not a {thing} {topic}",
     "this is no {noun}", "the {topic} was not a {noun}", "I have no reason to be {feel}", "I can't say that I am {feel}",
     "neither the {topic} nor the {topic2} was {thing}", "I wouldn't call it {thing}", "it was not {thing} and not {thing2}",
-    "{who} never {verbed} the {topic}", "we were not {feel} with the {topic}", "not even a little {thing}",
+    "I don't believe that the {topic} is {thing}", "I don't find the {topic} {thing}", "I doubt that it is {thing}",
+    "nothing in the {topic} was {thing}", "nothing of that was {thing}", "not one of us was {feel}", "none of them is {feel}",
+    "nobody thinks that the {topic} is {thing}", "{who} is never {feel}", "I would not say that I am {feel}",
+    "there is no reason to {verb} it", "this is not a reason to be {feel}", "it did not look {thing}", "without being {feel}",
+    "{who} did not find it {thing}", "{who} never {verbed} the {topic}", "we were not {feel} with the {topic}", "not even a little {thing}",
 )
 NEGATED_HELD_OUT = (
     "I was not {feel} when I left", "nothing about {place} was {thing}", "the {topic} didn't seem {thing} to me",
@@ -53,6 +57,9 @@ TURN = (
     "although the {topic} was {other_thing}, I am {feel}", "I was {other_feel} at first, but now I am {feel}",
     "the {topic} was {other_thing}, but the {topic2} was so {thing} that I forgot it", "at first {other_thing}, then {thing}",
     "I used to be {other_feel}, now I am {feel}", "even though I was {other_feel}, in the end I felt {feel}",
+    "it began {other_thing} and ended {thing}", "before that I was {other_feel}, afterwards {feel}", 
+    "{who} was {other_feel}, but I am {feel}", "we expected something {other_thing}, and it was {thing}",
+    "the beginning was {other_thing}, the end was {thing}", "although {who} thinks it is {other_thing}, I find it {thing}",
     "they said it would be {other_thing}, but it was {thing}", "not {other_thing} but {thing}",
     "it is not {other_thing}, it is {thing}",
 )
@@ -87,6 +94,9 @@ FLAT_STATES = (
     "at home|at work|on the train|twenty years old|in the kitchen|on my way|next door|from Spain|a student|an engineer"
     "|in line|upstairs|by the window|left-handed"
 )
-OPENERS = ("well, ", "so ", "oh, ", "today ", "yesterday ", "you know, ", "to be honest, ", "in my opinion ", "and ", "by the way, ")
+OPENERS = (
+    "I think that ", "I believe ", "I find that ", "it seems that ", "I must admit that ", "everybody knows that ",
+    "as you know, ", "it is true that ", "I can tell you that ", "they say that ", "I noticed that ", "well, ", "so ", "oh, ", "today ", "yesterday ", "you know, ", "to be honest, ", "in my opinion ", "and ", "by the way, ",
+)
 OPENERS_HELD_OUT = ("hm, ", "this time ", "all in all ", "as for me, ")
 """Before any sentence, now and then."""

@@ -25,7 +25,8 @@ NEGATED = (
     "谈不上{thing}", "{topic}算不上{thing}", "我不{verb}这个{topic}", "我从来不{verb}{topic}", "{who}不{verb}{topic}", "没有人{verb}{topic}",
     "没人觉得{topic}{thing}", "这不是{noun}", "{topic}哪里{thing}了", "我不觉得{topic}{thing}", "毫不{thing}", "不{thing}", "心里不{feel}了",
     "没什么可{feel}的", "谁也不{feel}", "{topic}既不{thing}也不{thing2}", "不是很{thing}", "不太{thing}", "今天不是很{feel}", "我没有{feel}",
-    "这次{topic}不够{thing}",
+    "这次{topic}不够{thing}", "不能说{topic}很{thing}", "{who}从不{feel}", "{who}不觉得{topic}{thing}", "没有谁觉得{thing}",
+    "我其实不{feel}", "{topic}说不上有多{thing}", "没有哪里{thing}", "谁都不{verb}{topic}", "我从来没{feel}过", "{topic}从来不{thing}",
 )
 NEGATED_HELD_OUT = (
     "今天我一点都不{feel}", "{topic}其实并不{thing}", "我不认为{topic}很{thing}", "{who}从不觉得{topic}{thing}", "我们都不{verb}这次{topic}",
@@ -57,5 +58,7 @@ NEUTRAL_HELD_OUT = (
     "我路过{place}的时候看了{topic}", "给我看看{topic}", "确实是{flat}的", "一共有三个{topic}", "你在{place}吗",
 )
 FLAT_STATES = "学生|老师|上海人|左撇子|工程师|邻居|第一个|司机|二十岁|新来的"
-OPENERS = ("嗯，", "其实", "今天", "昨天", "说真的，", "我觉得", "哎，", "那个，", "唉", "哇，")
+OPENERS = (
+    "我认为", "大家都说", "听说", "看来", "我发现", "说起来", "老实说，", "不得不说，", "我知道", "谁都知道", "嗯，", "其实", "今天", "昨天", "说真的，", "我觉得", "哎，", "那个，", "唉", "哇，",
+)
 OPENERS_HELD_OUT = ("这次", "总的来说，", "对我来说，", "讲真，")

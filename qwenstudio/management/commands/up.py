@@ -101,7 +101,7 @@ class Studio:
             raise CommandError(
                 f"Port {port} is taken by another program. Choose a free one: STUDIO_PORT={port + 1} make run"
             )
-        self._look_at_chat()
+        self.look_at_chat()
         try:
             environment = self._start_services()
             self._prepare(environment)
@@ -112,7 +112,7 @@ class Studio:
         finally:
             self._stop()
 
-    def _look_at_chat(self) -> None:
+    def look_at_chat(self) -> None:
         """Leave the demo chat model out where it cannot run, and say why: the rest of the studio needs it not."""
         if "chat" not in self.names:
             return
