@@ -1,7 +1,8 @@
 """The one place where Redis clients are made. They carry ids and events; nothing that would be missed is kept there.
 
 Keys of the studio in Redis: `rq:*` (RQ's own, wake-ups only), `qs:bus` (`generation/queue/progress.py`), `qs:rate:*`
-(`accounts/api/rates.py`), `qs:places:*` (`accounts/domain/places.py`), `qs:tries:*` (`accounts/web/throttle.py`).
+(`accounts/api/rates.py`), `qs:places:*` (`accounts/domain/places.py`), `qs:tries:*` (`accounts/web/throttle.py`),
+`qs:chat:*` (`generation/chat/breaker.py`).
 """
 
 from __future__ import annotations

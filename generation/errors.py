@@ -216,3 +216,45 @@ class ReleaseFailed(StudioError):
 
     kind = "unavailable"
     code = "release_failed"
+
+
+class BodyUnreadable(StudioError):
+    """A body that is no JSON the studio takes; the message names the place and the bound."""
+
+    kind = "invalid"
+    code = "malformed_json"
+
+
+class ChatUnavailable(StudioError):
+    """No server that answers for a chat model can be asked just now."""
+
+    kind = "unavailable"
+    code = "chat_unavailable"
+
+
+class ChatBusy(StudioError):
+    """Every server of a chat model has as many requests as it takes at once."""
+
+    kind = "unavailable"
+    code = "chat_busy"
+
+
+class ChatBroken(StudioError):
+    """A chat model's server broke off in the middle of its answer, or answered what nobody can read."""
+
+    kind = "unavailable"
+    code = "chat_broken"
+
+
+class ChatRefused(StudioError):
+    """A chat model's server does not take this request; the message is its own."""
+
+    kind = "invalid"
+    code = "chat_refused"
+
+
+class AnswerBlocked(StudioError):
+    """An answer could not be checked by the organisation's rules, so nothing of it is shown."""
+
+    kind = "unavailable"
+    code = "answer_blocked"

@@ -10,6 +10,9 @@ from accounts.meters import make_counter, make_gauge, make_histogram
 WAIT_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 PASS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 
+FIRST_BYTE_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+CHAT_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
 SUBMITTED = make_counter("studio_generations_submitted", "Generations accepted.", "lane", "model")
 ENDED = make_counter(
     "studio_generations_ended", "Generations that ended: succeeded, failed, canceled.", "lane", "model", "status"
@@ -42,3 +45,40 @@ GPU_BUSY = make_gauge(
     "studio_gpu_utilization_ratio", "Share of the last moment in which a GPU computed, 0 to 1.", "gpu", together="max"
 )
 GPU_TEMPERATURE = make_gauge("studio_gpu_temperature_celsius", "Temperature of a GPU.", "gpu", together="max")
+
+CHAT_CALLS = make_counter(
+    "studio_chat_calls", "Chat calls that reached the relay, by what came of them.", "lane", "model", "outcome"
+)
+CHAT_FIRST_BYTE = make_histogram(
+    "studio_chat_first_byte_seconds",
+    "Time from a chat call to the first byte of its answer.",
+    "lane",
+    "model",
+    buckets=FIRST_BYTE_S,
+)
+CHAT_SECONDS = make_histogram(
+    "studio_chat_duration_seconds", "Time of a whole chat call.", "lane", "model", buckets=CHAT_S
+)
+CHAT_TOKENS = make_counter(
+    "studio_chat_tokens", "Tokens of chat calls, by direction: in (prompts), out.", "lane", "model", "direction"
+)
+CHAT_UNDER_WAY = make_gauge("studio_chat_calls_under_way", "Chat calls under way.", "lane")
+CHAT_BREAKER = make_gauge(
+    "studio_chat_breaker_open",
+    "Whether an upstream's breaker was open (1) when somebody last wanted to ask it, by the name that staff gave it.",
+    "lane",
+    "upstream",
+    together="max",
+)
+
+
+def count_chat(
+    *, lane: str, model: str, outcome: str, first_byte_ms: int | None, total_ms: int, tokens_in: int, tokens_out: int
+) -> None:
+    """One chat call that has ended."""
+    CHAT_CALLS.labels(lane, model, outcome).inc()
+    CHAT_SECONDS.labels(lane, model).observe(total_ms / 1000)
+    if first_byte_ms is not None:
+        CHAT_FIRST_BYTE.labels(lane, model).observe(first_byte_ms / 1000)
+    CHAT_TOKENS.labels(lane, model, "in").inc(tokens_in)
+    CHAT_TOKENS.labels(lane, model, "out").inc(tokens_out)

@@ -65,6 +65,45 @@ add_code(
     whole=True,
 )
 add_code(
+    "chat_refused",
+    400,
+    Retry.CHANGED,
+    _("The server of this chat model does not take the request."),
+    _("Correct what the detail names: often the conversation is longer than the model reads."),
+)
+add_code(
+    "chat_unavailable",
+    503,
+    Retry.LATER,
+    _("No server of this chat model answers just now."),
+    _("Try again after the time in Retry-After; operators look at the upstreams' page."),
+    whole=True,
+)
+add_code(
+    "chat_busy",
+    503,
+    Retry.LATER,
+    _("The servers of this chat model have as many requests as they take at once."),
+    _("Try again after the time in Retry-After."),
+    whole=True,
+)
+add_code(
+    "chat_broken",
+    503,
+    Retry.LATER,
+    _("The server of this chat model broke off in the middle of its answer."),
+    _("Ask again; the part that came is counted."),
+    whole=True,
+)
+add_code(
+    "answer_blocked",
+    503,
+    Retry.ANEW,
+    _("The answer could not be checked by your organisation's rules, so nothing more of it is shown."),
+    _("Ask again; if it stays so, an admin of your organisation looks at its rules for answers."),
+    whole=True,
+)
+add_code(
     "canceled",
     409,
     Retry.ANEW,

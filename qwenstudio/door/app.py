@@ -19,8 +19,11 @@ from accounts.errors import StudioError, Unavailable
 from accounts.ids import read_id
 from accounts.logcontext import bind_log
 from accounts.meters import count_request
+from generation.chat.books import Books
 from qwenstudio.door.bridge import BodyTooSlow, Bridge, ClientGone, send_too_slow
 from qwenstudio.door.callers import Callers
+from qwenstudio.door.chat import PATH as CHAT
+from qwenstudio.door.chat import answer_chat, make_chat
 from qwenstudio.door.database import Database
 from qwenstudio.door.health import PATHS, answer_health
 from qwenstudio.door.http import Message, Receive, Request, Scope, Send, read_request, send_problem, send_refusal
@@ -53,8 +56,9 @@ class House:
 class Door:
     """Everything that waits. Use it alone behind nginx, or inside `Front`."""
 
-    def __init__(self, *, pages: Bridge) -> None:
+    def __init__(self, *, pages: Bridge, books: Books | None = None) -> None:
         database = Database()
+        self.chat = None if books is None else make_chat(books)
         self.house = House(
             pages=pages,
             database=database,
@@ -66,7 +70,7 @@ class Door:
     def takes(self, scope: Scope) -> bool:
         """Whether a request is the door's: an event stream, or a submit that waits."""
         path = scope["path"]
-        if path in PICTURE_PATHS:
+        if path in PICTURE_PATHS or (path == CHAT and self.chat is not None):
             return True
         if path == SUBMIT:
             return scope["method"] == "POST" and asks_to_wait(scope)
@@ -131,6 +135,9 @@ class Door:
         if request.path in PICTURE_PATHS:  # whatever else than POST is refused by Django
             send.code = await submit_picture(self.house, request, scope, receive, send)
             return
+        if request.path == CHAT and self.chat is not None:
+            send.code = await answer_chat(self.house, self.chat, request, scope, receive, send)
+            return
         if request.method != "GET":
             await send_problem(
                 send, request, 405, code="method_not_allowed", detail="only GET", headers=[(b"allow", b"GET")]
@@ -164,6 +171,8 @@ class Door:
     async def stop(self) -> None:
         """End streams and waiters, close what is open."""
         await self.house.hub.stop()
+        if self.chat is not None:
+            await self.chat.close()
         await self.house.database.close()
         self.house.pages.close()
 
@@ -191,6 +200,8 @@ def route_of(path: str) -> str:
     """The name under which a request of the door is counted: the URLconf's, and one of its own for waiting submits."""
     if path in PICTURE_PATHS:
         return PICTURE_PATHS[path]
+    if path == CHAT:
+        return "openai-chat"
     return "api-images-wait" if path == SUBMIT else "api-events" if path == CALLER_EVENTS else "api-image-events"
 
 

@@ -111,7 +111,7 @@ class Bridge:
     @asynccontextmanager
     async def _room_for(self, scope: Scope) -> AsyncIterator[None]:
         """A place among those whose bodies may be large; everybody else needs none. Raises `BodyTooSlow`."""
-        if cap_of(scope) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE or _declared(scope) in range(SMALL_BODY + 1):
+        if cap_of(scope) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE or declared_length(scope) in range(SMALL_BODY + 1):
             yield
             return
         try:
@@ -142,11 +142,11 @@ async def read_body(scope: Scope, receive: Receive) -> tuple[Scope, bytes]:
     A body over the cap is not read: Django gets its length and answers 413. Django takes a chunked body (one without
     a length) for an empty one, so the length is always written.
     """
-    cap, declared = cap_of(scope), _declared(scope)
+    cap, declared = cap_of(scope), declared_length(scope)
     body = b""
     length = declared or 0
     if declared is None or length <= cap:
-        body, length = await _collect_body(receive, cap)
+        body, length = await collect_body(receive, cap)
     # WSGI writes `x_forwarded_for` and `x-forwarded-for` into one variable: only the second is a proxy's word.
     headers = [(name, value) for name, value in scope["headers"] if name != b"content-length" and b"_" not in name]
     if declared is not None or length:
@@ -164,13 +164,14 @@ def cap_of(scope: Scope) -> int:
     return int(settings.PICTURE_BODY_BYTES) if shows else small
 
 
-def _declared(scope: Scope) -> int | None:
+def declared_length(scope: Scope) -> int | None:
     """The length that the client announces; None where it sends pieces."""
     value = next((value for name, value in scope["headers"] if name == b"content-length"), None)
     return None if value is None else int(value)
 
 
-async def _collect_body(receive: Receive, cap: int) -> tuple[bytes, int]:
+async def collect_body(receive: Receive, cap: int) -> tuple[bytes, int]:
+    """The body and its length; one over the cap is given up there. Raises `ClientGone`, `BodyTooSlow`."""
     parts: list[bytes] = []
     length = 0
     try:

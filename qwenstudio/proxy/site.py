@@ -81,6 +81,8 @@ class Site:
     """Longer than a wait (60 s) with its submit, and than six keep-alives of a stream."""
     image_timeout_s: int = 330
     """Longer than OpenAI's images wait (300 s) with their submit."""
+    chat_timeout_s: int = 630
+    """Longer than a whole chat answer (600 s) with the wait for its first byte."""
     shutdown_timeout_s: int = 330
     """Of a worker of nginx after a reload: nobody who waits loses the connection."""
     version: tuple[int, ...] = field(default_factory=nginx_version)
@@ -164,6 +166,7 @@ def render_site(site: Site) -> str:
         read_timeout=f"{site.read_timeout_s}s",
         stream_timeout=f"{site.stream_timeout_s}s",
         image_timeout=f"{site.image_timeout_s}s",
+        chat_timeout=f"{site.chat_timeout_s}s",
         static=site.static,
         media=site.media,
         accel_prefix=site.accel_prefix,

@@ -73,6 +73,8 @@ WAIT = {"Prefer": "respond-async, wait=5"}
         ("GET", "/api/v1/images/a/b/events", {}, "web"),
         ("POST", "/v1/images/generations", {}, "stream"),
         ("POST", "/v1/images/edits", {}, "stream"),
+        ("POST", "/v1/chat/completions", {}, "stream"),
+        ("POST", "/v1/chat/completions/x", {}, "web"),
         ("POST", "/v1/images/generations/x", {}, "web"),
         ("POST", "/v1/images/variations", {}, "web"),
         ("GET", "/v1/models", {}, "web"),

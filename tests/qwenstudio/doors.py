@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from accounts.domain.passes import PASS_COOKIE
+from generation.chat.books import Books
 from qwenstudio.door.app import Door
 from qwenstudio.door.bridge import Bridge
 from qwenstudio.wsgi import application
@@ -19,9 +20,9 @@ def pass_cookie(person: Person) -> str:
 
 
 @asynccontextmanager
-async def running_door() -> AsyncIterator[Door]:
+async def running_door(*, books: Books | None = None) -> AsyncIterator[Door]:
     """Started and stopped as a server would."""
-    door = Door(pages=Bridge(application, threads=4))
+    door = Door(pages=Bridge(application, threads=4), books=books)
     await door.start()
     try:
         yield door

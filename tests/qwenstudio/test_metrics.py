@@ -26,6 +26,7 @@ from redis import Redis
 from accounts.domain.codes import CATALOGUE
 from accounts.meters import METHODS
 from accounts.meters import share as sharing
+from generation.chat.record import OUTCOMES
 from generation.domain.finish import fail_row, finish_slice
 from generation.domain.sweep import sweep
 from generation.models import Model, Worker
@@ -496,6 +497,8 @@ def test_names_and_labels(alice: Person) -> None:
         # And those that other tests of this process had.
         "model": {model.slug for model in Model.objects.all()} | counted,
         "process": {"web", "stream", "worker", "errands", "ticker"},
+        "outcome": {*OUTCOMES, "retry", "failed", "lost"},
+        "direction": {"in", "out"},
     }
     ids = str(alice.tenant.pk), str(alice.user.pk), alice.tenant.name, alice.user.email
     for family in page.families.values():

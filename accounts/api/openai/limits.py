@@ -28,7 +28,7 @@ def ratelimit_headers(caller: Caller, rate: Rate | None, refusal: Exception | No
     return {
         f"x-ratelimit-{what}-{kind}": text
         for kind, (limit, remaining, reset_s) in pairs.items()
-        for what, text in (("limit", str(limit)), ("remaining", str(remaining)), ("reset", _duration(reset_s)))
+        for what, text in (("limit", str(limit)), ("remaining", str(remaining)), ("reset", duration(reset_s)))
     }
 
 
@@ -56,7 +56,7 @@ def _tokens_left(caller: Caller) -> Left:
     return min(limits, key=lambda one: one[1], default=(UNLIMITED, UNLIMITED, 0))
 
 
-def _duration(seconds: int) -> str:
+def duration(seconds: int) -> str:
     """As OpenAI writes it: `0s`, `59s`, `6m0s`, `23h59m59s`."""
     hours, rest = divmod(seconds, 3600)
     minutes, rest = divmod(rest, 60)

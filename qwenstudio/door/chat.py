@@ -1,0 +1,204 @@
+"""POST /v1/chat/completions: the guard (`chatguard.py`), then the relay.
+
+While it waits a call holds its coroutine, its place at the upstream and its row; no thread, no connection to the
+database. A client that leaves stops the upstream at once; one whose key was revoked is told within five seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from accounts.domain.callers import Caller
+from accounts.errors import StudioError
+from accounts.logcontext import bind_log
+from generation.chat.answers import AnswerHead
+from generation.chat.books import Books
+from generation.chat.breaker import PATIENCE_S, Breaker
+from generation.chat.filters.answer import AnswerFilter
+from generation.chat.filters.rules import RuleSet
+from generation.chat.relay import Answer, Relay
+from generation.chat.targets import Upstream
+from generation.meters import CHAT_BREAKER, CHAT_UNDER_WAY, count_chat
+from qwenstudio.door.callers import Credential
+from qwenstudio.door.chatanswers import StreamSender, WholeSender
+from qwenstudio.door.chatguard import Guard, Plan, enter_chat, limit_headers, read_whole
+from qwenstudio.door.chatrates import ChatRates
+from qwenstudio.door.chatwatch import CLOSING_S, Watch
+from qwenstudio.door.http import Receive, Request, Scope, Send, own_headers, send_problem, send_refusal
+from qwenstudio.door.streams import until_disconnect
+
+if TYPE_CHECKING:
+    from qwenstudio.door.app import House
+
+log = logging.getLogger(__name__)
+
+PATH = "/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What chat needs besides the rest of the house."""
+
+    relay: Relay
+    rates: ChatRates
+    books: Books
+    redis: Redis | None
+    watch: Watch
+
+    async def close(self) -> None:
+        """Wait for settlements, close what is kept open."""
+        if _settling:
+            await asyncio.wait(list(_settling), timeout=CLOSING_S)
+        self.watch.close()
+        self.relay.close()
+        if self.redis is not None:
+            await self.redis.aclose()
+
+
+def make_chat(books: Books) -> Chat:
+    """The relay, its breakers and the rates over one client of Valkey; it connects when first asked."""
+    redis = (
+        Redis.from_url(
+            settings.REDIS_URL,
+            socket_connect_timeout=PATIENCE_S,
+            socket_timeout=PATIENCE_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        if settings.REDIS_URL
+        else None
+    )
+    lane = settings.STUDIO_LANE
+
+    def note_open(upstream: Upstream, is_open: bool) -> None:
+        CHAT_BREAKER.labels(lane, upstream.name or upstream.id).set(is_open)
+
+    return Chat(
+        relay=Relay(Breaker(redis), note_open=note_open),
+        rates=ChatRates(redis),
+        books=books,
+        redis=redis,
+        watch=Watch(),
+    )
+
+
+async def answer_chat(house: House, chat: Chat, request: Request, scope: Scope, receive: Receive, send: Send) -> str:
+    """Answer one request; returns the code of a refusal that was told in the middle of an answer."""
+    if request.method != "POST":
+        allow = [(b"allow", b"POST")]
+        await send_problem(send, request, 405, code="method_not_allowed", detail="only POST", headers=allow)
+        return ""
+    credential, caller = await enter_chat(house, request)
+    with bind_log(tenant=caller.tenant, member=caller.user, key=caller.key):
+        body = await read_whole(request, scope, receive, send)
+        if body is None:
+            return ""
+        call = Call(house, chat, request, credential=credential, caller=caller)
+        return await call.run(body, receive, send)
+
+
+class Call:
+    """One request of a caller whom we know."""
+
+    def __init__(self, house: House, chat: Chat, request: Request, *, credential: Credential, caller: Caller) -> None:
+        self._house = house
+        self._chat = chat
+        self._request = request
+        self._credential = credential
+        self._caller = caller
+
+    async def run(self, body: bytes, receive: Receive, send: Send) -> str:
+        """To the end; the code of a refusal."""
+        guard = Guard(self._caller, books=self._chat.books, rates=self._chat.rates)
+        try:
+            plan = await guard.let_through(body, is_closing=self._house.hub.is_closing)
+        except StudioError as error:
+            await send_refusal(send, self._request, error, headers=await guard.limits_of(error))
+            return error.code
+        sender = self._sender(send, plan)
+        try:
+            with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
+                async with until_disconnect(receive):
+                    await self._answer(sender, plan)
+        finally:
+            plan.record.end("client_gone")
+            await self._settle(plan)
+        return sender.code
+
+    def _sender(self, send: Send, plan: Plan) -> WholeSender:
+        asked = plan.asked
+        head = AnswerHead(model=plan.offer.slug, fingerprint=fingerprint())
+        headers = [*own_headers(self._request), *limit_headers(plan.rate, plan.reservation.left)]
+        if not asked.stream:
+            return WholeSender(send, self._request, head, headers=headers)
+        return StreamSender(send, self._request, head, headers=headers, include_usage=asked.include_usage)
+
+    async def _answer(self, sender: WholeSender, plan: Plan) -> None:
+        """Ask, and send on what comes. Whatever refuses it is told in the answer."""
+        try:
+            async with (
+                self._chat.watch.while_allowed(
+                    self._house, self._credential, tick=sender.keep_alive, end=lambda: plan.record.end("revoked")
+                ),
+                await self._chat.relay.open(plan.asked, plan.offer, plan.record) as answer,
+            ):
+                await sender.begin()
+                await self._pass_on(answer, sender, plan.rules)
+                await sender.end(plan.record.counted())
+        except StudioError as error:
+            await sender.refuse(error)
+
+    async def _pass_on(self, answer: Answer, sender: WholeSender, rules: RuleSet | None) -> None:
+        if rules is None:
+            async for deltas in answer.batches():
+                await sender.add(deltas)
+            return
+        filter_ = AnswerFilter(rules)
+        async for deltas in answer.batches():
+            told = []
+            for delta in deltas:
+                told.append(filter_.feed(delta))
+                if filter_.stopped:
+                    break
+            await sender.add(told)
+            if filter_.stopped:
+                return
+
+    async def _settle(self, plan: Plan) -> None:
+        """Charge it, whatever happens to this task; a database that is away leaves it to the sweep."""
+        record = plan.record
+        count_chat(
+            lane=settings.STUDIO_LANE,
+            model=plan.offer.slug,
+            outcome=record.outcome,
+            first_byte_ms=record.first_byte_ms,
+            total_ms=record.total_ms or 0,
+            tokens_in=record.tokens_in,
+            tokens_out=record.tokens_out,
+        )
+        task = asyncio.ensure_future(self._chat.books.settle(plan.reservation, record))
+        _settling.add(task)
+        task.add_done_callback(_settled)
+        await asyncio.wait([task])
+
+
+# Settlements under way: a task that nobody keeps may be collected before it is done.
+_settling: set[asyncio.Future[None]] = set()
+
+
+def _settled(task: asyncio.Future[None]) -> None:
+    _settling.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a chat call could not be settled, the sweep will: %s", type(error).__name__)
+
+
+def fingerprint() -> str:
+    """`system_fingerprint`: our lane; what an upstream says there tells how the studio is built."""
+    return f"qs-{settings.STUDIO_LANE}"
