@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,16 +33,20 @@ _WORDS = {
 }
 
 
+class CannotChoose(Exception):
+    """No upstream of the model has `CHOICE_PATH`."""
+
+
 class Ask(Protocol):
-    """How an upstream is asked. Both ways raise what the relay raises."""
+    """How an upstream is asked (`moodasking.py`). Both ways raise what the relay raises."""
 
     @property
     def chooses(self) -> bool:
-        """Whether it has `/v1/systemone`."""
+        """Whether it may have `CHOICE_PATH`."""
         ...
 
     async def choose(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Post a body to `CHOICE_PATH`, the model's name added; the answer's JSON."""
+        """Post a body to `CHOICE_PATH`, the model's name added; the answer's JSON. Raises `CannotChoose`."""
         ...
 
     async def say(self, messages: Sequence[Mapping[str, str]], *, temperature: float, max_tokens: int) -> str:
@@ -113,7 +118,8 @@ async def judge_texts(texts: Sequence[str], *, task: SentimentTask, ask: Ask) ->
 async def judge_text(text: str, *, task: SentimentTask, ask: Ask) -> Mood:
     """The mood of one text. Raises `SentimentUnclear`."""
     if ask.chooses:
-        return read_choice(await ask.choose(choice_body(text, task.choice)))
+        with suppress(CannotChoose):
+            return read_choice(await ask.choose(choice_body(text, task.choice)))
     return await _judge_by_word(text, task.prompt, ask)
 
 
