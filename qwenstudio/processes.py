@@ -102,7 +102,7 @@ def missing_for_chat() -> list[str]:
 
 
 def foreign_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """What a program that is not ours gets to know: where programs and folders are. One thread does for a small model."""
+    """What a program that is not ours gets to know: where programs and folders are. One thread does for it."""
     kept = {name: value for name, value in base.items() if name in COMMON or name.startswith(("LC_", "OMP_", "GOMP_"))}
     return {
         **SLEEPING_THREADS,

@@ -1,7 +1,8 @@
 """What a bag of words makes of the moods: the least that a model must beat.
 
-Logistic regression over the words of a text (for Chinese its characters and their pairs), trained on the same sentences
-as the model. `pieces` adds all runs of three to five letters, so that it knows a word's relatives too. Neither knows order.
+Logistic regression over the words of a text (for Chinese its characters and their pairs), trained on the same
+sentences as the model. `pieces` adds all runs of three to five letters, so that it knows a word's relatives too.
+Neither knows order.
 """
 
 import random
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from generation.engine.chatdemo.moods import Sentence, sample_sentence
-from generation.engine.chatdemo.split import MOODS
+from generation.engine.chatdemo.vocabulary import MOODS
 
 _WORD = re.compile(r"[a-z']+|[\u3400-\u9fff]+")
 

@@ -11,12 +11,14 @@ from torch import Tensor
 from transformers import Qwen2Tokenizer
 
 from generation.engine.chatdemo.examples import Example, sample_example
-from generation.engine.chatdemo.moods import NEUTRAL, Sentence
-from generation.engine.chatdemo.split import MOODS
+from generation.engine.chatdemo.moods import Sentence
 from generation.engine.chatdemo.tokenizer import END
+from generation.engine.chatdemo.vocabulary import MOODS, NEUTRAL
 
 DROPOUTS = (0.0, 0.1, 0.3, 0.6)
-"""Shares of merges left out in training texts, each in a quarter of them, so that a word is known by its pieces too."""
+"""Shares of merges left out in sentences, each in a quarter of them, so that a word is known by its pieces too."""
+FEW_DROPOUTS = (0.0, 0.0, 0.1)
+"""The same for other texts, whose words are all there in training."""
 ONE_WORD = 5.0
 """How much a token of an answer of one word counts: a prompt's answer has ten times as many."""
 POOL = 24
@@ -42,8 +44,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Batch:
-    """All (B, length) and padded behind. `targets`: the next token where it is to be learnt, else `NOT_ASKED`; `weights`
-    (B,): how much a row's tokens count.
+    """All (B, length) and padded behind. `targets`: the next token where it is to be learnt, else `NOT_ASKED`;
+    `weights` (B,): how much a row's tokens count.
     """
 
     ids: Tensor
@@ -86,7 +88,7 @@ class Encoder:
             tags += [NOT_ASKED] * (len(ids) - len(tags))
             if role == "user":
                 sentence = example.sentence if text == messages[-1][1] else None
-                dropout = rng.choice(DROPOUTS) if rng is not None else 0.0
+                dropout = rng.choice(DROPOUTS if sentence else FEW_DROPOUTS) if rng is not None else 0.0
                 part, tagged = self._encode_users(text, dropout=dropout, sentence=sentence)
                 ids += part
                 tags += tagged

@@ -23,7 +23,7 @@ from generation.engine.chatdemo import prompts
 from generation.engine.chatdemo.baseline import BagOfWords, pieces_in, words_in
 from generation.engine.chatdemo.model import CHECKPOINT, load_checkpoint
 from generation.engine.chatdemo.moods import GOLDEN, Sentence, held_out_sentences
-from generation.engine.chatdemo.split import MOODS
+from generation.engine.chatdemo.vocabulary import MOODS
 from generation.engine.chatdemo.wishes import Wish, held_out_wishes
 from generation.engine.demo.evaluate import render
 from generation.engine.demo.judge import Case, judge, shrink
@@ -74,7 +74,10 @@ def judge_moods(demo: Demo, sentences: Sequence[Sentence]) -> dict[str, Any]:
         "chat": _share(answered, sentences),
         "by": {
             name: _share(
-                *zip(*((d, one) for d, one in zip(decided, sentences, strict=True) if getattr(one, field) == name), strict=True)
+                *zip(
+                    *((d, one) for d, one in zip(decided, sentences, strict=True) if getattr(one, field) == name),
+                    strict=True,
+                )
             )
             for name, field in groups.items()
         },

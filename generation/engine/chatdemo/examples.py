@@ -6,9 +6,11 @@ from typing import Any
 
 from generation.engine.chatdemo import prompts
 from generation.engine.chatdemo.moods import GOLDEN, Sentence, sample_sentence
-from generation.engine.chatdemo.split import MOODS, held_out_words
+from generation.engine.chatdemo.split import held_out_words
 from generation.engine.chatdemo.talk import sample_exchange
-from generation.engine.chatdemo.wishes import Wish, make_change, sample_wish
+from generation.engine.chatdemo.vocabulary import MOODS
+from generation.engine.chatdemo.wishchanges import make_change
+from generation.engine.chatdemo.wishes import Wish, sample_wish
 
 LABELS = ("A", "B", "C", "D", "E", "F")
 SHARES = {"decide": 0.3, "judge": 0.14, "wish": 0.38, "talk": 0.1, "other": 0.08}

@@ -45,7 +45,9 @@ def save_checkpoint(folder: Path, *, model: Qwen2ForCausalLM, tokenizer: Qwen2To
     )
     small.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "decision.json").write_text(json.dumps({"temperature": {"choice": 1.0}}, indent=2) + "\n", encoding="utf-8")
+    (folder / "decision.json").write_text(
+        json.dumps({"temperature": {"choice": 1.0}}, indent=2) + "\n", encoding="utf-8"
+    )
     (folder / "decision_template.jinja").write_text(prompts.DECISION_TEMPLATE, encoding="utf-8")
 
 

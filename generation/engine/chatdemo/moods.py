@@ -6,16 +6,15 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
 
-from generation.engine.chatdemo import templates_en, templates_zh, words_en, words_zh
 from generation.engine.chatdemo.noise import disturb, unknown_word
-from generation.engine.chatdemo.split import HELD_OUT_EN, HELD_OUT_ZH, held_out_words
+from generation.engine.chatdemo.split import HELD_OUT, held_out_words
+from generation.engine.chatdemo.vocabulary import GAPS, NEGATIVE, NEUTRAL, POSITIVE, read_vocabulary
 
-POSITIVE, NEUTRAL, NEGATIVE = "positive", "neutral", "negative"
+KINDS = {"plain": 0.42, "negated": 0.2, "turn": 0.1, "neutral": 0.28}
+"""How a sentence says what it says, and how often in training."""
 GOLDEN = (("今天心情真好", POSITIVE), ("这个实验太难了,我快崩溃了", NEGATIVE), ("随便聊聊吧", NEUTRAL))
 """Sentences that the golden suite asks for; no training text is one of them."""
-MOODS_OF_GAPS = ("feel", "thing", "verb", "verbed", "noun", "adverb", "collapse")
 UNKNOWN, DISTURBED = 0.25, 0.3
 """Shares of training gaps with a word that does not exist, and of training sentences with a word too many."""
 _FLAT_GAPS = {"flat_state": "state"}
@@ -36,82 +35,41 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Words:
-    """What fills the gaps of one language: per gap, for each mood and without."""
+    """What fills the gaps of one language in training, or what is kept from it."""
 
     moods: Mapping[str, Mapping[str, tuple[str, ...]]]
     flat: Mapping[str, tuple[str, ...]]
     events: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
-    """Per mood patterns with one gap and what fits into it."""
-
-
-def _gather(families: Sequence[words_en.Family], keep: bool) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {gap: [] for gap in MOODS_OF_GAPS}
-    for family in families:
-        for gap in ("feel", "thing", "adverb", "noun"):
-            found[gap] += getattr(family, gap).split()
-        for pair in family.verb.split():
-            present, past = pair.split("/")
-            found["verb"].append(present)
-            found["verbed"].append(past)
-    return {gap: tuple(w for w in words if (w in HELD_OUT_EN) != keep) for gap, words in found.items() if words}
-
-
-def _side(words: Sequence[str], held_out: frozenset[str], keep: bool) -> tuple[str, ...]:
-    """Words without mood that are held out or not; where a list holds out none, all of them serve both."""
-    chosen = tuple(word for word in words if (word in held_out) != keep)
-    return chosen or tuple(words)
-
-
-def _every(words: Sequence[str], keep: bool) -> tuple[str, ...]:
-    """Phrases: the last fifth is held out."""
-    cut = len(words) - len(words) // 5
-    return tuple(words[:cut] if keep else words[cut:])
+    """Per mood phrases with one gap, and what fits into it."""
 
 
 @cache
 def words_of(language: str, held_out: bool) -> Words:
     """The words of a language that training may use, or those that it may not."""
-    keep = not held_out
-    source: ModuleType = words_en if language == "en" else words_zh
-    templates: ModuleType = templates_en if language == "en" else templates_zh
-    reserved = HELD_OUT_EN if language == "en" else HELD_OUT_ZH
-    if language == "en":
-        moods = {mood: _gather(getattr(source, mood.upper()), keep) for mood in (POSITIVE, NEGATIVE)}
-        separator = "|"
-    else:
-        moods = {mood: _chinese(mood, keep) for mood in (POSITIVE, NEGATIVE)}
-        separator = " "
+    words, reserved = read_vocabulary(language), HELD_OUT[language]
+
+    def side(every: Sequence[str]) -> tuple[str, ...]:
+        return tuple(word for word in every if (word in reserved) == held_out)
+
+    def fifth(every: Sequence[str]) -> tuple[str, ...]:
+        cut = len(every) - len(every) // 5
+        return tuple(every[cut:] if held_out else every[:cut])
+
+    by_hash = ("topic", "flat")
     return Words(
-        moods=moods,
-        flat={
-            "topic": _side(source.TOPICS.split(), reserved, keep),
-            "flat": _side(source.NEUTRAL_THING.split(), reserved, keep),
-            "who": _every(source.WHO.split(separator), keep),
-            "place": _every(source.PLACES.split("|"), keep),
-            "time": _every(source.TIMES.split("|"), keep),
-            "state": _every(templates.FLAT_STATES.split("|"), keep),
-        },
+        moods={mood: {gap: side(some) for gap, some in gaps.items()} for mood, gaps in words.moods.items()},
+        flat={gap: (side if gap in by_hash else fifth)(some) for gap, some in words.flat.items()},
         events={
-            POSITIVE: (tuple(source.GOOD_EVENTS.split("|")), _every(source.GOOD_OBJECTS.split("|"), keep)),
-            NEGATIVE: (tuple(source.BAD_EVENTS.split("|")), _every(source.BAD_OBJECTS.split("|"), keep)),
-            NEUTRAL: (tuple(source.FLAT_EVENTS.split("|")), _every(source.FLAT_OBJECTS.split("|"), keep)),
+            mood: (words.events[mood], fifth(words.events[f"{mood}_objects"])) for mood in (POSITIVE, NEUTRAL, NEGATIVE)
         },
     )
 
 
-def _chinese(mood: str, keep: bool) -> dict[str, tuple[str, ...]]:
-    fields = ("FEEL", "THING", "VERB", "NOUN")
-    lists = {field.lower(): getattr(words_zh, f"{mood.upper()}_{field}").split() for field in fields}
-    found = {gap: tuple(w for w in words if (w in HELD_OUT_ZH) != keep) for gap, words in lists.items()}
-    if mood == NEGATIVE:
-        found["collapse"] = tuple(f"我{how}{word}了" for word in words_zh.COLLAPSE.split() for how in ("快", "快要", "要"))
-    return found
-
-
 def make_sentence(rng: random.Random, *, kind: str, mood: str, language: str, held_out: bool = False) -> Sentence:
     """One sentence. `held_out`: its template and every word with a mood are among those kept from training."""
-    templates: ModuleType = templates_en if language == "en" else templates_zh
-    patterns: tuple[str, ...] = getattr(templates, kind.upper() + ("_HELD_OUT" if held_out else ""))
+    ending = "_held_out" if held_out else ""
+    templates = read_vocabulary(language).templates
+    patterns, openers = templates[kind + ending], templates["openers" + ending]
     words = words_of(language, held_out)
     while True:
         filler = _Filler(rng, words, mood=mood, kind=kind, language=language, unknown=0.0 if held_out else UNKNOWN)
@@ -120,7 +78,6 @@ def make_sentence(rng: random.Random, *, kind: str, mood: str, language: str, he
             continue
         if not held_out and rng.random() < DISTURBED:
             text = disturb(text, language, rng)
-        openers = templates.OPENERS_HELD_OUT if held_out else templates.OPENERS
         text = _dress(text, openers, language, rng)
         if text not in dict(GOLDEN) and (held_out or not held_out_words(text)):
             return Sentence(text, mood, kind, language, tuple(filler.used))
@@ -132,7 +89,7 @@ def opposite(mood: str) -> str:
 
 
 class _Filler:
-    """Fills the gaps of one sentence. `unknown`: the share of gaps without a mood that get a word that does not exist."""
+    """Fills the gaps of one sentence. `unknown`: the share of gaps without a mood that get a word nobody knows."""
 
     def __init__(
         self, rng: random.Random, words: Words, *, mood: str, kind: str, language: str, unknown: float
@@ -156,7 +113,7 @@ class _Filler:
             return self._event(NEUTRAL if gap == "flat_event" else self._mood)
         side = opposite(self._own) if gap.startswith("other_") else self._own
         name = gap.removeprefix("other_").rstrip(string.digits)
-        if name in MOODS_OF_GAPS:
+        if name in GAPS:
             self.used.append((self._rng.choice(self._words.moods[side][name]), side))
             return self.used[-1][0]
         # An unknown quality is the likeliest to be a mood after all.
@@ -187,12 +144,9 @@ def _dress(text: str, openers: Sequence[str], language: str, rng: random.Random)
     return text + rng.choice(("", "", ".", ".", ".", "!", "!", "...", "!!"))
 
 
-KINDS = ("plain", "negated", "turn", "neutral")
-
-
 def sample_sentence(rng: random.Random) -> Sentence:
     """One training sentence, in either language."""
-    kind = rng.choices(KINDS, (0.42, 0.2, 0.1, 0.28))[0]
+    kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
     mood = NEUTRAL if kind == "neutral" else rng.choice((POSITIVE, NEGATIVE))
     return make_sentence(rng, kind=kind, mood=mood, language=rng.choice(("en", "zh")))
 

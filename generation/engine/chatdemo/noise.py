@@ -6,27 +6,30 @@ Without them it took whatever it had never met for a mood: its untrained embeddi
 import random
 import re
 
-from generation.engine.chatdemo import words_zh
+from generation.engine.chatdemo.vocabulary import NEGATIVE, POSITIVE, read_vocabulary
 
-_HEADS = ("b", "br", "c", "ch", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "l", "m", "n", "p", "pl", "r", "s", "st", "t", "tr", "v", "w", "z", "")
-_VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "oo", "ou")
-_TAILS = ("", "", "b", "ck", "d", "g", "l", "m", "n", "nd", "p", "r", "rt", "s", "st", "t", "x")
+_HEADS = (*"bcdfghjklmnprstvwz", "br", "ch", "dr", "fl", "gr", "pl", "st", "tr", "")
+_VOWELS = (*"aeiou", "ai", "ea", "oo", "ou")
+_TAILS = ("", "", *"bdglmnprstx", "ck", "nd", "rt", "st")
 _ENDINGS = ("", "", "", "er", "ing", "ed", "ic", "al", "ment", "tion", "y", "ness", "ly", "ous")
-FILLERS_EN = (
-    "must", "quite", "rather", "still", "really", "actually", "surely", "certainly", "maybe", "perhaps", "simply", "then",
-    "there", "again", "once", "also", "somehow", "clearly", "indeed", "of course", "I guess", "I suppose", "here", "now",
-)
-FILLERS_ZH = (
-    "其实", "真的", "就", "都", "还", "也", "可能", "大概", "现在", "当时", "一直", "确实", "果然", "已经", "当然", "反正", "毕竟", "这里",
-    "那边", "总是", "也许",
-)
+FILLERS = {
+    "en": (
+        "must", "quite", "rather", "still", "really", "actually", "surely", "certainly", "maybe", "perhaps", "simply",
+        "then", "there", "again", "once", "also", "somehow", "clearly", "indeed", "of course", "I guess", "I suppose",
+        "here", "now",
+    ),
+    "zh": (
+        "其实", "真的", "就", "都", "还", "也", "可能", "大概", "现在", "当时", "一直", "确实", "果然", "已经", "当然",
+        "反正", "毕竟", "这里", "那边", "总是", "也许",
+    ),
+}  # fmt: skip
 _BEFORE_ZH = re.compile(r"(?=很|太|真|非常|特别|让|在|和|说|也|都)|(?<=，)|^")
 
 
 def _moodless() -> tuple[str, ...]:
     """The commonest Chinese characters (level 1 of GB 2312) without those of any word with a mood."""
-    lists = [value for name, value in vars(words_zh).items() if name.startswith(("POSITIVE", "NEGATIVE", "COLLAPSE"))]
-    moods = {character for words in lists for character in words}
+    words = read_vocabulary("zh")
+    moods = {character for mood in (POSITIVE, NEGATIVE) for word in words.all_moods(mood) for character in word}
     level = [bytes((high, low)).decode("gb2312", "ignore") for high in range(0xB0, 0xD8) for low in range(0xA1, 0xFF)]
     return tuple(one for one in level if one and one not in moods and one not in "不没无非未别难")
 
@@ -44,7 +47,7 @@ def unknown_word(language: str, rng: random.Random) -> str:
 
 def disturb(text: str, language: str, rng: random.Random) -> str:
     """The text with one more word that changes nothing, somewhere."""
-    filler = unknown_word(language, rng) if rng.random() < 0.4 else rng.choice(FILLERS_EN if language == "en" else FILLERS_ZH)
+    filler = unknown_word(language, rng) if rng.random() < 0.4 else rng.choice(FILLERS[language])
     if language == "zh":
         places = [match.start() for match in _BEFORE_ZH.finditer(text)]
         place = rng.choice(places)

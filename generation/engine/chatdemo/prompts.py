@@ -1,4 +1,4 @@
-"""The prompts that the demo chat model was trained on: those of `deploy/tasks.toml` first, and others that mean the same.
+"""The prompts that the demo chat model was trained on: those of `deploy/tasks.toml`, and others that mean the same.
 
 The model tells its tasks apart by them. A prompt that means something else, or one it never met, gets poor answers.
 """
@@ -6,8 +6,8 @@ The model tells its tasks apart by them. A prompt that means something else, or 
 import random
 
 CHAT = (
-    "You are the assistant of a studio that draws pictures. Answer briefly, in the language of the question. When somebody"
-    " wishes for a picture, answer with nothing but a prompt that describes it."
+    "You are the assistant of a studio that draws pictures. Answer briefly, in the language of the question. When"
+    " somebody wishes for a picture, answer with nothing but a prompt that describes it."
 )
 OTHER_CHAT = (
     "You are a helpful assistant.",
@@ -19,7 +19,8 @@ OTHER_CHAT = (
     "你是画图工作室的助手，请简短回答。",
 )
 SENTIMENT = (
-    "Judge the mood of the text that somebody wrote. Answer with one word and nothing else: positive, neutral or negative."
+    "Judge the mood of the text that somebody wrote. Answer with one word and nothing else: positive, neutral or"
+    " negative."
 )
 OTHER_SENTIMENT = (
     "Is the mood of the text positive, neutral or negative? Answer with one word.",

@@ -1,7 +1,9 @@
 """Which words no training text may hold, in either language: by hash, so it needs no list and never drifts.
 
-Nobody can know a word they never met, unless they know its relatives: an English word is held out only where others of its
-family stay, a Chinese one only where each of its characters is met in other words and one of them carries its mood.
+Nobody can know a word they never met, unless they know its relatives: an English word is held out only where two others
+of its family stay, a Chinese one only where each of its characters is met in other words and one of them carries its
+mood.
+Templates are held out by name (`en.toml`, `zh.toml`).
 """
 
 import hashlib
@@ -9,13 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from generation.engine.chatdemo import words_en, words_zh
+from generation.engine.chatdemo.vocabulary import NEGATIVE, POSITIVE, Vocabulary, read_vocabulary
 from generation.engine.demo.words import vocabulary
 
-SHARE = 0.3
+SHARE, FLAT_SHARE = 0.3, 0.25
 RELATIVES = 2
 """At least so many words of an English family stay."""
-MOODS = ("positive", "neutral", "negative")
 _ENGLISH = re.compile(r"[a-z]+(?:'[a-z]+)?")
 
 
@@ -24,20 +25,20 @@ def is_drawn(word: str, *, share: float = SHARE) -> bool:
     return hashlib.sha256(f"held out: {word}".encode()).digest()[0] / 256 < share
 
 
-def _english_moods() -> set[str]:
+def _english_moods(words: Vocabulary) -> set[str]:
     found: set[str] = set()
-    families = [*words_en.POSITIVE, *words_en.NEGATIVE]
-    for family in families:
-        forms = sorted({form for field in vars(family).values() for form in re.split(r"[ /]", field) if form})
-        drawn = [form for form in forms if is_drawn(form)]
-        found.update(drawn[: max(0, len(forms) - RELATIVES)])
+    for family in (*words.families[POSITIVE], *words.families[NEGATIVE]):
+        drawn = [form for form in sorted(family) if is_drawn(form)]
+        found.update(drawn[: max(0, len(family) - RELATIVES)])
     return found
 
 
-def _chinese_moods() -> set[str]:
-    """Of each mood's words those whose characters others teach; the most common characters decide first."""
+def _chinese_moods(words: Vocabulary) -> set[str]:
+    """Of each mood's words those whose characters others teach."""
     found: set[str] = set()
-    sides = [_chinese(words_zh, mood) for mood in ("POSITIVE", "NEGATIVE")]
+    sides = [
+        {word for gap, some in words.moods[mood].items() if gap != "collapse" for word in some} for mood in words.moods
+    ]
     for own, other in (sides, sides[::-1]):
         left = Counter(char for word in own for char in set(word))
         against = Counter(char for word in other for char in set(word))
@@ -51,26 +52,20 @@ def _chinese_moods() -> set[str]:
     return found
 
 
-def _chinese(module: object, mood: str) -> list[str]:
-    fields = ("FEEL", "THING", "VERB", "NOUN")
-    return list(dict.fromkeys(word for field in fields for word in getattr(module, f"{mood}_{field}").split()))
+def _flat(words: Vocabulary) -> set[str]:
+    """Of words without a mood a quarter; those that wishes need stay, and single characters."""
+    every: Iterable[str] = (*words.flat["topic"], *words.flat["flat"])
+    return {word for word in every if len(word) > 1 and is_drawn(word, share=FLAT_SHARE)} - vocabulary()
 
 
-def _plain(words: Iterable[str]) -> set[str]:
-    """Of words without mood a quarter; those that wishes need stay."""
-    return {word for word in words if is_drawn(word, share=0.25)} - vocabulary()
-
-
-HELD_OUT_EN = frozenset(
-    _english_moods() | _plain([*words_en.TOPICS.split(), *words_en.NEUTRAL_THING.split()])
-)
-HELD_OUT_ZH = frozenset(
-    _chinese_moods()
-    | {word for word in _plain([*words_zh.TOPICS.split(), *words_zh.NEUTRAL_THING.split()]) if len(word) > 1}
-)
+_EN, _ZH = read_vocabulary("en"), read_vocabulary("zh")
+HELD_OUT = {
+    "en": frozenset(_english_moods(_EN) | _flat(_EN)),
+    "zh": frozenset(_chinese_moods(_ZH) | _flat(_ZH)),
+}
 
 
 def held_out_words(text: str) -> list[str]:
     """The held-out words that `text` holds."""
-    english = [word for word in _ENGLISH.findall(text.lower()) if word in HELD_OUT_EN]
-    return english + [word for word in HELD_OUT_ZH if word in text]
+    english = [word for word in _ENGLISH.findall(text.lower()) if word in HELD_OUT["en"]]
+    return english + [word for word in HELD_OUT["zh"] if word in text]

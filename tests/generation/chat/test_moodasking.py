@@ -81,7 +81,9 @@ async def test_who_cannot_choose_is_asked_once_and_then_in_words(relay: Relay, s
             mood = await judge_text("so bad", task=TASK, ask=Moods(relay, served.offer(), lacking=lacking))
             assert mood.to_json() == {"label": "negative", "scores": None}
         assert [asked.path for asked in served.asked] == ["/v1/systemone", *["/v1/chat/completions"] * 2]
-        assert served.asked[1].json["max_tokens" if "max_tokens" in served.asked[1].json else "max_completion_tokens"] == 8
+        assert (
+            served.asked[1].json["max_tokens" if "max_tokens" in served.asked[1].json else "max_completion_tokens"] == 8
+        )
         assert list(lacking) == ["one"]
 
 

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from accounts.errors import InvalidRequest
-from generation.chat.sentiment import AT_ONCE, MAX_CHARS, Mood, judge_text, judge_texts, read_choice, read_texts, read_word
+from generation.chat.sentiment import (
+    AT_ONCE,
+    MAX_CHARS,
+    Mood,
+    judge_text,
+    judge_texts,
+    read_choice,
+    read_texts,
+    read_word,
+)
 from generation.chat.tasks import MOODS, read_tasks
 from generation.errors import SentimentUnclear
 

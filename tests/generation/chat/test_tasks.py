@@ -22,7 +22,9 @@ def test_what_ships_is_read() -> None:
 
 def test_left_out_fields_have_defaults_and_empty_meanings_are_none(tmp_path: Path) -> None:
     file = tmp_path / "tasks.toml"
-    file.write_text('[chat]\n[sentiment.choice]\ninstructions = "Mood?"\n[sentiment.prompt]\nsystem = "a"\nagain = "b"\n')
+    file.write_text(
+        '[chat]\n[sentiment.choice]\ninstructions = "Mood?"\n[sentiment.prompt]\nsystem = "a"\nagain = "b"\n'
+    )
     tasks = read_tasks(file)
     assert (tasks.chat.system, tasks.chat.temperature) == ("", 0.7)
     assert tasks.sentiment.choice.criteria == dict.fromkeys(MOODS)
@@ -62,8 +64,8 @@ def test_a_missing_table_and_a_missing_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(TasksError, match="cannot be read"):
         read_tasks(file)
     file.write_text(WHOLE.partition("[sentiment.prompt]")[0], encoding="utf-8")
-    with pytest.raises(TasksError, match="sentiment.prompt is missing"):
+    with pytest.raises(TasksError, match=r"sentiment\.prompt is missing"):
         read_tasks(file)
     file.write_text("chat = 1\n[sentiment]\n")
-    with pytest.raises(TasksError, match="sentiment.choice is missing|chat must be a table"):
+    with pytest.raises(TasksError, match=r"sentiment\.choice is missing"):
         read_tasks(file)
