@@ -15,7 +15,7 @@ from generation.engine.chatdemo.moods import Sentence
 from generation.engine.chatdemo.tokenizer import END
 from generation.engine.chatdemo.vocabulary import MOODS, NEUTRAL
 
-DROPOUTS = (0.0, 0.1, 0.3, 0.6)
+DROPOUTS = (0.0, 0.0, 0.1, 0.25)
 """Shares of merges left out in sentences, each in a quarter of them, so that a word is known by its pieces too."""
 FEW_DROPOUTS = (0.0, 0.0, 0.1)
 """The same for other texts, whose words are all there in training."""

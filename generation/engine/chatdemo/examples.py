@@ -13,7 +13,7 @@ from generation.engine.chatdemo.wishchanges import make_change
 from generation.engine.chatdemo.wishes import Wish, sample_wish
 
 LABELS = ("A", "B", "C", "D", "E", "F")
-SHARES = {"decide": 0.3, "judge": 0.14, "wish": 0.38, "talk": 0.1, "other": 0.08}
+SHARES = {"decide": 0.34, "judge": 0.17, "wish": 0.33, "talk": 0.1, "other": 0.06}
 
 
 @dataclass(frozen=True)

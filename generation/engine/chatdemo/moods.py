@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from generation.engine.chatdemo.noise import disturb, unknown_word
+from generation.engine.chatdemo.noise import blur, disturb, unknown_word
 from generation.engine.chatdemo.split import HELD_OUT, held_out_words
 from generation.engine.chatdemo.vocabulary import GAPS, NEGATIVE, NEUTRAL, POSITIVE, read_vocabulary
 
@@ -15,10 +15,13 @@ KINDS = {"plain": 0.42, "negated": 0.2, "turn": 0.1, "neutral": 0.28}
 """How a sentence says what it says, and how often in training."""
 GOLDEN = (("今天心情真好", POSITIVE), ("这个实验太难了,我快崩溃了", NEGATIVE), ("随便聊聊吧", NEUTRAL))
 """Sentences that the golden suite asks for; no training text is one of them."""
-UNKNOWN, DISTURBED = 0.25, 0.3
-"""Shares of training gaps with a word that does not exist, and of training sentences with a word too many."""
+UNKNOWN, DISTURBED, BLURRED = 0.2, 0.2, 0.3
+"""Shares of training gaps with a word that does not exist, of training sentences with a word too many, and of those
+whose template (of a kind where no word of it matters) has one word that does not exist."""
+BLURRED_KINDS = ("plain", "neutral")
 _FLAT_GAPS = {"flat_state": "state"}
 _GAP = re.compile(r"\{(\w+)\}")
+_ANY = re.compile(r"\[([^\]]*)\]")
 
 
 @dataclass(frozen=True)
@@ -65,18 +68,26 @@ def words_of(language: str, held_out: bool) -> Words:
     )
 
 
-def make_sentence(rng: random.Random, *, kind: str, mood: str, language: str, held_out: bool = False) -> Sentence:
-    """One sentence. `held_out`: its template and every word with a mood are among those kept from training."""
+def make_sentence(
+    rng: random.Random, *, kind: str, mood: str, language: str, held_out: bool = False, noisy: bool = True
+) -> Sentence:
+    """One sentence. `held_out`: its template and every word with a mood are among those kept from training, and all of
+    its words exist; `noisy`: some do not.
+    """
     ending = "_held_out" if held_out else ""
     templates = read_vocabulary(language).templates
     patterns, openers = templates[kind + ending], templates["openers" + ending]
-    words = words_of(language, held_out)
+    weights = [1 + pattern.count("[") for pattern in patterns]
+    words, noisy = words_of(language, held_out), noisy and not held_out
     while True:
-        filler = _Filler(rng, words, mood=mood, kind=kind, language=language, unknown=0.0 if held_out else UNKNOWN)
-        text = filler.fill(rng.choice(patterns))
+        filler = _Filler(rng, words, mood=mood, kind=kind, language=language, unknown=UNKNOWN if noisy else 0.0)
+        pattern = _ANY.sub(lambda found: rng.choice(found[1].split("|")), rng.choices(patterns, weights)[0])
+        if noisy and kind in BLURRED_KINDS and rng.random() < BLURRED:
+            pattern = blur(pattern, language, rng)
+        text = filler.fill(pattern)
         if text is None:
             continue
-        if not held_out and rng.random() < DISTURBED:
+        if noisy and rng.random() < DISTURBED:
             text = disturb(text, language, rng)
         text = _dress(text, openers, language, rng)
         if text not in dict(GOLDEN) and (held_out or not held_out_words(text)):
@@ -144,11 +155,11 @@ def _dress(text: str, openers: Sequence[str], language: str, rng: random.Random)
     return text + rng.choice(("", "", ".", ".", ".", "!", "!", "...", "!!"))
 
 
-def sample_sentence(rng: random.Random) -> Sentence:
+def sample_sentence(rng: random.Random, *, noisy: bool = True) -> Sentence:
     """One training sentence, in either language."""
     kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
     mood = NEUTRAL if kind == "neutral" else rng.choice((POSITIVE, NEGATIVE))
-    return make_sentence(rng, kind=kind, mood=mood, language=rng.choice(("en", "zh")))
+    return make_sentence(rng, kind=kind, mood=mood, language=rng.choice(("en", "zh")), noisy=noisy)
 
 
 def held_out_sentences(*, seed: int, count: int) -> list[Sentence]:

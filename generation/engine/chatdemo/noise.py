@@ -23,6 +23,10 @@ FILLERS = {
         "反正", "毕竟", "这里", "那边", "总是", "也许",
     ),
 }  # fmt: skip
+_OWN_WORDS = {
+    "en": re.compile(r"(?<![\w{'])[A-Za-z]+(?![\w}'])"),
+    "zh": re.compile(r"[\u3400-\u9fff]{1,2}"),
+}
 _BEFORE_ZH = re.compile(r"(?=很|太|真|非常|特别|让|在|和|说|也|都)|(?<=，)|^")
 
 
@@ -43,6 +47,15 @@ def unknown_word(language: str, rng: random.Random) -> str:
         return "".join(rng.choice(MOODLESS) for _ in range(rng.choice((1, 2, 2, 2, 3))))
     syllables = [rng.choice(_HEADS) + rng.choice(_VOWELS) + rng.choice(_TAILS) for _ in range(rng.choice((1, 1, 2)))]
     return "".join(syllables) + rng.choice(_ENDINGS)
+
+
+def blur(pattern: str, language: str, rng: random.Random) -> str:
+    """The template with one of its own words, never a gap, replaced by one that does not exist."""
+    found = [match.span() for match in _OWN_WORDS[language].finditer(pattern)]
+    if not found:
+        return pattern
+    start, end = rng.choice(found)
+    return pattern[:start] + unknown_word(language, rng) + pattern[end:]
 
 
 def disturb(text: str, language: str, rng: random.Random) -> str:

@@ -3,23 +3,36 @@
 import json
 import random
 import re
+from functools import cache
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from generation.engine.chatdemo import prompts
-from generation.engine.chatdemo.examples import LABELS, sample_example
+from generation.engine.chatdemo.examples import LABELS
+from generation.engine.chatdemo.moods import sample_sentence, words_of
+from generation.engine.chatdemo.talk import sample_exchange
+from generation.engine.chatdemo.wishes import sample_wish
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END = "<|im_end|>"
-VOCABULARY_SIZE = 2560
+VOCABULARY_SIZE = 3072
 MAX_LENGTH = 1024
+_LATIN = re.compile(r"[A-Za-z]+")
+_PREFIX = re.compile(r"^(un|dis|em|in)(?=[a-z]{4})", re.IGNORECASE)
+_SUFFIX = re.compile(
+    "(?<=[a-z]{3})(fully|fulness|ful|lessness|less|ingly|ing|edly|ed|iest|ier|er|est|iness|ness|ously|ous|ably|able"
+    "|ment|tion|ily|ly|ish|ic|ance|ence|y|e)$",
+    re.IGNORECASE,
+)
 _CHINESE = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]")
 
 
-def train_tokenizer(*, seed: int = 0, examples: int = 20000) -> Qwen2Tokenizer:
-    """Train the BPE. No merge joins two Chinese characters: a word that was never met is known by its characters."""
+def train_tokenizer(*, seed: int = 0, examples: int = 10000) -> Qwen2Tokenizer:
+    """Train the BPE. No merge joins two Chinese characters, or an English root and its ending: a word that was never met
+    is known by its parts.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -55,16 +68,30 @@ def train_tokenizer(*, seed: int = 0, examples: int = 20000) -> Qwen2Tokenizer:
 
 
 def _corpus(*, seed: int, examples: int) -> list[str]:
-    """Texts of training examples, a line each; Chinese one character a line, so that merges stay inside it."""
+    """Texts of training examples, a line each; breaks stand where no merge may join what is on both sides."""
     rng = random.Random(f"tokenizer {seed}")
     lines: list[str] = []
     for _ in range(examples):
-        example = sample_example(rng)
-        lines += [text for _, text in example.messages]
-        lines.append(example.answer)
-    fixed = [prompts.CHAT, prompts.SENTIMENT, prompts.INSTRUCTIONS, "system\nuser\nassistant"]
+        wish, exchange = sample_wish(rng), sample_exchange(rng)
+        lines += [sample_sentence(rng, noisy=False).text, wish.text, wish.prompt, exchange.answer]
+        lines += [] if exchange.sentence else [exchange.text]
     lines += [*prompts.OTHER_CHAT, *prompts.OTHER_SENTIMENT, *prompts.OTHER_INSTRUCTIONS] * 50
-    lines += fixed * 500
+    lines += [prompts.CHAT, prompts.SENTIMENT, prompts.INSTRUCTIONS, "system\nuser\nassistant"] * 500
     lines += [f"\n{label}" for label in LABELS] * 500
+    lines += [f" {word}" for word in sorted(_moods_en())] * 50
     characters = sorted({character for line in lines for character in _CHINESE.findall(line)})
-    return [_CHINESE.sub(r"\n\g<0>\n", line) for line in [*lines, *characters * 200]]
+    return [_CHINESE.sub(r"\n\g<0>\n", _LATIN.sub(_parts, line)) for line in [*lines, *characters * 200]]
+
+
+@cache
+def _moods_en() -> frozenset[str]:
+    """Every English word with a mood that training knows."""
+    return frozenset(word for gaps in words_of("en", False).moods.values() for some in gaps.values() for word in some)
+
+
+def _parts(word: re.Match[str]) -> str:
+    """A word with a mood in its parts, so that another word of its family is known by the root: "dis", "trust", "ed"."""
+    found = word[0]
+    if found.lower() not in _moods_en():
+        return found
+    return _SUFFIX.sub(r"\n\1", _PREFIX.sub(r"\1\n", found))
