@@ -30,8 +30,8 @@ _CHINESE = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]")
 
 
 def train_tokenizer(*, seed: int = 0, examples: int = 10000) -> Qwen2Tokenizer:
-    """Train the BPE. No merge joins two Chinese characters, or an English root and its ending: a word that was never met
-    is known by its parts.
+    """Train the BPE. No merge joins two Chinese characters, or an English root and its ending: a word that was never
+    met is known by its parts.
     """
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
@@ -90,7 +90,7 @@ def _moods_en() -> frozenset[str]:
 
 
 def _parts(word: re.Match[str]) -> str:
-    """A word with a mood in its parts, so that another word of its family is known by the root: "dis", "trust", "ed"."""
+    """A word with a mood in its parts ("dis", "trust", "ed"): another word of its family is known by the root."""
     found = word[0]
     if found.lower() not in _moods_en():
         return found
