@@ -148,6 +148,7 @@ class PlanAdmin(AuditedMixin, PlanAdminBase):
                     "requests_per_minute",
                     "tenant_requests_per_minute",
                     "chat_requests_per_minute",
+                    "concurrent_chats",
                 )
             },
         ),

@@ -1,4 +1,4 @@
-"""The admin of models, generations, failures, workers, pools and golden pictures. It runs across tenants, for staff.
+"""The admin of models, generations, failures, workers, pools, golden pictures and chat, across tenants, for staff.
 
 Prompts are their tenant's: lists do not show them, a single generation does, to whoever may read them.
 """
@@ -20,7 +20,23 @@ from accounts.staff.audited import AuditedMixin
 from accounts.staff.inlines import NamedFormSet
 from generation.engine.catalog import ModelSpec
 from generation.engine.errors import CatalogError
-from generation.models import Comparison, Failure, Generation, GoldenCase, Lora, Model, ModelGrant, Pool, Worker
+from generation.models import (
+    ChatCall,
+    ChatGrant,
+    ChatModel,
+    Comparison,
+    Failure,
+    Generation,
+    GoldenCase,
+    Lora,
+    Model,
+    ModelGrant,
+    Pool,
+    PromptRule,
+    Upstream,
+    Worker,
+)
+from generation.staff.chat import ChatCallAdmin, ChatModelAdmin, PromptRuleAdmin, UpstreamAdmin
 from generation.staff.generations import FailureAdmin, GenerationAdmin
 from generation.staff.golden import ComparisonAdmin, GoldenCaseAdmin
 from generation.staff.loras import LoraAdmin
@@ -30,10 +46,11 @@ if TYPE_CHECKING:
     ModelAdminBase = admin.ModelAdmin[Model]
     GrantInlineBase = admin.TabularInline[ModelGrant, Model]
     TenantGrantInlineBase = admin.TabularInline[ModelGrant, Tenant]
+    TenantChatInlineBase = admin.TabularInline[ChatGrant, Tenant]
     ModelFormBase = forms.ModelForm[Model]
 else:
     ModelAdminBase, ModelFormBase = admin.ModelAdmin, forms.ModelForm
-    GrantInlineBase = TenantGrantInlineBase = admin.TabularInline
+    GrantInlineBase = TenantGrantInlineBase = TenantChatInlineBase = admin.TabularInline
 
 
 class ModelForm(ModelFormBase):
@@ -78,8 +95,22 @@ class TenantGrantInline(TenantGrantInlineBase):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
+class TenantChatInline(TenantChatInlineBase):
+    """Which chat models that are not for all a tenant may use."""
+
+    model = ChatGrant
+    formset = NamedFormSet
+    extra = 0
+    fields = ("model",)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "model":
+            kwargs["queryset"] = ChatModel.objects.filter(public=False)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
 # Accounts knows no models; what a tenant's page shows of them is added from here.
-TenantAdmin.inlines = (*TenantAdmin.inlines, TenantGrantInline)
+TenantAdmin.inlines = (*TenantAdmin.inlines, TenantGrantInline, TenantChatInline)
 
 
 @admin.register(Model)
@@ -120,3 +151,7 @@ admin.site.register(Pool, PoolAdmin)
 admin.site.register(Lora, LoraAdmin)
 admin.site.register(GoldenCase, GoldenCaseAdmin)
 admin.site.register(Comparison, ComparisonAdmin)
+admin.site.register(Upstream, UpstreamAdmin)
+admin.site.register(ChatModel, ChatModelAdmin)
+admin.site.register(PromptRule, PromptRuleAdmin)
+admin.site.register(ChatCall, ChatCallAdmin)

@@ -14,6 +14,7 @@ class GenerationConfig(AppConfig):
     def ready(self) -> None:
         """Register our errands and codes, and the wake-up for all errands (accounts knows no Redis)."""
         from accounts.domain.errands import on_errand_added  # models are loaded only now
+        from generation.books import upstreams  # noqa: F401  (registers what is sealed)
         from generation.domain import (  # noqa: F401  (register their errands)
             codes,
             deletions,

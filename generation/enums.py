@@ -158,3 +158,39 @@ class Tolerance(models.TextChoices):
     EXACT = "exact", _("exact")
     CLOSE = "close", _("close")
     LOOSE = "loose", _("loose")
+
+
+class UpstreamKind(models.TextChoices):
+    """What an upstream speaks (`generation/chat/upstreams`)."""
+
+    OPENAI = "openai", _("OpenAI's API")
+    OLLAMA = "ollama", _("Ollama's API")
+
+
+class RuleKind(models.TextChoices):
+    """What a rule for answers looks for (`generation/chat/filters`)."""
+
+    WORD = "word", _("word")
+    PATTERN = "pattern", _("pattern")
+
+
+class RuleAction(models.TextChoices):
+    """What its match does."""
+
+    REDACT = "redact", _("cut it out")
+    STOP = "stop", _("end the answer")
+
+
+class CallOutcome(models.TextChoices):
+    """What came of a chat call (`generation/chat/record.py`; `lost`: its process died, and the sweep has closed it)."""
+
+    RUNNING = "running", _("running")
+    DONE = "done", _("done")
+    STOPPED = "stopped", _("ended by a rule")
+    CLIENT_GONE = "client_gone", _("the client left")
+    REFUSED = "refused", _("refused by the upstream")
+    UNAVAILABLE = "unavailable", _("no upstream answered")
+    BROKEN = "broken", _("broke off")
+    BLOCKED = "blocked", _("blocked")
+    REVOKED = "revoked", _("revoked")
+    LOST = "lost", _("lost with its process")

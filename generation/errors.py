@@ -225,6 +225,21 @@ class BodyUnreadable(StudioError):
     code = "malformed_json"
 
 
+class TooManyChats(QuotaExceeded):
+    """As many chat calls of a tenant or key are under way as may be at once."""
+
+    code = "too_many_chats"
+
+    def __init__(self, most: int, *, of_key: bool) -> None:
+        whose = "this key" if of_key else "your organisation"
+        super().__init__(
+            f"too many chat calls at once, max {most} for {whose}: try again when one has ended",
+            limit="key_concurrent_chats" if of_key else "concurrent_chats",
+            retry_after_s=1,
+            quota=most,
+        )
+
+
 class ChatUnavailable(StudioError):
     """No server that answers for a chat model can be asked just now."""
 

@@ -57,6 +57,7 @@ try:
     STREAMS_PER_CALLER = env.integer("STUDIO_STREAMS", default=40, low=1, high=100_000)  # in one process
     STUDIO_LANE = env.choice("STUDIO_LANE", default="blue", choices=("blue", "green"))
     STUDIO_MODELS = env.path("STUDIO_MODELS", BASE_DIR / "deploy" / "models.toml")
+    STUDIO_UPSTREAMS = env.path("STUDIO_UPSTREAMS", BASE_DIR / "deploy" / "upstreams.toml")
     STUDIO_SIGNUP = env.choice("STUDIO_SIGNUP", default="invited", choices=("open", "invited", "closed"))
     # Whom to ask for an account: an e-mail address or a sentence.
     STUDIO_CONTACT = env.text("STUDIO_CONTACT", "")

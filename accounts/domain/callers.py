@@ -50,6 +50,7 @@ class Caller:
     key_limits: KeyLimits = field(default_factory=KeyLimits)
     key_expires_at: datetime | None = None
     budget: Budget = field(default_factory=Budget)  # of the member
+    keeps_chats: bool = False  # whether the tenant keeps the words of chat calls
     stored_bytes: int = 0
 
     def may(self, scope: str) -> bool:
@@ -76,7 +77,8 @@ class Caller:
 
 _PLAN_COLUMNS = ", ".join(f"p.{name} AS plan_{name}" for name in PLAN_COLUMNS)
 _TENANT_COLUMNS = """t.id AS tenant_id, t.name AS tenant_name, t.suspended_at IS NOT NULL AS suspended, t.delete_after,
-       t.networks AS tenant_networks, t.limits AS tenant_limits, t.stored_bytes, b.limits AS member_limits"""
+       t.networks AS tenant_networks, t.limits AS tenant_limits, t.stored_bytes, t.keeps_chats,
+       b.limits AS member_limits"""
 _BUDGET_JOIN = "LEFT JOIN accounts_memberbudget b ON b.tenant_id = t.id AND b.user_id = m.user_id"
 
 # Parameters: sha256. Runs without a tenant in scope.
@@ -199,6 +201,7 @@ def caller_from_row(row: Mapping[str, Any]) -> Caller:
         key_expires_at=row["key_expires_at"],
         budget=read_budget(row["member_limits"]),
         stored_bytes=row["stored_bytes"],
+        keeps_chats=row["keeps_chats"],
     )
 
 

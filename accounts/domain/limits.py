@@ -41,6 +41,7 @@ class PlanLimits:
     requests_per_minute: int
     tenant_requests_per_minute: int
     chat_requests_per_minute: int
+    concurrent_chats: int
     cancels_per_day: int | None
     storage_bytes: int | None
     retention_days: int | None
@@ -62,6 +63,7 @@ class KeyLimits(Budget):
     """What a key may use, and what one request with it may be."""
 
     requests_per_minute: int | None = None
+    concurrent_chats: int | None = None
     max_pixels: int | None = None
     max_steps: int | None = None
 

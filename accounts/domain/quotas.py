@@ -215,24 +215,33 @@ def _checked(amounts: Mapping[Metric, int]) -> list[Metric]:
 def _check_granted(rows: Sequence[Mapping[str, Any]], plan: PlanLimits) -> None:
     for row in rows:
         if not row["fits"]:
-            raise _exceeded(row)
+            raise quota_exceeded(
+                scope=CounterScope(row["scope"]),
+                metric=Metric(row["metric"]),
+                period=Period(row["period"]),
+                amount=row["amount"],
+                ceiling=row["ceiling"],
+                resets_in_s=row["resets_in_s"],
+            )
     most, day = plan.cancels_per_day, rows[0]  # the tenant's own counters come first, days before months
     if most is not None and day["canceled"] >= most:
         raise too_many_cancels(limit=most, resets_in_s=max(1, day["resets_in_s"]))
 
 
-def _exceeded(row: Mapping[str, Any]) -> QuotaExceeded:
-    metric, period = Metric(row["metric"]), Period(row["period"])
-    whose, other = _WHOSE[row["scope"]]
-    limit = f"{whose} of {row['ceiling']} {_WORDS[metric]} a {period.value}"
-    if row["amount"] > row["ceiling"]:  # no waiting helps
-        advice = f"does not allow {row['amount']} at once; ask for less"
+def quota_exceeded(
+    *, scope: CounterScope, metric: Metric, period: Period, amount: int, ceiling: int, resets_in_s: int
+) -> QuotaExceeded:
+    """The refusal of an amount that a counter has no room for: whose limit it is, and what helps."""
+    whose, other = _WHOSE[scope]
+    limit = f"{whose} of {ceiling} {_WORDS[metric]} a {period.value}"
+    if amount > ceiling:  # no waiting helps
+        advice = f"does not allow {amount} at once; ask for less"
     else:
-        advice = f"does not allow this; it starts anew in {row['resets_in_s']} s"
+        advice = f"does not allow this; it starts anew in {resets_in_s} s"
     return QuotaExceeded(
         f"{limit} {advice}, or ask an admin of your organisation for another {other}",
-        limit=PREFIXES[row["scope"]] + limit_name(metric, period),
-        retry_after_s=max(1, row["resets_in_s"]),
-        quota=row["ceiling"],
+        limit=PREFIXES[scope] + limit_name(metric, period),
+        retry_after_s=max(1, resets_in_s),
+        quota=ceiling,
         window_s=86_400 if period == Period.DAY else 30 * 86_400,
     )

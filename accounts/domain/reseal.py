@@ -1,7 +1,8 @@
 """Sealing anew, under the newest of `STUDIO_ENCRYPTION_KEYS`, whatever an older one has sealed, so that it may go.
 
-Sealed are the e-mails that wait (or have failed), and second factors. What a session holds of a factor that is being
-set up lives for minutes and is not looked for: with its key gone, the page shows another secret.
+Sealed are the e-mails that wait (or have failed), second factors, and what others have said here. What a session holds
+of a factor that is being set up lives for minutes and is not looked for: with its key gone, the page shows another
+secret.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from accounts.tenancy import across_tenants
 log = logging.getLogger(__name__)
 
 BATCH = 200  # keys of rows that are read at once
+# What else is sealed: accounts does not know its tables.
+reseal_others: dict[str, Callable[[], Resealed]] = {}
 SEALED_IN_FACTORS = ("secret", "seed")  # of an app, of the recovery codes
 
 
@@ -45,6 +48,7 @@ def reseal_everything() -> dict[str, Resealed]:
         return {
             "mails": _reseal_rows(mails, lambda data: data | {"sealed": reseal(data["sealed"])}),
             "factors": _reseal_rows(Authenticator.objects.all(), _reseal_factor),
+            **{name: reseal_these() for name, reseal_these in reseal_others.items()},
         }
 
 

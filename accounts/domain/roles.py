@@ -33,6 +33,7 @@ class Right(Enum):
     SEE_AUDIT = (_("read and export the audit log"), Role.ADMIN, Scope.ADMIN)
     CHANGE_TENANT = (_("change the organisation's name, logo and networks"), Role.ADMIN, Scope.ADMIN)
     MANAGE_STYLES = (_("make, change and delete the organisation's styles"), Role.ADMIN, Scope.ADMIN)
+    MANAGE_RULES = (_("make, change and delete the organisation's rules for answers"), Role.ADMIN, Scope.ADMIN)
     MANAGE_OWNERS = (_("make and unmake owners"), Role.OWNER, Scope.ADMIN)
     EXPORT_TENANT = (_("export everything that the organisation has"), Role.OWNER, Scope.ADMIN)
     DELETE_TENANT = (_("delete the organisation, and change one's mind"), Role.OWNER, Scope.ADMIN)

@@ -46,6 +46,7 @@ class Plan(models.Model):
         help_text=_("Of all keys and members of a tenant: more keys are no more requests."),
     )
     chat_requests_per_minute = models.PositiveIntegerField(_("chat requests a minute"), default=30)
+    concurrent_chats = models.PositiveIntegerField(_("chat calls at once"), default=16, db_default=16)
     cancels_per_day = models.PositiveIntegerField(
         _("cancelled while waiting, a day"),
         null=True,
@@ -84,6 +85,12 @@ class Tenant(models.Model):
         help_text=_("Keys and members may come from these only; empty means from anywhere."),
     )
     logo = models.CharField(max_length=200, blank=True, editable=False)  # a path under STUDIO_MEDIA
+    keeps_chats = models.BooleanField(
+        _("keeps the words of API calls"),
+        default=False,
+        db_default=False,
+        help_text=_("What programs send to chat models and what these answer. Without it only counts are kept."),
+    )
     # What its stored pictures and thumbnails take; moved in the transactions that add and remove them.
     stored_bytes = models.BigIntegerField(_("bytes stored"), default=0, editable=False)
     note = models.TextField(_("note for staff"), blank=True)

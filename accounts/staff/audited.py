@@ -26,7 +26,7 @@ else:
 
 # Fields whose values nobody reads in a log: only that they were changed. A tenant's admins read their events too, and
 # staff's note is not for them.
-UNTOLD = frozenset({"password", "password1", "password2", "usable_password", "note"})
+UNTOLD = frozenset({"password", "password1", "password2", "usable_password", "note", "credential"})
 VALUE_CHARS = 500
 
 

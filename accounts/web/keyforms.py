@@ -19,7 +19,7 @@ from accounts.models import ApiKey
 from accounts.web.forms import split_networks
 
 # What this release has routes for; the others come with theirs.
-OFFERED = (Scope.IMAGES_READ, Scope.IMAGES_WRITE, Scope.USAGE_READ, Scope.KEYS_WRITE, Scope.ADMIN)
+OFFERED = (Scope.IMAGES_READ, Scope.IMAGES_WRITE, Scope.CHAT, Scope.USAGE_READ, Scope.KEYS_WRITE, Scope.ADMIN)
 DEFAULT = (Scope.IMAGES_READ, Scope.IMAGES_WRITE)
 SCOPE_WORDS = {
     Scope.IMAGES_READ: _("see pictures"),
@@ -40,6 +40,7 @@ LIMITS = (
     "gpu_ms_per_day",
     "gpu_ms_per_month",
     "tokens_per_day",
+    "concurrent_chats",
 )
 IN_SECONDS = ("gpu_ms_per_day", "gpu_ms_per_month")  # people count GPU time in seconds
 NUMBER = {"class": "input", "inputmode": "numeric"}
@@ -82,6 +83,7 @@ class KeyForm(forms.Form):
     gpu_ms_per_day = _seconds(_("GPU seconds a day"))
     gpu_ms_per_month = _seconds(_("GPU seconds a month"))
     tokens_per_day = _limit(_("Chat tokens a day"), MAX_LARGE_LIMIT)
+    concurrent_chats = _limit(_("Chat calls at once"))
     expires_on = forms.DateField(
         label=_("Last day"),
         required=False,

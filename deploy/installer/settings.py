@@ -47,6 +47,8 @@ def steps(site: Site) -> list[Step]:
         found.append(files.file(site, at.gpu_env(number), lines, mode=0o640, group=ACCOUNT, keep=True))
     models = (CHECKOUT / "deploy/models.toml").read_text(encoding="utf-8")
     found.append(files.file(site, at.etc / "models.toml", models, keep=True))
+    upstreams = (CHECKOUT / "deploy/upstreams.toml").read_text(encoding="utf-8")
+    found.append(files.file(site, at.etc / "upstreams.toml", upstreams, keep=True))
     return found
 
 
@@ -83,6 +85,7 @@ def settings_step(site: Site) -> Step:
             "STUDIO_VAR": str(at.var),
             "STUDIO_MEDIA": str(at.media),
             "STUDIO_MODELS": str(at.etc / "models.toml"),
+            "STUDIO_UPSTREAMS": str(at.etc / "upstreams.toml"),
             "STUDIO_TRUSTED_PROXIES": "127.0.0.1/32",
             "STUDIO_ACCEL_PREFIX": "/protected/",
             "STUDIO_METRICS_NETWORKS": " ".join(LOOPBACK),

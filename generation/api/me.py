@@ -24,6 +24,8 @@ REQUEST_LIMITS = (
     "max_images",
     "requests_per_minute",
     "tenant_requests_per_minute",
+    "chat_requests_per_minute",
+    "concurrent_chats",
     "retention_days",
 )
 

@@ -8,6 +8,7 @@
     relay.py      chooses an upstream, asks it, and records what came of it (slots.py, record.py)
     asking.py     whether an upstream is well, and which models it has
     books.py      what the gateway asks of the tables; the door brings it
+    kept.py       the words of a call, for a tenant that keeps them
     filters/      a tenant's words and patterns, across the borders of chunks
     answers.py    OpenAI's `chat.completion`, and its stream of chunks
 

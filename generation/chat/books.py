@@ -48,8 +48,24 @@ class Reservation:
     left: TokensLeft | None = None  # None: no limit
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The words of a call, for a tenant that keeps them."""
+
+    prompt: str
+    answer: str
+
+
 class Books(Protocol):
     """The tables, for one process. Everything is in the caller's tenant."""
+
+    async def open(self) -> None:
+        """Begin; the process starts."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is not written yet; the process ends."""
+        ...
 
     async def find_offer(self, caller: Caller, slug: str) -> Offer:
         """A chat model that the caller's tenant may use. Raises `ModelNotFound`."""
@@ -71,6 +87,9 @@ class Books(Protocol):
         """Where the day's tokens stand, a moment old at most; None where nothing limits them."""
         ...
 
-    async def settle(self, reservation: Reservation, record: CallRecord) -> None:
-        """Charge what was used, and note what came of the call. A second time changes nothing."""
+    async def settle(self, reservation: Reservation, record: CallRecord, kept: Kept | None = None) -> None:
+        """Charge what was used, and note what came of the call. A second time changes nothing.
+
+        `kept` are the words, for a tenant that keeps them.
+        """
         ...

@@ -88,6 +88,14 @@ add_code(
     whole=True,
 )
 add_code(
+    "too_many_chats",
+    429,
+    Retry.LATER,
+    _("As many chat calls of your organisation or key are under way as may be at once."),
+    _("Try again when one has ended; an admin can have the limit raised."),
+    whole=True,
+)
+add_code(
     "chat_broken",
     503,
     Retry.LATER,

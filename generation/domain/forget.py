@@ -1,4 +1,4 @@
-"""The errand behind a deleted account: everything that the person has drawn in one tenant goes, rows and files."""
+"""The errand behind a deleted account: what the person has drawn and asked in one tenant goes: rows, files, words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import suppress
 from accounts.domain.audit import record
 from accounts.domain.errands import ClaimedErrand, Lease, errand
 from accounts.enums import ErrandKind
+from accounts.tenancy import current_tenant
 from generation.domain.cancel import cancel_generation
+from generation.domain.lostcalls import forget_words
 from generation.domain.remove import remove_generation
 from generation.enums import FINAL
 from generation.errors import AlreadyFinished, GenerationNotFound
@@ -44,6 +46,7 @@ def delete_pictures(claimed: ClaimedErrand) -> None:
             with suppress(GenerationNotFound):
                 remove_generation(id)
                 removed += 1
+    forget_words(tenant=current_tenant(), users=[claimed.ref])
     if removed:
         record("pictures.deleted", target=f"user:{claimed.ref}", detail={"generations": removed})
     if left := own.count():

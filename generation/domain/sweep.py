@@ -18,6 +18,7 @@ from generation.domain.clocks import lock_pool, repair_clocks
 from generation.domain.failures import forget_failures
 from generation.domain.finish import give_up_lost
 from generation.domain.inputends import forget_unused_inputs
+from generation.domain.lostcalls import settle_lost_calls
 from generation.domain.place import WORKER_SILENT_S
 from generation.domain.searchtext import fold_prompts
 from generation.queue.wake import wake_errands, wake_pool
@@ -67,6 +68,7 @@ class SweepReport:
     pruned: int = 0  # idempotency keys of more than a day ago
     secrets_ended: int = 0  # of API keys, that were still in the directory
     limits_told: int = 0  # of which people were told by e-mail
+    calls_lost: int = 0  # chat calls whose process died
     inputs_forgotten: int = 0  # pictures that were sent a day ago and that no generation has used
     errands_due: int = 0
     workers_gone: int = 0
@@ -95,6 +97,7 @@ def sweep(*, lane: str | None = None) -> SweepReport:
     report.workers_gone = _attempt(report, "look for workers", lambda: execute(_GONE_SQL)) or 0
     _attempt(report, "forget old workers", lambda: execute(_FORGET_SQL))
     _attempt(report, "forget old failures", forget_failures)
+    report.calls_lost = _attempt(report, "settle lost chat calls", settle_lost_calls) or 0
     report.inputs_forgotten = _attempt(report, "forget unused inputs", forget_unused_inputs) or 0
     report.limits_told = _attempt(report, "tell of limits", send_limit_notices) or 0
     report.handed_over = _attempt(report, "look at the other lane", hand_over_stranded) or 0

@@ -1,5 +1,6 @@
 """What: models on offer, generations, images, workers. `docs/data.md` describes every table."""
 
+from generation.models.chat import ChatCall, ChatGrant, ChatModel, ChatTarget, PromptRule, Upstream
 from generation.models.generation import Failure, Generation, Idempotency
 from generation.models.golden import ComparedCase, Comparison, GoldenCase
 from generation.models.image import Image, Receipt
@@ -12,6 +13,10 @@ from generation.models.selection import Selection
 from generation.models.style import Style
 
 __all__ = [
+    "ChatCall",
+    "ChatGrant",
+    "ChatModel",
+    "ChatTarget",
     "ComparedCase",
     "Comparison",
     "Cost",
@@ -30,9 +35,11 @@ __all__ = [
     "Model",
     "ModelGrant",
     "Pool",
+    "PromptRule",
     "Receipt",
     "Release",
     "Selection",
     "Style",
+    "Upstream",
     "Worker",
 ]

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from accounts.domain.expired import forget_expired
+from generation.domain.lostcalls import forget_calls
 from generation.domain.retention import ask_retention
 from generation.domain.selections import forget_selections
 from generation.domain.storage import janitor
@@ -76,6 +77,7 @@ def clean_files() -> None:
         logger.info("janitor: %d sessions and links have ended and are forgotten", forget_expired())
         logger.info("janitor: %d tenants have pictures that their plans keep no longer", ask_retention())
         forget_selections()
+        logger.info("janitor: %d chat calls were kept long enough", forget_calls())
     except Exception:  # the next hour tries again
         logger.exception("janitor failed")
     finally:

@@ -20,6 +20,7 @@ from accounts.ids import read_id
 from accounts.logcontext import bind_log
 from accounts.meters import count_request
 from generation.chat.books import Books
+from qwenstudio.door.books import TableBooks
 from qwenstudio.door.bridge import BodyTooSlow, Bridge, ClientGone, send_too_slow
 from qwenstudio.door.callers import Callers
 from qwenstudio.door.chat import PATH as CHAT
@@ -58,7 +59,7 @@ class Door:
 
     def __init__(self, *, pages: Bridge, books: Books | None = None) -> None:
         database = Database()
-        self.chat = None if books is None else make_chat(books)
+        self.chat = make_chat(TableBooks() if books is None else books)
         self.house = House(
             pages=pages,
             database=database,
@@ -70,7 +71,7 @@ class Door:
     def takes(self, scope: Scope) -> bool:
         """Whether a request is the door's: an event stream, or a submit that waits."""
         path = scope["path"]
-        if path in PICTURE_PATHS or (path == CHAT and self.chat is not None):
+        if path in PICTURE_PATHS or path == CHAT:
             return True
         if path == SUBMIT:
             return scope["method"] == "POST" and asks_to_wait(scope)
@@ -135,7 +136,7 @@ class Door:
         if request.path in PICTURE_PATHS:  # whatever else than POST is refused by Django
             send.code = await submit_picture(self.house, request, scope, receive, send)
             return
-        if request.path == CHAT and self.chat is not None:
+        if request.path == CHAT:
             send.code = await answer_chat(self.house, self.chat, request, scope, receive, send)
             return
         if request.method != "GET":
@@ -164,6 +165,7 @@ class Door:
     async def start(self) -> None:
         """Open the pool, begin to read and poll."""
         await self.house.database.open()
+        await self.chat.books.open()
         self.house.hub.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             call_before_signal(asyncio.get_running_loop(), number, self.house.hub.begin_close)
@@ -171,8 +173,7 @@ class Door:
     async def stop(self) -> None:
         """End streams and waiters, close what is open."""
         await self.house.hub.stop()
-        if self.chat is not None:
-            await self.chat.close()
+        await self.chat.close()
         await self.house.database.close()
         self.house.pages.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,10 @@ from accounts.logcontext import bind_log
 from generation.chat.answers import AnswerHead
 from generation.chat.books import Books
 from generation.chat.breaker import PATIENCE_S, Breaker
+from generation.chat.deltas import Delta
 from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.rules import RuleSet
+from generation.chat.kept import Keeper
 from generation.chat.relay import Answer, Relay
 from generation.chat.targets import Upstream
 from generation.meters import CHAT_BREAKER, CHAT_UNDER_WAY, count_chat
@@ -57,6 +60,7 @@ class Chat:
         """Wait for settlements, close what is kept open."""
         if _settling:
             await asyncio.wait(list(_settling), timeout=CLOSING_S)
+        await self.books.close()
         self.watch.close()
         self.relay.close()
         if self.redis is not None:
@@ -113,6 +117,7 @@ class Call:
         self._request = request
         self._credential = credential
         self._caller = caller
+        self._keeper: Keeper | None = None
 
     async def run(self, body: bytes, receive: Receive, send: Send) -> str:
         """To the end; the code of a refusal."""
@@ -123,6 +128,7 @@ class Call:
             await send_refusal(send, self._request, error, headers=await guard.limits_of(error))
             return error.code
         sender = self._sender(send, plan)
+        self._keeper = Keeper(plan.asked) if self._caller.keeps_chats else None
         try:
             with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
                 async with until_disconnect(receive):
@@ -158,7 +164,7 @@ class Call:
     async def _pass_on(self, answer: Answer, sender: WholeSender, rules: RuleSet | None) -> None:
         if rules is None:
             async for deltas in answer.batches():
-                await sender.add(deltas)
+                await self._tell(sender, deltas)
             return
         filter_ = AnswerFilter(rules)
         async for deltas in answer.batches():
@@ -167,12 +173,17 @@ class Call:
                 told.append(filter_.feed(delta))
                 if filter_.stopped:
                     break
-            await sender.add(told)
+            await self._tell(sender, told)
             if filter_.stopped:
                 return
 
+    async def _tell(self, sender: WholeSender, deltas: Sequence[Delta]) -> None:
+        if self._keeper is not None:
+            self._keeper.add(deltas)
+        await sender.add(deltas)
+
     async def _settle(self, plan: Plan) -> None:
-        """Charge it, whatever happens to this task; a database that is away leaves it to the sweep."""
+        """Charge it, whatever happens to this task, and behind its back: the client has its answer already."""
         record = plan.record
         count_chat(
             lane=settings.STUDIO_LANE,
@@ -183,10 +194,11 @@ class Call:
             tokens_in=record.tokens_in,
             tokens_out=record.tokens_out,
         )
-        task = asyncio.ensure_future(self._chat.books.settle(plan.reservation, record))
+        kept = None if self._keeper is None else self._keeper.kept()
+        task = asyncio.ensure_future(self._chat.books.settle(plan.reservation, record, kept))
         _settling.add(task)
         task.add_done_callback(_settled)
-        await asyncio.wait([task])
+        await asyncio.sleep(0)  # it has begun: what is settled without waiting is settled now
 
 
 # Settlements under way: a task that nobody keeps may be collected before it is done.

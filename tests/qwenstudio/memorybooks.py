@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from accounts.domain.callers import Caller
 from accounts.errors import QuotaExceeded
 from accounts.ids import uuid7
-from generation.chat.books import Listed, Reservation, TokensLeft
+from generation.chat.books import Kept, Listed, Reservation, TokensLeft
 from generation.chat.filters.rules import Rule, RuleSet, compile_rules
 from generation.chat.record import CallRecord
 from generation.chat.targets import Offer
@@ -24,8 +24,14 @@ class MemoryBooks:
     rules: tuple[Rule, ...] = ()
     tokens: int | None = None
     used: int = 0
-    open: dict[object, Reservation] = field(default_factory=dict)
+    reserved: dict[object, Reservation] = field(default_factory=dict)
     settled: list[tuple[Reservation, CallRecord]] = field(default_factory=list)
+
+    async def open(self) -> None:
+        """Nothing to begin."""
+
+    async def close(self) -> None:
+        """Nothing to end."""
 
     async def find_offer(self, caller: Caller, slug: str) -> Offer:
         if slug != self.offer.slug:
@@ -45,7 +51,7 @@ class MemoryBooks:
         made = Reservation(
             id=uuid7(), tenant=caller.tenant, fence=1, tokens=tokens, left=await self.tokens_left(caller)
         )
-        self.open[made.id] = made
+        self.reserved[made.id] = made
         return made
 
     async def tokens_left(self, caller: Caller) -> TokensLeft | None:
@@ -53,7 +59,7 @@ class MemoryBooks:
             return None
         return TokensLeft(limit=self.tokens, left=max(0, self.tokens - self.used), resets_in_s=3600)
 
-    async def settle(self, reservation: Reservation, record: CallRecord) -> None:
-        if self.open.pop(reservation.id, None) is not None:
+    async def settle(self, reservation: Reservation, record: CallRecord, kept: Kept | None = None) -> None:
+        if self.reserved.pop(reservation.id, None) is not None:
             self.used += record.tokens_in + record.tokens_out - reservation.tokens
             self.settled.append((reservation, replace(record)))

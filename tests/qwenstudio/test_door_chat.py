@@ -56,7 +56,7 @@ def play(scene: Scene, script: Script = hello, **offer: Any) -> None:
             books = MemoryBooks(served.offer(**offer))
             async with running_door(books=books) as door:
                 await scene(door, books, served)
-            assert not books.open, "a call was not settled"
+            assert not books.reserved, "a call was not settled"
         await in_thread(connections.close_all)
 
     asyncio.run(run())
@@ -460,8 +460,8 @@ def test_silence_is_kept_alive(secret: str, redis: Redis, monkeypatch: pytest.Mo
 
 
 def test_books_that_fail_do_not_fail_the_answer(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(self: MemoryBooks, reservation: Any, record: Any) -> None:
-        self.open.pop(reservation.id)
+    async def broken(self: MemoryBooks, reservation: Any, record: Any, kept: Any = None) -> None:
+        self.reserved.pop(reservation.id)
         raise OSError("the database is away")
 
     monkeypatch.setattr(MemoryBooks, "settle", broken)

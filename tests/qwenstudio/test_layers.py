@@ -44,6 +44,7 @@ LAYERS = {
     "accounts.domain": 3,
     "generation.domain": 3,
     "generation.chat": 3,
+    "generation.books": 3,
     "generation.releases": 3,
     # 4: doors
     "accounts.admin": 4,
@@ -73,6 +74,8 @@ STRANGERS = [
     ("accounts", "generation"),
     ("generation.chat", "generation.domain"),
     ("generation.domain", "generation.chat"),
+    ("generation.chat", "generation.books"),
+    ("generation.domain", "generation.books"),
     *(("generation.engine", name) for name in ("django", "redis", "rq", "django_rq", "psycopg", "rest_framework")),
     ("generation.queue", "django.db"),  # ids and dotted names, never objects
     *((name, heavy) for name in ("accounts", "qwenstudio") for heavy in ("torch", "diffusers", "transformers", "peft")),

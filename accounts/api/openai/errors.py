@@ -13,7 +13,11 @@ from accounts.errors import StudioError
 
 PREFIX = "/v1/"
 # Our codes that have another name there.
-_NAMES = {"rate_limited": "rate_limit_exceeded", "quota_exceeded": "insufficient_quota"}
+_NAMES = {
+    "rate_limited": "rate_limit_exceeded",
+    "quota_exceeded": "insufficient_quota",
+    "too_many_chats": "rate_limit_exceeded",
+}
 _TYPES = {"quota_exceeded": "insufficient_quota"}
 # What a client of OpenAI's expects to be absent, where our own API calls it a wrong value.
 _STATUSES = {"model_not_found": 404}

@@ -223,6 +223,7 @@ _LIMITS = PlanLimits(
     requests_per_minute=600,
     tenant_requests_per_minute=600,
     chat_requests_per_minute=1,
+    concurrent_chats=1,
     cancels_per_day=None,
     storage_bytes=None,
     retention_days=None,

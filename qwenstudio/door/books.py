@@ -1,0 +1,427 @@
+"""The gateway's books in the tables: what `generation/chat/books.py` asks for, over connections of its own.
+
+What comes while a statement of the same tenant is under way goes together with the next one: an idle studio waits for
+nobody, a busy one writes each counter once for many calls. Reserving waits for no disk; settling does, so it is done
+`SETTLE_EVERY_S` apart, behind the answers. While the database is away settlements wait, for `PATIENCE_S`; then, and
+where this process dies, the sweep closes the calls (`generation/domain/lostcalls.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from psycopg import AsyncConnection, OperationalError
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from accounts.domain.callers import Caller
+from accounts.errors import StudioError
+from accounts.ids import uuid7
+from accounts.meters import show_pool
+from generation.books.calls import (
+    LEASE_S,
+    LEFT_SQL,
+    RENEW_S,
+    RENEW_SQL,
+    RESERVE_SQL,
+    SETTLE_SQL,
+    OpenCall,
+    Wish,
+    read_left,
+    read_reserved,
+    reserve_call,
+    settle_call,
+)
+from generation.books.offers import OFFERS_SQL, TENANT_SQL, Catalogue, OfTenant, read_catalogue, read_tenant
+from generation.chat.books import Kept, Listed, Reservation, TokensLeft
+from generation.chat.filters.rules import RuleSet
+from generation.chat.record import CallRecord
+from generation.chat.targets import Offer
+from qwenstudio.connections import connection_parameters
+from qwenstudio.door.database import SCOPE_SQL
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CONNECTIONS = 3
+WAIT_S = 5.0  # for a free one
+KEPT_S = 2.0  # what staff and tenants have set up
+KEPT_TENANTS = 2000
+TOGETHER = 64  # calls in one statement
+SETTLE_EVERY_S = 0.02
+PATIENCE_S = 60.0
+RETRY_S = 1.0
+MAX_WAITING = 50_000  # settlements in memory
+
+
+class TableBooks:
+    """One for each process that answers chat. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._tables = Tables()
+        self._catalogue = Remembered(self._read_catalogue)
+        self._tenants: OrderedDict[UUID, Remembered[OfTenant]] = OrderedDict()
+        self._reserving: dict[UUID, Queue] = {}
+        self._settling = Settling(self._tables)
+        self._open: dict[UUID, OpenCall] = {}
+        self._renewing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Make the pool; it connects when first asked."""
+        await self._tables.open()
+
+    async def close(self) -> None:
+        """Write what waits to be written, then close the connections."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+        await self._settling.drain()
+        await self._tables.close()
+
+    # ---- what there is
+
+    async def find_offer(self, caller: Caller, slug: str) -> Offer:
+        """As `Books` says; two seconds old at most."""
+        catalogue, own = await self._catalogue.get(), await self._of(caller.tenant)
+        return catalogue.find(slug, own.grants)
+
+    async def list_offers(self, caller: Caller) -> Sequence[Listed]:
+        """As `Books` says."""
+        catalogue, own = await self._catalogue.get(), await self._of(caller.tenant)
+        return [one.listed for one in catalogue.visible(own.grants)]
+
+    async def rules_of(self, caller: Caller) -> RuleSet | None:
+        """As `Books` says. Raises `AnswerBlocked` where they cannot be applied."""
+        return (await self._of(caller.tenant)).rule_set()
+
+    def forget(self) -> None:
+        """Read everything anew at the next request."""
+        self._catalogue.forget()
+        self._tenants.clear()
+
+    async def _of(self, tenant: UUID) -> OfTenant:
+        found = self._tenants.get(tenant)
+        if found is None:
+            found = self._tenants[tenant] = Remembered(lambda: self._read_tenant(tenant))
+            while len(self._tenants) > KEPT_TENANTS:
+                self._tenants.popitem(last=False)
+        return await found.get()
+
+    async def _read_catalogue(self) -> Catalogue:
+        return read_catalogue(await self._tables.fetch(OFFERS_SQL))
+
+    async def _read_tenant(self, tenant: UUID) -> OfTenant:
+        return read_tenant(await self._tables.fetch_scoped(TENANT_SQL, tenant=tenant))
+
+    # ---- calls
+
+    async def reserve(self, caller: Caller, *, model: str, prompt_chars: int, tokens: int) -> OpenCall:
+        """As `Books` says. Raises `QuotaExceeded`, `TooManyChats`, and the driver's errors."""
+        queue = self._reserving.get(caller.tenant)
+        if queue is None:
+            queue = self._reserving[caller.tenant] = Queue()
+        asked = Asked(Wish(caller=caller, model=model, prompt_chars=prompt_chars, tokens=tokens))
+        queue.waiting.append(asked)
+        if not queue.is_busy:
+            queue.is_busy = True
+            self._begin(self._reserve_all(caller.tenant, queue))
+        try:
+            return await asyncio.shield(asked.answer)
+        except asyncio.CancelledError:
+            asked.answer.add_done_callback(self._give_back)
+            raise
+
+    async def tokens_left(self, caller: Caller) -> TokensLeft | None:
+        """As `Books` says; asks only where a limit holds."""
+        if not Wish(caller=caller, model="", prompt_chars=0, tokens=0).is_limited:
+            return None
+        rows = await self._tables.fetch_scoped(LEFT_SQL, tenant=caller.tenant, user=caller.user, key=caller.key)
+        return read_left(caller, rows[0]) if rows else None
+
+    async def settle(self, reservation: Reservation, record: CallRecord, kept: Kept | None = None) -> None:
+        """As `Books` says; returns when it is written for good. `kept` are the words, for a tenant that keeps them."""
+        call = reservation
+        if not isinstance(call, OpenCall):
+            raise TypeError("these books settle what they have reserved")
+        self._open.pop(call.id, None)
+        await self._settling.add(call.tenant, settle_call(call, record, kept))
+
+    async def _reserve_all(self, tenant: UUID, queue: Queue) -> None:
+        """Everything that waits, some at a time, until nothing does."""
+        while queue.waiting:
+            asked = [queue.waiting.popleft() for _ in range(min(TOGETHER, len(queue.waiting)))]
+            try:
+                await self._reserve_some(asked)
+            except BaseException as error:
+                for one in asked:
+                    one.fail(error)
+                if not isinstance(error, Exception):
+                    raise
+        queue.is_busy = False
+        self._reserving.pop(tenant, None)
+
+    async def _reserve_some(self, asked: Sequence[Asked]) -> None:
+        wishes = [one.wish for one in asked]
+        ids: list[UUID] = []
+        lane = settings.STUDIO_LANE
+
+        def ask() -> dict[str, Any]:
+            # Anew for each try: one whose connection broke may have been written, and is the sweep's then.
+            ids[:] = [uuid7() for _ in asked]
+            ended = self._settling.ids_of(wishes[0].caller.tenant)
+            return reserve_call(wishes, ids=ids, ended=ended, lane=lane)
+
+        rows = await self._tables.call(RESERVE_SQL, ask)
+        for one, id, row in zip(asked, ids, rows, strict=True):
+            found = read_reserved(one.wish, id, row, lane=lane)
+            if isinstance(found, OpenCall):
+                self._open[found.id] = found
+            one.tell(found)
+        if self._renewing is None or self._renewing.done():
+            self._renewing = self._begin(self._renew_all())
+
+    def _give_back(self, answer: asyncio.Future[OpenCall]) -> None:
+        """It was reserved for somebody who did not wait for it."""
+        if answer.cancelled() or answer.exception() is not None:
+            return
+        record = CallRecord()
+        record.end("client_gone")
+        self._begin(self.settle(answer.result(), record))
+
+    async def _renew_all(self) -> None:
+        """Keep the leases of long calls while there are any; those that were lost are the sweep's."""
+        while self._open:
+            await asyncio.sleep(RENEW_S)
+            tenants: dict[str, list[UUID]] = {}
+            for call in list(self._open.values()):
+                tenants.setdefault(str(call.tenant), []).append(call.id)
+            if not tenants:
+                return
+            try:
+                await self._tables.call(RENEW_SQL, lambda: {"lease_s": LEASE_S, "tenants": tenants})  # noqa: B023
+            except OperationalError as error:
+                log.warning("leases of %d chat calls were not renewed: %s", len(self._open), type(error).__name__)
+            except Exception:  # the next time may be better, and nobody else keeps them
+                log.exception("leases of chat calls could not be renewed")
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+@dataclass(slots=True)
+class Asked:
+    """One call that wants to be reserved, and who waits for the answer."""
+
+    wish: Wish
+    answer: asyncio.Future[OpenCall] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def tell(self, found: OpenCall | StudioError) -> None:
+        """The answer of the books."""
+        if isinstance(found, StudioError):
+            self.fail(found)
+        elif not self.answer.done():
+            self.answer.set_result(found)
+
+    def fail(self, error: BaseException) -> None:
+        """There is none."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            self.answer.exception()  # whoever waited may have gone: nothing is to be logged then
+
+
+@dataclass(slots=True)
+class Queue:
+    """What waits of one tenant, while a statement of it is under way."""
+
+    waiting: deque[Asked] = field(default_factory=deque)
+    is_busy: bool = False
+
+
+@dataclass(slots=True)
+class Settlement:
+    """One call that is over, until it is written."""
+
+    tenant: UUID
+    call: Mapping[str, Any]
+    written: asyncio.Future[None]
+    give_up_at: float
+
+
+class Settling:
+    """Settlements of all tenants, written one tenant after the other. None is lost while this process lives."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._waiting: dict[UUID, deque[Settlement]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._ends = False
+
+    def ids_of(self, tenant: UUID) -> list[UUID]:
+        """Calls of a tenant that are over and not written yet."""
+        return [one.call["id"] for one in self._waiting.get(tenant, ())]
+
+    async def add(self, tenant: UUID, call: Mapping[str, Any]) -> None:
+        """Write it soon; returns then. Raises the driver's errors when it was tried for long enough."""
+        if sum(map(len, self._waiting.values())) >= MAX_WAITING:
+            raise OperationalError("too many settlements wait for the database")
+        written = asyncio.get_running_loop().create_future()
+        one = Settlement(tenant, call, written, time.monotonic() + PATIENCE_S)
+        self._waiting.setdefault(tenant, deque()).append(one)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        await asyncio.shield(written)
+
+    async def drain(self) -> None:
+        """Write what waits, now. What cannot be written is given up."""
+        self._ends = True
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=WAIT_S)
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        pause = SETTLE_EVERY_S
+        while self._waiting:
+            if not self._ends:
+                await asyncio.sleep(pause)
+            pause = SETTLE_EVERY_S
+            for tenant in list(self._waiting):
+                if not await self._write(tenant):
+                    pause = RETRY_S
+            if self._ends and pause == RETRY_S:
+                return
+
+    async def _write(self, tenant: UUID) -> bool:
+        """Some of a tenant's; whether the database took them. They wait until it has: `ids_of` knows them so long."""
+        waiting = self._waiting[tenant]
+        some = [waiting[place] for place in range(min(TOGETHER, len(waiting)))]
+        failed: Exception | None = None
+        try:
+            calls = [one.call for one in some]
+            await self._tables.call(SETTLE_SQL, lambda: {"tenant": tenant, "calls": calls})
+        except OperationalError as error:
+            failed = error
+            some = [one for one in some if time.monotonic() >= one.give_up_at]
+            log.warning("chat calls could not be settled yet: %s", type(error).__name__)
+        except Exception as error:  # not the database's absence: no later try changes it
+            failed = error
+            log.exception("chat calls could not be settled")
+        for one in some:
+            waiting.remove(one)
+            if failed is None:
+                one.written.set_result(None)
+            else:
+                one.written.set_exception(failed)
+                one.written.exception()
+        if not waiting:
+            del self._waiting[tenant]
+        return failed is None
+
+
+class Remembered(Generic[T]):
+    """What was read a moment ago; whoever comes while it is read again waits for the same reading."""
+
+    def __init__(self, read: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._read = read
+        self._found: T | None = None
+        self._at = -KEPT_S
+        self._reading: asyncio.Task[T] | None = None
+
+    async def get(self) -> T:
+        """It. Raises what reading raises."""
+        if self._found is not None and time.monotonic() - self._at < KEPT_S:
+            return self._found
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read_now())
+        return await asyncio.shield(self._reading)
+
+    def forget(self) -> None:
+        """Read it anew next time."""
+        self._at = -KEPT_S
+
+    async def _read_now(self) -> T:
+        asked_at = time.monotonic()
+        found = await self._read()
+        self._found, self._at = found, asked_at
+        return found
+
+
+class Tables:
+    """The connections. A statement is a transaction of its own; one whose connection was dead is sent again."""
+
+    def __init__(self) -> None:
+        self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] | None = None
+
+    async def open(self) -> None:
+        """Make the pool, without connecting."""
+        self._pool = AsyncConnectionPool(
+            kwargs={**connection_parameters(), "autocommit": True, "row_factory": dict_row, "prepare_threshold": 1},
+            connection_class=AsyncConnection[DictRow],
+            min_size=0,
+            max_size=CONNECTIONS,
+            timeout=WAIT_S,
+            max_idle=60,
+            open=False,
+        )
+        await self._pool.open()
+        show_pool("chat", lambda: self._pool, most=CONNECTIONS)
+
+    async def close(self) -> None:
+        """Close them all."""
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    async def call(self, sql: str, ask: Callable[[], Mapping[str, Any]]) -> list[DictRow]:
+        """The answer of one of the books' functions; `ask` says what it takes, at each try."""
+
+        async def run(connection: AsyncConnection[DictRow]) -> list[DictRow]:
+            return await (await connection.execute(sql, (orjson.dumps(ask()).decode(),))).fetchall()
+
+        return await self._with(run)
+
+    async def fetch(self, sql: str) -> list[DictRow]:
+        """Rows that are no tenant's."""
+
+        async def run(connection: AsyncConnection[DictRow]) -> list[DictRow]:
+            return await (await connection.execute(sql)).fetchall()
+
+        return await self._with(run)
+
+    async def fetch_scoped(self, sql: str, *, tenant: UUID, **parameters: object) -> list[DictRow]:
+        """Rows in a tenant's scope."""
+
+        async def run(connection: AsyncConnection[DictRow]) -> list[DictRow]:
+            async with connection.transaction():
+                await connection.execute(SCOPE_SQL, (str(tenant),))
+                return await (await connection.execute(sql, {"tenant": tenant, **parameters})).fetchall()
+
+        return await self._with(run)
+
+    async def _with(
+        self, run: Callable[[AsyncConnection[DictRow]], Coroutine[Any, Any, list[DictRow]]]
+    ) -> list[DictRow]:
+        if self._pool is None:
+            raise OperationalError("the pool is not open")
+        tried = 0
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    return await run(connection)
+            except PoolTimeout:
+                raise
+            except OperationalError:
+                tried += 1  # a database that was restarted has left us as many dead ones as the pool holds
+                if tried > CONNECTIONS:
+                    raise
