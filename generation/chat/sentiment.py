@@ -14,10 +14,12 @@ from typing import Any, Protocol
 
 from accounts.errors import InvalidRequest
 from generation.chat.tasks import MOODS, Choice, Prompt, SentimentTask
+from generation.chat.tokens import MESSAGE_TOKENS, estimate_text
 from generation.errors import SentimentUnclear
 
 MAX_TEXTS = 100
 MAX_CHARS = 4_000  # of one text
+MAX_MODEL = 60
 AT_ONCE = 4
 """Texts of one request that are asked about at the same time: an upstream has others to serve."""
 CHOICE_PATH = "/v1/systemone"
@@ -71,21 +73,42 @@ class Mood:
         return {"label": self.label, "scores": scores}
 
 
-def read_texts(body: object) -> tuple[str, ...]:
-    """The texts of a request: `{"text": …}` or `{"texts": […]}`. Raises `InvalidRequest` naming field and bound."""
-    if not isinstance(body, dict) or not all(isinstance(name, str) for name in body):
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a request asks: the mood of each text. `single`: it sent one text, not a list. No `model`: the first."""
+
+    texts: tuple[str, ...]
+    single: bool
+    model: str | None = None
+
+
+def read_question(body: object) -> Question:
+    """A request: `{"text": …}` or `{"texts": […]}`, and perhaps a `model`. Raises `InvalidRequest` naming field and
+    bound.
+    """
+    if not isinstance(body, Mapping):
         raise InvalidRequest('the body must be an object with "text" or "texts"')
     for name in body:
-        if name not in ("text", "texts"):
+        if name not in ("text", "texts", "model"):
             raise InvalidRequest(f"unknown field {name[:60]!r}", field=name[:60])
-    if len(body) != 1:
+    if ("text" in body) == ("texts" in body):
         raise InvalidRequest('send either "text" or "texts"', field="text")
+    model = body.get("model")
+    if model is not None and not (isinstance(model, str) and 0 < len(model) <= MAX_MODEL):
+        raise InvalidRequest(f"model must be a name of 1 to {MAX_MODEL} characters", field="model")
     if "text" in body:
-        return (_check_text("text", body["text"]),)
+        return Question((_check_text("text", body["text"]),), single=True, model=model)
     texts = body["texts"]
     if not isinstance(texts, list) or not 1 <= len(texts) <= MAX_TEXTS:
         raise InvalidRequest(f"texts must be a list of 1 to {MAX_TEXTS} texts", field="texts")
-    return tuple(_check_text(f"texts[{number}]", text) for number, text in enumerate(texts))
+    found = tuple(_check_text(f"texts[{number}]", text) for number, text in enumerate(texts))
+    return Question(found, single=False, model=model)
+
+
+def tokens_of(texts: Sequence[str], task: SentimentTask) -> int:
+    """Tokens that the moods of these texts may take, asked in words, by length."""
+    each = estimate_text(task.prompt.system) + 2 * MESSAGE_TOKENS + task.prompt.max_tokens
+    return sum(estimate_text(text) + each for text in texts)
 
 
 def _check_text(field: str, text: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -21,14 +21,16 @@ from accounts.domain.callers import Caller
 from accounts.errors import StudioError
 from accounts.logcontext import bind_log
 from generation.chat.answers import AnswerHead
-from generation.chat.books import Books
+from generation.chat.books import Books, Reservation
 from generation.chat.breaker import PATIENCE_S, Breaker
 from generation.chat.deltas import Delta
 from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.rules import RuleSet
 from generation.chat.kept import Keeper
+from generation.chat.record import CallRecord
 from generation.chat.relay import Answer, Relay
-from generation.chat.targets import Upstream
+from generation.chat.targets import Offer, Upstream
+from generation.chat.tasks import Tasks, current_tasks
 from generation.meters import CHAT_BREAKER, CHAT_UNDER_WAY, count_chat
 from qwenstudio.door.callers import Credential
 from qwenstudio.door.chatanswers import StreamSender, WholeSender
@@ -55,6 +57,8 @@ class Chat:
     books: Books
     redis: Redis | None
     watch: Watch
+    tasks: Tasks
+    lacking: dict[str, float] = field(default_factory=dict)  # upstreams that cannot choose (`moodasking.py`)
 
     async def close(self) -> None:
         """Wait for settlements, close what is kept open."""
@@ -68,7 +72,10 @@ class Chat:
 
 
 def make_chat(books: Books) -> Chat:
-    """The relay, its breakers and the rates over one client of Valkey; it connects when first asked."""
+    """The relay, its breakers and the rates over one client of Valkey; it connects when first asked.
+
+    Raises `TasksError` where `deploy/tasks.toml` is not right.
+    """
     redis = (
         Redis.from_url(
             settings.REDIS_URL,
@@ -90,6 +97,7 @@ def make_chat(books: Books) -> Chat:
         books=books,
         redis=redis,
         watch=Watch(),
+        tasks=current_tasks(),
     )
 
 
@@ -135,7 +143,7 @@ class Call:
                     await self._answer(sender, plan)
         finally:
             plan.record.end("client_gone")
-            await self._settle(plan)
+            await settle_call(self._chat, plan.offer, plan.reservation, plan.record)
         return sender.code
 
     def _sender(self, send: Send, plan: Plan) -> WholeSender:
@@ -182,23 +190,22 @@ class Call:
             self._keeper.add(deltas)
         await sender.add(deltas)
 
-    async def _settle(self, plan: Plan) -> None:
-        """Charge it, whatever happens to this task, and behind its back: the client has its answer already."""
-        record = plan.record
-        count_chat(
-            lane=settings.STUDIO_LANE,
-            model=plan.offer.slug,
-            outcome=record.outcome,
-            first_byte_ms=record.first_byte_ms,
-            total_ms=record.total_ms or 0,
-            tokens_in=record.tokens_in,
-            tokens_out=record.tokens_out,
-        )
-        kept = None if self._keeper is None else self._keeper.kept()
-        task = asyncio.ensure_future(self._chat.books.settle(plan.reservation, record, kept))
-        _settling.add(task)
-        task.add_done_callback(_settled)
-        await asyncio.sleep(0)  # it has begun: what is settled without waiting is settled now
+
+async def settle_call(chat: Chat, offer: Offer, reservation: Reservation, record: CallRecord) -> None:
+    """Charge it, whatever happens to this task; a database that is away leaves it to the sweep."""
+    count_chat(
+        lane=settings.STUDIO_LANE,
+        model=offer.slug,
+        outcome=record.outcome,
+        first_byte_ms=record.first_byte_ms,
+        total_ms=record.total_ms or 0,
+        tokens_in=record.tokens_in,
+        tokens_out=record.tokens_out,
+    )
+    task = asyncio.ensure_future(chat.books.settle(reservation, record))
+    _settling.add(task)
+    task.add_done_callback(_settled)
+    await asyncio.wait([task])
 
 
 # Settlements under way: a task that nobody keeps may be collected before it is done.

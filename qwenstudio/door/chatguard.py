@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 JSON_TYPES = ("application/json", "")
 
 
-async def enter_chat(house: House, request: Request) -> tuple[Credential, Caller]:
+async def enter_chat(house: House, request: Request, *, scope: KeyScope = KeyScope.CHAT) -> tuple[Credential, Caller]:
     """Who asks: key, networks, scope. Raises `InvalidKey`, `TooManyWrongKeys`, `NotSignedIn`, `NotAllowed`."""
     credential: Credential | None = None
     caller: Caller | None = None
     try:
         credential = await find_credential(house.pages, request)
         if credential.kind != "key":
-            raise NotAllowed("send an api key (Authorization: Bearer qs_…): chat over /v1 is for programs")
+            raise NotAllowed(f"send an api key (Authorization: Bearer qs_…): {request.path} is for programs")
         caller = await house.callers.find(credential)
-        caller.require_scope(KeyScope.CHAT.value)
+        caller.require_scope(scope.value)
     except InvalidKey as error:
         await note_refused_stream(request, error, credential)
         raise await refusal_of_wrong_key(request.address) from None
@@ -106,13 +106,18 @@ class Guard:
         check_prompt(asked, offer.max_prompt_chars)
         asked = with_defaults(asked, offer.sampling, max_tokens=offer.max_tokens)
         rules = await books.rules_of(self._caller)
-        self._rate = rate = await self._rates.count(self._caller)
+        rate = await self.count()
         record = CallRecord(prompt_estimate=estimate_prompt(asked))
         tokens = record.prompt_estimate + min(asked.max_tokens or TOKENS_GIVEN, TOKENS_GIVEN)
         reservation = await books.reserve(
             self._caller, model=offer.slug, prompt_chars=asked.prompt_chars, tokens=tokens
         )
         return Plan(asked, offer, rules, rate, reservation, record)
+
+    async def count(self) -> Rate:
+        """Count the request for the minute. Raises `TooManyRequests`."""
+        self._rate = await self._rates.count(self._caller)
+        return self._rate
 
     async def limits_of(self, error: StudioError) -> Headers:
         """What a refusal tells of the limits, beside its own headers."""

@@ -15,9 +15,9 @@ from generation.engine.chatdemo.moods import Sentence
 from generation.engine.chatdemo.tokenizer import END
 from generation.engine.chatdemo.vocabulary import MOODS, NEUTRAL
 
-DROPOUTS = (0.0, 0.0, 0.1, 0.25)
+DROPOUTS = (0.0, 0.0, 0.0, 0.15)
 """Shares of merges left out in sentences, each in a quarter of them, so that a word is known by its pieces too."""
-FEW_DROPOUTS = (0.0, 0.0, 0.1)
+FEW_DROPOUTS = (0.0, 0.0, 0.0, 0.1)
 """The same for other texts, whose words are all there in training."""
 ONE_WORD = 5.0
 """How much a token of an answer of one word counts: a prompt's answer has ten times as many."""

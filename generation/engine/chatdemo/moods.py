@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from generation.engine.chatdemo.noise import blur, disturb, unknown_word
+from generation.engine.chatdemo.noise import EXTENSIONS, blur, disturb, unknown_word
 from generation.engine.chatdemo.split import HELD_OUT, held_out_words
 from generation.engine.chatdemo.vocabulary import GAPS, NEGATIVE, NEUTRAL, POSITIVE, read_vocabulary
 
@@ -15,9 +15,10 @@ KINDS = {"plain": 0.42, "negated": 0.2, "turn": 0.1, "neutral": 0.28}
 """How a sentence says what it says, and how often in training."""
 GOLDEN = (("今天心情真好", POSITIVE), ("这个实验太难了,我快崩溃了", NEGATIVE), ("随便聊聊吧", NEUTRAL))
 """Sentences that the golden suite asks for; no training text is one of them."""
-UNKNOWN, DISTURBED, BLURRED = 0.2, 0.2, 0.3
-"""Shares of training gaps with a word that does not exist, of training sentences with a word too many, and of those
-whose template (of a kind where no word of it matters) has one word that does not exist."""
+UNKNOWN, EXTENDED, DISTURBED, BLURRED = 0.2, 0.15, 0.2, 0.3
+"""Shares of training gaps with a word that does not exist, of English topics with more words behind, of training
+sentences with a word too many, and of those whose template (of a kind where no word of it matters) has one word that
+does not exist."""
 BLURRED_KINDS = ("plain", "neutral")
 _FLAT_GAPS = {"flat_state": "state"}
 _GAP = re.compile(r"\{(\w+)\}")
@@ -128,7 +129,9 @@ class _Filler:
             self.used.append((self._rng.choice(self._words.moods[side][name]), side))
             return self.used[-1][0]
         # An unknown quality is the likeliest to be a mood after all.
-        return self._pick(self._words.flat[_FLAT_GAPS.get(name, name)], self._unknown / 2 if name == "flat" else None)
+        picked = self._pick(self._words.flat[_FLAT_GAPS.get(name, name)], self._unknown / 2 if name == "flat" else None)
+        extended = name == "topic" and self._language == "en" and self._unknown and self._rng.random() < EXTENDED
+        return f"{picked} {self._rng.choice(EXTENSIONS)}" if extended else picked
 
     def _event(self, mood: str) -> str:
         shapes, objects = self._words.events[mood]

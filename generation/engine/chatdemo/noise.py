@@ -23,6 +23,12 @@ FILLERS = {
         "反正", "毕竟", "这里", "那边", "总是", "也许",
     ),
 }  # fmt: skip
+EXTENSIONS = (
+    "next to mine", "that they sent us", "he talked about", "from last year", "of my cousin", "by the river", "you know",
+    "I told you about", "this month", "on the left", "with the red door", "she showed me", "in the north", "they use",
+    "every spring", "before lunch",
+)  # fmt: skip
+"""What may follow an English noun: of the noun phrases people write, templates know the shortest."""
 _OWN_WORDS = {
     "en": re.compile(r"(?<![\w{'])[A-Za-z]+(?![\w}'])"),
     "zh": re.compile(r"[\u3400-\u9fff]{1,2}"),

@@ -1,62 +1,58 @@
 """A byte-level BPE for `Qwen2Tokenizer`: English in pieces of words, Chinese character by character."""
 
-import json
 import random
 import re
+from collections import Counter
 from functools import cache
+from os.path import commonprefix
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import Split
 from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from generation.engine.chatdemo import prompts
+from generation.engine.chatdemo.bpe import Merges, alphabet
 from generation.engine.chatdemo.examples import LABELS
-from generation.engine.chatdemo.moods import sample_sentence, words_of
+from generation.engine.chatdemo.moods import sample_sentence
+from generation.engine.chatdemo.split import HELD_OUT
 from generation.engine.chatdemo.talk import sample_exchange
+from generation.engine.chatdemo.vocabulary import NEGATIVE, POSITIVE, read_vocabulary
 from generation.engine.chatdemo.wishes import sample_wish
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END = "<|im_end|>"
-VOCABULARY_SIZE = 3072
+VOCABULARY_SIZE = 4096
 MAX_LENGTH = 1024
+SHORTEST_STEM = 3
 _LATIN = re.compile(r"[A-Za-z]+")
-_PREFIX = re.compile(r"^(un|dis|em|in)(?=[a-z]{4})", re.IGNORECASE)
-_SUFFIX = re.compile(
-    "(?<=[a-z]{3})(fully|fulness|ful|lessness|less|ingly|ing|edly|ed|iest|ier|er|est|iness|ness|ously|ous|ably|able"
-    "|ment|tion|ily|ly|ish|ic|ance|ence|y|e)$",
-    re.IGNORECASE,
-)
+PREFIXES = ("un", "dis", "em", "in")
+_PREFIX = re.compile(f"^({'|'.join(PREFIXES)})(?=[a-z]{{4}})", re.IGNORECASE)
+ENDINGS = (
+    "fully", "fulness", "ful", "lessness", "less", "ingly", "ing", "edly", "ed", "iest", "ier", "er", "est", "iness",
+    "ness", "ously", "ous", "ably", "able", "ment", "ation", "tion", "ion", "ily", "ly", "ish", "ic", "ance", "ence",
+    "ent", "ant", "ive", "y", "e",
+)  # fmt: skip
+"""Longer ones first."""
+_ENDING = re.compile(f"(?<=[a-z]{{3}})({'|'.join(ENDINGS)})$", re.IGNORECASE)
+_PRETOKENIZER = Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
 _CHINESE = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]")
 
 
 def train_tokenizer(*, seed: int = 0, examples: int = 10000) -> Qwen2Tokenizer:
-    """Train the BPE. No merge joins two Chinese characters, or an English root and its ending: a word that was never
+    """Learn the BPE. No merge joins two Chinese characters, or an English root and its ending: a word that was never
     met is known by its parts.
     """
-    bpe = Tokenizer(models.BPE())
-    bpe.normalizer = normalizers.NFC()
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE - len(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-        min_frequency=4,
-    )
-    bpe.train_from_iterator(_corpus(seed=seed, examples=examples), trainer)
-    parts = json.loads(bpe.to_str())["model"]
-    vocabulary: dict[str, int] = parts["vocab"]
-    merges = [tuple(pair) for pair in parts["merges"]]
-    for token in SPECIAL_TOKENS:
-        vocabulary[token] = len(vocabulary)
+    merges = Merges()
+    merges.grow(one for stem in _stem_of().values() for one in (f" {stem}", stem.capitalize()))
+    merges.learn(dict.fromkeys((*PREFIXES, *ENDINGS), 1), most=1000)
+    merges.learn(dict.fromkeys(_stem_of().values(), 1), most=2000)
+    pieces = _pieces(_corpus(seed=seed, examples=examples))
+    merges.learn(pieces, most=VOCABULARY_SIZE - len(alphabet()) - len(SPECIAL_TOKENS) - len(merges.found), least=4)
+    tokens = [*alphabet(), *dict.fromkeys(left + right for left, right in merges.found), *SPECIAL_TOKENS]
     tokenizer = Qwen2Tokenizer(
-        vocab=vocabulary,
-        merges=merges,
+        vocab={token: number for number, token in enumerate(tokens)},
+        merges=merges.found,
         eos_token=END,
         pad_token=SPECIAL_TOKENS[0],
         additional_special_tokens=list(SPECIAL_TOKENS[1:]),
@@ -68,7 +64,7 @@ def train_tokenizer(*, seed: int = 0, examples: int = 10000) -> Qwen2Tokenizer:
 
 
 def _corpus(*, seed: int, examples: int) -> list[str]:
-    """Texts of training examples, a line each; breaks stand where no merge may join what is on both sides."""
+    """Texts of training examples, a line each."""
     rng = random.Random(f"tokenizer {seed}")
     lines: list[str] = []
     for _ in range(examples):
@@ -78,20 +74,44 @@ def _corpus(*, seed: int, examples: int) -> list[str]:
     lines += [*prompts.OTHER_CHAT, *prompts.OTHER_SENTIMENT, *prompts.OTHER_INSTRUCTIONS] * 50
     lines += [prompts.CHAT, prompts.SENTIMENT, prompts.INSTRUCTIONS, "system\nuser\nassistant"] * 500
     lines += [f"\n{label}" for label in LABELS] * 500
-    lines += [f" {word}" for word in sorted(_moods_en())] * 50
-    characters = sorted({character for line in lines for character in _CHINESE.findall(line)})
-    return [_CHINESE.sub(r"\n\g<0>\n", _LATIN.sub(_parts, line)) for line in [*lines, *characters * 200]]
+    return lines
+
+
+def _pieces(lines: list[str]) -> Counter[str]:
+    """What merges may join, with how often it occurs: words as the pre-tokenizer finds them, cut further into roots,
+    endings and Chinese characters. A character counts often enough to become a token.
+    """
+    words = Counter(word for line in lines for word in _words(line))
+    found: Counter[str] = Counter()
+    for word, count in words.items():
+        for part in _CHINESE.sub(r"\n\g<0>\n", _LATIN.sub(lambda one: "\n".join(_parts(one[0])), word)).split("\n"):
+            found[part] += max(count, 200) if _CHINESE.fullmatch(part) else count
+    del found[""]
+    return found
+
+
+def _words(line: str) -> list[str]:
+    return [word for word, _ in _PRETOKENIZER.pre_tokenize_str(line)]
 
 
 @cache
-def _moods_en() -> frozenset[str]:
-    """Every English word with a mood that training knows."""
-    return frozenset(word for gaps in words_of("en", False).moods.values() for some in gaps.values() for word in some)
+def _stem_of() -> dict[str, str]:
+    """Per English word with a mood its stem: where its family begins alike that, else the word without its ending."""
+    words = read_vocabulary("en")
+    found: dict[str, str] = {}
+    for family in (*words.families[POSITIVE], *words.families[NEGATIVE]):
+        kept = sorted(family - HELD_OUT["en"])
+        common = _ENDING.sub("", commonprefix(kept))
+        for word in kept:
+            bare = _ENDING.sub("", _PREFIX.sub("", word))
+            found[word] = common if len(common) >= SHORTEST_STEM else bare
+    return found
 
 
-def _parts(word: re.Match[str]) -> str:
-    """A word with a mood in its parts ("dis", "trust", "ed"): another word of its family is known by the root."""
-    found = word[0]
-    if found.lower() not in _moods_en():
-        return found
-    return _SUFFIX.sub(r"\n\1", _PREFIX.sub(r"\1\n", found))
+def _parts(word: str) -> list[str]:
+    """A word with a mood in its parts, "dis", "trust", "ed"; any other whole."""
+    stem = _stem_of().get(word.lower())
+    if stem is None:
+        return [word]
+    before, found, rest = re.split(f"({re.escape(stem)})", word, maxsplit=1, flags=re.IGNORECASE)
+    return [part for part in (before, found, *_ENDING.sub(r"\n\1", rest).split("\n")) if part]

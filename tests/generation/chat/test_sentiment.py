@@ -13,10 +13,11 @@ from generation.chat.sentiment import (
     AT_ONCE,
     MAX_CHARS,
     Mood,
+    Question,
     judge_text,
     judge_texts,
     read_choice,
-    read_texts,
+    read_question,
     read_word,
 )
 from generation.chat.tasks import MOODS, read_tasks
@@ -141,8 +142,8 @@ async def test_the_first_error_ends_the_rest_and_comes_bare() -> None:
 
 
 def test_requests_hold_one_text_or_up_to_a_hundred() -> None:
-    assert read_texts({"text": "a"}) == ("a",)
-    assert read_texts({"texts": ["a"] * 100}) == ("a",) * 100
+    assert read_question({"text": "a"}) == Question(("a",), single=True)
+    assert read_question({"texts": ["a"] * 100, "model": "m"}) == Question(("a",) * 100, single=False, model="m")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,9 @@ def test_requests_hold_one_text_or_up_to_a_hundred() -> None:
         ([], None, "must be an object"),
         ({}, "text", 'send either "text" or "texts"'),
         ({"text": "a", "texts": ["a"]}, "text", 'send either "text" or "texts"'),
-        ({"text": "a", "model": "m"}, "model", "unknown field 'model'"),
+        ({"text": "a", "lang": "en"}, "lang", "unknown field 'lang'"),
+        ({"text": "a", "model": 7}, "model", "model must be a name of 1 to 60 characters"),
+        ({"text": "a", "model": ""}, "model", "model must be a name of 1 to 60 characters"),
         ({"text": " "}, "text", "text must be a text that says something"),
         ({"text": 7}, "text", "text must be a text that says something"),
         ({"text": "x" * (MAX_CHARS + 1)}, "text", "text too long, max 4000 chars"),
@@ -163,7 +166,7 @@ def test_requests_hold_one_text_or_up_to_a_hundred() -> None:
 )
 def test_other_bodies_are_refused_with_field_and_bound(body: object, field: str | None, message: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        read_texts(body)
+        read_question(body)
     assert refused.value.field == field
     assert message in refused.value.message
 

@@ -67,5 +67,8 @@ def test_a_missing_table_and_a_missing_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(TasksError, match=r"sentiment\.prompt is missing"):
         read_tasks(file)
     file.write_text("chat = 1\n[sentiment]\n")
+    with pytest.raises(TasksError, match="chat must be a table"):
+        read_tasks(file)
+    file.write_text("[chat]\n[sentiment]\n")
     with pytest.raises(TasksError, match=r"sentiment\.choice is missing"):
         read_tasks(file)
