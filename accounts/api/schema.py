@@ -82,13 +82,14 @@ HEADINGS = {
     "members": "Organisation",
     "invitations": "Organisation",
     "tenant": "Organisation",
+    "rules": "Organisation",
     "exports": "Organisation",
 }
 TAGS = [
     {"name": "Pictures", "description": "Ask, watch, find, keep and remove; what there is to draw with"},
     {"name": "Usage and limits", "description": "Who the key is, what was used and what is left"},
     {"name": "API keys", "description": "Make, narrow, rotate and revoke"},
-    {"name": "Organisation", "description": "Members, budgets, invitations, settings, exports"},
+    {"name": "Organisation", "description": "Members, budgets, invitations, settings, rules for answers, exports"},
     {"name": OPENAI, "description": "For programs that speak OpenAI's API: base address `/v1`"},
 ]
 

@@ -69,5 +69,6 @@ def present_tenant(row: Tenant, caller: Caller) -> dict[str, Any]:
         "logo_url": logo_url(row),
         "plan": caller.plan.slug,
         "networks": row.networks if caller.has(Right.CHANGE_TENANT) else None,
+        "keeps_chats": row.keeps_chats,
         "created_at": row.created_at,
     }

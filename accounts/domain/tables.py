@@ -102,6 +102,7 @@ def settings_of(tenant: UUID) -> dict[str, Any]:
         "plan": row.plan.slug,
         "limits": row.limits,
         "networks": row.networks,
+        "keeps_chats": row.keeps_chats,
         "logo": bool(row.logo),
         "stored_bytes": row.stored_bytes,
     }

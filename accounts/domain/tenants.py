@@ -69,8 +69,10 @@ def change_tenant(
     name: str | None = None,
     networks: Collection[str] | None = None,
     logo: bytes | None = None,
+    keeps_chats: bool | None = None,
 ) -> Tenant:
-    """Rename the caller's tenant, say from where its members and keys may come, give it a logo (or, empty, none).
+    """Rename the caller's tenant, say from where its members and keys may come, give it a logo (or, empty, none), and
+    say whether the words of its chat calls are kept.
 
     `None` leaves as it is; all of it is changed or nothing. `address` is the caller's own. Raises `NotAllowed`,
     `InvalidField`, `OwnAddressShutOut`, OSError.
@@ -82,6 +84,8 @@ def change_tenant(
     if networks is not None:
         wanted["networks"] = read_networks(networks)
         _check_own_address(by, wanted["networks"], address=address)
+    if keeps_chats is not None:
+        wanted["keeps_chats"] = keeps_chats
     path = write_logo(by.tenant, logo) if logo else ""
     try:
         with transaction.atomic():

@@ -101,7 +101,7 @@ def _page(
     tenant = get_tenant(by=caller)
     may_export = caller.has(Right.EXPORT_TENANT)
     exports = list_exports(by=caller, cursor=None, limit=EXPORTS).results if may_export else []
-    initial = {"name": tenant.name, "networks": "\n".join(tenant.networks)}
+    initial = {"name": tenant.name, "networks": "\n".join(tenant.networks), "keeps_chats": tenant.keeps_chats}
     context = {
         "tenant": tenant,
         "logo": logo_path(tenant.pk, tenant.logo) if tenant.logo else "",

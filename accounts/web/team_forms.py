@@ -39,7 +39,7 @@ class InvitationForm(forms.Form):
 
 
 class OrganisationForm(forms.Form):
-    """Name, logo, networks."""
+    """Name, logo, networks, what is kept."""
 
     name = forms.CharField(label=_("Name"), max_length=NAME_CHARS, widget=forms.TextInput(attrs=INPUT))
     logo = forms.FileField(
@@ -49,6 +49,11 @@ class OrganisationForm(forms.Form):
         widget=forms.FileInput(attrs={"class": "input", "accept": "image/png,image/jpeg,image/webp"}),
     )
     without_logo = forms.BooleanField(label=_("No logo"), required=False)
+    keeps_chats = forms.BooleanField(
+        label=_("Keep the words of chat calls"),
+        required=False,
+        help_text=_("What programs send to chat models and what these answer. Without it only counts are kept."),
+    )
     networks = forms.CharField(
         label=_("Only from these networks"),
         required=False,
@@ -61,7 +66,12 @@ class OrganisationForm(forms.Form):
         """The valid form as arguments of `change_tenant`."""
         data = self.cleaned_data
         logo = b"" if data["without_logo"] else data["logo"].read() if data["logo"] else None
-        return {"name": data["name"], "networks": split_networks(data["networks"]), "logo": logo}
+        return {
+            "name": data["name"],
+            "networks": split_networks(data["networks"]),
+            "logo": logo,
+            "keeps_chats": data["keeps_chats"],
+        }
 
 
 class NewOrganisationForm(forms.Form):

@@ -209,6 +209,8 @@ class PlanLimits(Shape):
     max_images = s.IntegerField()
     requests_per_minute = s.IntegerField()
     tenant_requests_per_minute = s.IntegerField()
+    chat_requests_per_minute = s.IntegerField()
+    concurrent_chats = s.IntegerField()
     retention_days = s.IntegerField(allow_null=True, help_text="Of pictures; null: for ever.")
 
 

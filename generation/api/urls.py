@@ -13,6 +13,7 @@ from generation.api.inputs import InputsView
 from generation.api.loras import LorasView
 from generation.api.me import MeView
 from generation.api.models import ModelsView
+from generation.api.rules import RulesView, RuleView
 from generation.api.selections import DeletionsView, DeletionView, ZipsView, ZipView
 from generation.api.styles import StylesView, StyleView
 
@@ -34,6 +35,8 @@ urlpatterns = [
     path("loras", LorasView.as_view(), name="api-loras"),
     path("styles", StylesView.as_view(), name="api-styles"),
     path("styles/<id:style>", StyleView.as_view(), name="api-style"),
+    path("rules", RulesView.as_view(), name="api-rules"),
+    path("rules/<id:rule>", RuleView.as_view(), name="api-rule"),
     path("models", ModelsView.as_view(), name="api-models"),
     path("estimates", EstimatesView.as_view(), name="api-estimates"),
 ]

@@ -24,7 +24,18 @@ from accounts.domain.tables import CHUNK, Table, account_tables, settings_of
 from accounts.models import Tenant
 from accounts.tenancy import current_tenant
 from generation.domain.pace import Pace
-from generation.models import Generation, Image, InputFile, LoraGrant, ModelGrant, Receipt, Style
+from generation.models import (
+    ChatCall,
+    ChatGrant,
+    Generation,
+    Image,
+    InputFile,
+    LoraGrant,
+    ModelGrant,
+    PromptRule,
+    Receipt,
+    Style,
+)
 
 README = """Everything that {name} has in this studio, {when:%Y-%m-%d %H:%M} UTC.
 
@@ -33,8 +44,8 @@ inputs/        the pictures and masks that they start from, named by their ids i
 settings.json  the organisation itself
 *.csv, *.jsonl one table each, for spreadsheets and for programs: members, invitations, keys (without secrets),
                budgets, ledger (what was charged), audit (who did what), generations (prompts and parameters), images
-               (with their place in this file and their SHA-256), inputs, styles, models that were opened for the
-               organisation
+               (with their place in this file and their SHA-256), inputs, styles, models and chat models that were
+               opened for the organisation, rules (for answers), chat_calls (with their words where these are kept)
 receipts.jsonl how each picture was made, signed by the studio
 
 A cell that would be a formula has an apostrophe in front, in the .csv only. Times are UTC.
@@ -134,6 +145,18 @@ def generation_tables() -> list[Table]:
             lambda: Style.objects.all(),
             ("id", "name", "prompt", "negative_prompt", "position", "created_at", "updated_at"),
             ("id", "name", "prompt", "negative_prompt", "position", "created_at", "updated_at"),
+        ),
+        Table("chat_models", lambda: ChatGrant.objects.all(), ("model_id",), ("model",)),
+        Table(
+            "rules",
+            lambda: PromptRule.objects.all(),
+            ("id", "kind", "action", "text", "enabled", "created_at", "updated_at"),
+        ),
+        Table(
+            "chat_calls",
+            lambda: ChatCall.objects.all(),
+            ("id", "user", "key", "model", "outcome", "finish", "prompt_chars", "tokens_in", "tokens_out", "estimated",
+             "first_byte_ms", "total_ms", "prompt", "answer", "created_at"),
         ),
         Table("loras", lambda: LoraGrant.objects.all(), ("lora_id",), ("lora",)),
     ]  # fmt: skip

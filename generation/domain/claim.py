@@ -127,8 +127,8 @@ def claim_pass(
         return None
     place = {"lane": lane, "pool": pool}
     with transaction.atomic():
-        state = fetch_one(LOCK_SQL, name=pool_lock_name(lane=lane, pool=pool), **place)
-        if state and state["expired"]:
+        (state,) = fetch_prepared(LOCK_SQL, name=pool_lock_name(lane=lane, pool=pool), **place)
+        if state["expired"]:
             requeue_expired(lane=lane, pool=pool)
         for _ in range(_TRIES):
             found = _find_next(place=place, models=models, hardware=hardware)

@@ -235,7 +235,7 @@ class RuleForm(RuleFormBase):
 
     class Meta:
         model = PromptRule
-        fields = ("kind", "action", "text", "enabled")  # the tenant comes from the admin: here none is in scope yet
+        fields = ("kind", "action", "text", "enabled")
 
     def clean(self) -> dict[str, Any] | None:
         data = super().clean() or self.cleaned_data
@@ -248,18 +248,18 @@ class RuleForm(RuleFormBase):
 
 
 class PromptRuleAdmin(AuditedMixin, RuleAdminBase):
-    """Tenants' rules for answers."""
+    """Tenants' rules for answers. Their admins make them; staff correct one, or take it away."""
 
     form = RuleForm
     fields = ("tenant", "kind", "action", "text", "enabled")
     list_display = ("text", "tenant", "kind", "action", "enabled", "updated_at")
     list_filter = (TenantFilter, "kind", "action", "enabled")
     list_select_related = ("tenant",)
-    autocomplete_fields = ("tenant",)
+    readonly_fields = ("tenant",)
     show_facets = admin.ShowFacets.NEVER
 
-    def get_readonly_fields(self, request: HttpRequest, obj: PromptRule | None = None) -> tuple[str, ...]:
-        return ("tenant",) if obj else ()
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
 
 
 class ChatCallAdmin(FindingMixin, ReadOnlyAdmin):

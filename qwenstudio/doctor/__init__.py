@@ -20,6 +20,7 @@ from qwenstudio.doctor.nginx import check_nginx
 from qwenstudio.doctor.ports import check_ports
 from qwenstudio.doctor.room import check_disks, check_memory, check_storage
 from qwenstudio.doctor.units import check_units
+from qwenstudio.doctor.upstreams import check_upstreams
 from qwenstudio.doctor.valkey import check_redis
 from qwenstudio.doctor.work import check_errands, check_workers
 
@@ -43,6 +44,7 @@ CHECKS: dict[str, Check] = {
     "workers": Check("work", check_workers),
     "lanes": Check("work", check_lanes, patience_s=45),
     "errands": Check("work", check_errands),
+    "upstreams": Check("network", check_upstreams, patience_s=45),
     "mail": Check("network", check_mail, patience_s=45),
     "nginx": Check("network", check_nginx, patience_s=45),
     "certificates": Check("network", check_certificates),

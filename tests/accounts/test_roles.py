@@ -91,6 +91,7 @@ PROBES: dict[Right, Probe] = {
         scene.client.patch(f"{API}/tenant", {"name": "New"}, content_type=JSON).status_code
     ),
     Right.MANAGE_STYLES: post("/styles", {"name": "Ink", "prompt": "ink, {prompt}"}),
+    Right.MANAGE_RULES: post("/rules", {"text": "lighthouse"}),
     Right.MANAGE_OWNERS: post("/invitations", {"email": "owner@example.com", "role": "owner"}),
     Right.EXPORT_TENANT: post("/exports", {}),
     Right.DELETE_TENANT: by_domain(delete_tenant),

@@ -24,11 +24,11 @@ def test_a_crowd_does_not_notice_a_release(tmp_path: Path, services: Services, d
     visitors = make_visitors(2)
     with running_server(tmp_path / "server", services) as server:
         counts = switch_lanes(
-            server, visitors, folder=tmp_path, requests=200, clients=4, streams=4, every_s=0.1, rounds=(2,), reloads=3
+            server, visitors, folder=tmp_path, requests=200, clients=4, streams=4, every_s=0.1, rounds=(3,), reloads=4
         )
     print(counts)
     assert is_lossless(counts), counts
-    assert (counts["switches"], counts["reloads_besides"]) == (2, 3)
+    assert (counts["switches"], counts["reloads_besides"]) == (3, 4)
 
 
 def test_a_broken_release_gets_no_user(tmp_path: Path, services: Services, db: object) -> None:

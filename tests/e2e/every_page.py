@@ -23,7 +23,16 @@ from accounts.models import Errand, User
 from accounts.tenancy import across_tenants, in_tenant
 from generation.domain.styles import make_style
 from generation.enums import Status
-from generation.models import Failure, Generation, GoldenCase, Worker
+from generation.models import (
+    ChatCall,
+    ChatModel,
+    Failure,
+    Generation,
+    GoldenCase,
+    PromptRule,
+    Upstream,
+    Worker,
+)
 from tests.factories import Person, make_member, make_user
 from tests.generation.api.calls import finish
 from tests.generation.domain.desk import submit
@@ -158,6 +167,11 @@ def furnish(alice: Person, media: Path) -> Furnished:
         )
         Failure.objects.create(tenant_id=alice.tenant.pk, generation_id=failed, code="bad_frame", lines="row failed")
         change_tenant(by=alice.caller, address=None, logo=logo.getvalue())
+        PromptRule.objects.create(tenant_id=alice.tenant.pk, text="lighthouse")
+        ChatCall.objects.create(
+            tenant_id=alice.tenant.pk, user=alice.user.pk, model="talker", lane="blue", outcome="done",
+            charged_on=timezone.now().date(), tokens_in=7, tokens_out=9,
+        )  # fmt: skip
         invite_person(by=alice.caller, email="carol@example.com", role="member")
         style = make_style(by=alice.caller, name="Ink", prompt="an ink drawing of {prompt}", negative_prompt="colour")
     house = House(alice, alice, media, lambda *_: [])
@@ -180,6 +194,8 @@ def _furnish_admin() -> None:
     User.objects.create_superuser("staff@example.org", None, name="Staff")
     GoldenCase.objects.create(slug="red", model_id="demo", prompt="a red circle")
     make_comparison(cases=2)
+    upstream = Upstream.objects.create(slug="desk", base_url="http://127.0.0.1:11434", kind="ollama")
+    ChatModel.objects.create(slug="talker", title="Talker").targets.create(upstream=upstream, name="qwen3:0.6b")
     Worker.objects.create(name="gpu-0", pid=1, lane="blue", pool="demo", serves=["demo"], hardware="none")
     with across_tenants():
         Errand.objects.create(kind=ErrandKind.ZIP, failed_at=timezone.now(), error="no such host")

@@ -26,7 +26,7 @@ from generation.domain.cancel import cancel_generation
 from generation.domain.remove import remove_generation
 from generation.enums import Act, SelectionStatus
 from generation.errors import AlreadyFinished
-from generation.models import Image, InputFile, Selection, Style
+from generation.models import Image, InputFile, PromptRule, Selection, Style
 from tests.factories import Person, make_key, make_member, make_tenant, make_user
 from tests.generation.api.calls import finish
 from tests.generation.domain.desk import submit
@@ -211,6 +211,12 @@ def _style(house: House, owner: Person) -> UUID:
     return UUID(str(row.pk))
 
 
+def _rule(house: House, owner: Person) -> UUID:
+    with in_tenant(owner.tenant.pk):
+        row = PromptRule.objects.create(tenant_id=owner.tenant.pk, text=fresh_email())
+    return UUID(str(row.pk))
+
+
 def _selection(owner: Person, **fields: Any) -> UUID:
     with in_tenant(owner.tenant.pk):
         row = Selection.objects.create(tenant_id=owner.tenant.pk, requested_by=owner.user.pk, **fields)
@@ -298,6 +304,7 @@ KINDS: dict[str, Kind] = {
     "zip": Kind(_zip, _deleted(_zip, ("generation_selection", "id")), personal=True),
     "deletion": Kind(_deletion, _deleted(_deletion, ("generation_selection", "id")), personal=True),
     "style": Kind(_style, _deleted(_style, ("generation_style", "id"))),
+    "rule": Kind(_rule, _deleted(_rule, ("generation_promptrule", "id"))),
     "logo": Kind(_logo, _lost_logo),
     "session": Kind(
         _session,

@@ -71,7 +71,7 @@ def page(right: Right | None, ok: int = 200, **more: Any) -> Op:
 
 SEE, MAKE, KEYS = Right.SEE_IMAGES, Right.MAKE_IMAGES, Right.MAKE_KEYS
 MEMBERS, USAGE, BUDGETS, EXPORT = Right.MANAGE_MEMBERS, Right.SEE_USAGE, Right.SET_BUDGETS, Right.EXPORT_TENANT
-STYLES = Right.MANAGE_STYLES
+STYLES, RULES = Right.MANAGE_STYLES, Right.MANAGE_RULES
 MANY = {("body", "ids"): Spot("ended")}
 WEBHOOK = {("body", "webhook"): Spot("webhook", malformed=400, exists=False)}
 IMAGE = {("body", "image"): Spot("input", malformed=400)}
@@ -105,6 +105,11 @@ OPERATIONS: dict[str, Op] = {
     "GET /api/v1/styles/{style}": Op(SEE, spots=path("style", "style")),
     "PATCH /api/v1/styles/{style}": Op(STYLES, 200, {"prompt": "the {prompt}"}, path("style", "style")),
     "DELETE /api/v1/styles/{style}": Op(STYLES, 204, spots=path("style", "style")),
+    "GET /api/v1/rules": Op(RULES),
+    "POST /api/v1/rules": Op(RULES, 201, lambda: {"text": fresh_email()}),
+    "GET /api/v1/rules/{rule}": Op(RULES, spots=path("rule", "rule")),
+    "PATCH /api/v1/rules/{rule}": Op(RULES, 200, {"enabled": False}, path("rule", "rule")),
+    "DELETE /api/v1/rules/{rule}": Op(RULES, 204, spots=path("rule", "rule")),
     "GET /api/v1/me": Op(None),
     # ---- pictures, as OpenAI's API has them
     "POST /v1/images/generations": Op(MAKE, 202, OPENAI_BODY),
@@ -326,6 +331,12 @@ PLAIN: dict[str, str] = {
     "expires_on": "a day",
     "overlap_s": "a number",
     "key": "a secret that somebody has found: looked up by its hash, with one answer for known and unknown ones",
+    # of rules for answers
+    "kind": "one of two words",
+    "action": "one of two words",
+    "text": "text",
+    "enabled": "a flag",
+    "keeps_chats": "a flag",
     # of pages
     "here": "the tenant whose page it is: compared with one's own",
     "ask": "the words of a question, shown again",
@@ -382,6 +393,6 @@ PLAIN |= {
     for prefix in ("", "limits.")
     for name in (
         "gpu_ms_per_day", "gpu_ms_per_month", "images_per_day", "images_per_month", "tokens_per_day", "max_pixels",
-        "max_steps", "requests_per_minute",
+        "max_steps", "requests_per_minute", "concurrent_chats",
     )
 }  # fmt: skip

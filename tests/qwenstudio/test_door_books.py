@@ -371,3 +371,17 @@ def test_old_calls_and_words_are_forgotten(
         assert forget_calls() == 1
     assert admin_sql.execute('SELECT "user" FROM generation_chatcall').fetchall() == [(alice.user.pk,)]
     assert admin_sql.execute("SELECT count(*) FROM accounts_ledgerentry").fetchone() == (4,)
+
+
+def test_usage_shows_chat_beside_pictures(alice: Person) -> None:
+    async def scene(books: TableBooks) -> None:
+        await books.settle(await reserve(books, alice.key_caller, 500), used(700, 34))
+        await reserve(books, alice.key_caller, 66)  # what is under way counts with what is set aside
+
+    play(scene)
+    (row,) = alice.client.get("/api/v1/usage?group_by=key,model").json()["results"]
+    assert (row["model"], row["tokens"], row["images"]) == ("chat", 800, 0)
+    assert row["key"]["id"] == str(alice.key.pk)
+    page = alice.client.get("/usage/?metric=tokens&by=model").content.decode()
+    assert "800" in page and ">chat<" in page
+    assert b"chat,0,0,800" in b"".join(alice.client.get("/usage/csv/").streaming_content)  # type: ignore[arg-type]

@@ -26,6 +26,9 @@ class TenantShape(StrictSerializer):
         allow_null=True,
         help_text="Where members and keys may come from; empty: anywhere; null: not yours to see.",
     )
+    keeps_chats = s.BooleanField(
+        help_text="Whether what is sent to chat models over the API, and what they answer, is kept."
+    )
     created_at = s.DateTimeField(read_only=True)
 
 

@@ -126,7 +126,7 @@ def test_groups(staff: Client, admin_sql: SQL) -> None:
 
 def test_a_note_is_staffs_own_and_the_event_is_the_tenants(staff: Client, alice: Person, admin_sql: SQL) -> None:
     form = {"name": "Renamed", "plan": alice.tenant.plan_id, "note": "they never pay"}
-    for prefix in ("membership", "apikey", "invitation", "modelgrant"):
+    for prefix in ("membership", "apikey", "invitation", "modelgrant", "chatgrant"):
         form |= {f"{prefix}-TOTAL_FORMS": 0, f"{prefix}-INITIAL_FORMS": 0}
     assert staff.post(f"/admin/accounts/tenant/{alice.tenant.pk}/change/", form).status_code == 302
     rows = "SELECT action, detail, tenant_id FROM accounts_auditevent WHERE action LIKE 'admin.%'"

@@ -33,7 +33,7 @@ def form(person: Person, members: list[dict[str, Any]], **fields: Any) -> dict[s
     for number, member in enumerate(members):
         values |= {f"membership-{number}-{name}": value for name, value in member.items()}
         values[f"membership-{number}-tenant"] = person.tenant.pk
-    for more in ("apikey", "invitation", "modelgrant"):
+    for more in ("apikey", "invitation", "modelgrant", "chatgrant"):
         values |= {f"{more}-TOTAL_FORMS": 0, f"{more}-INITIAL_FORMS": 0}
     return values
 

@@ -16,7 +16,7 @@ from accounts.ids import uuid7
 from accounts.models import Plan, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.domain.cancel import cancel_generation
-from generation.models import Model, ModelGrant
+from generation.models import ChatGrant, ChatModel, Model, ModelGrant
 from tests.chaos.rig import make_entry
 from tests.factories import Person, make_key, make_plan
 from tests.generation.api.calls import finish, ledger, rows
@@ -265,6 +265,26 @@ def test_models_in_openais_shape(alice: Person) -> None:
     assert alice.api.get("/v1/models/demo").json() == demo
     Model.objects.update(enabled=False)
     assert alice.api.get("/v1/models").json()["data"] == []
+
+
+def test_chat_models_are_for_the_scope_of_chat(alice: Person, mallory: Person) -> None:
+    ChatModel.objects.create(slug="talker", title="Talker", position=1)
+    ChatModel.objects.create(slug="theirs", title="Theirs", public=False)
+    ChatModel.objects.create(slug="off", title="Off", enabled=False)
+    with in_tenant(mallory.tenant.pk):
+        ChatGrant.objects.create(tenant_id=mallory.tenant.pk, model_id="theirs")
+
+    def seen(person: Person, *scopes: Scope) -> list[str]:
+        _, secret = make_key(person.tenant, person.user, scopes=tuple(scope.value for scope in scopes))
+        client = Client(headers={"Authorization": f"Bearer {secret}"})
+        for slug, status in (("talker", 200), ("off", 404), ("theirs", 200 if person is mallory else 404)):
+            found = client.get(f"/v1/models/{slug}").status_code
+            assert found == (status if Scope.CHAT in scopes else 404)
+        return [one["id"] for one in client.get("/v1/models").json()["data"]]
+
+    assert seen(alice, Scope.CHAT) == ["talker"]
+    assert seen(alice, Scope.IMAGES_READ) == ["demo"]
+    assert seen(mallory, Scope.IMAGES_READ, Scope.CHAT) == ["demo", "theirs", "talker"]
 
 
 # ---- edits

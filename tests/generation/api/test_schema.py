@@ -29,6 +29,8 @@ WANTED = {
     ("post", "/api/v1/inputs"),
     ("get", "/api/v1/styles"), ("post", "/api/v1/styles"), ("get", "/api/v1/styles/{style}"),
     ("patch", "/api/v1/styles/{style}"), ("delete", "/api/v1/styles/{style}"),
+    ("get", "/api/v1/rules"), ("post", "/api/v1/rules"), ("get", "/api/v1/rules/{rule}"),
+    ("patch", "/api/v1/rules/{rule}"), ("delete", "/api/v1/rules/{rule}"),
     ("get", "/api/v1/images/{generation}/events"), ("get", "/api/v1/events"),
     ("get", "/api/v1/me"), ("get", "/api/v1/models"), ("post", "/api/v1/estimates"),
     ("get", "/api/v1/keys"), ("post", "/api/v1/keys"), ("post", "/api/v1/keys/leaked"),

@@ -110,7 +110,7 @@ def test_everything_of_the_tenant_and_nothing_else(
         assert bundle.testzip() is None
         names = set(bundle.namelist())
         tables = {"members", "invitations", "keys", "budgets", "ledger", "audit", "exports", "generations", "images",
-                  "inputs", "models", "styles", "loras"}  # fmt: skip
+                  "inputs", "models", "styles", "loras", "rules", "chat_calls", "chat_models"}  # fmt: skip
         wanted = {"README.txt", "settings.json", "logo.webp", "receipts.jsonl"}
         wanted |= {f"{table}.{ending}" for table in tables for ending in ("csv", "jsonl")}
         wanted |= {f"images/{mine}-1.png", f"images/{mine}-2.png"}
