@@ -6,6 +6,7 @@ endings ("ed", "ful") come first, so that a word of a known family that was neve
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -70,10 +71,8 @@ class Merges:
         return joined
 
 
-def _count(
-    parts: list[str], count: int, number: int, counts: Counter[Merge], places: dict[Merge, set[int]]
-) -> None:
-    for pair in zip(parts, parts[1:], strict=False):
+def _count(parts: list[str], count: int, number: int, counts: Counter[Merge], places: dict[Merge, set[int]]) -> None:
+    for pair in pairwise(parts):
         counts[pair] += count
         places[pair].add(number)
         if counts[pair] <= 0:

@@ -24,9 +24,9 @@ FILLERS = {
     ),
 }  # fmt: skip
 EXTENSIONS = (
-    "next to mine", "that they sent us", "he talked about", "from last year", "of my cousin", "by the river", "you know",
-    "I told you about", "this month", "on the left", "with the red door", "she showed me", "in the north", "they use",
-    "every spring", "before lunch",
+    "next to mine", "that they sent us", "he talked about", "from last year", "of my cousin", "by the river",
+    "you know", "I told you about", "this month", "on the left", "with the red door", "she showed me", "in the north",
+    "they use", "every spring", "before lunch",
 )  # fmt: skip
 """What may follow an English noun: of the noun phrases people write, templates know the shortest."""
 _OWN_WORDS = {

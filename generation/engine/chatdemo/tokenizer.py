@@ -3,8 +3,8 @@
 import random
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
-from os.path import commonprefix
 
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
@@ -101,11 +101,17 @@ def _stem_of() -> dict[str, str]:
     found: dict[str, str] = {}
     for family in (*words.families[POSITIVE], *words.families[NEGATIVE]):
         kept = sorted(family - HELD_OUT["en"])
-        common = _ENDING.sub("", commonprefix(kept))
+        common = _ENDING.sub("", _common_start(kept))
         for word in kept:
             bare = _ENDING.sub("", _PREFIX.sub("", word))
             found[word] = common if len(common) >= SHORTEST_STEM else bare
     return found
+
+
+def _common_start(words: Sequence[str]) -> str:
+    """The letters with which all of them begin."""
+    first, *others = words
+    return next((first[:at] for at in range(len(first), 0, -1) if all(one[:at] == first[:at] for one in others)), "")
 
 
 def _parts(word: str) -> list[str]:
