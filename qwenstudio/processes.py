@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from generation.chat.demomodel import DEMO_MODEL
+
 ROOT = Path(__file__).resolve().parent.parent
 WEB_STOP_S = 10
 
@@ -39,8 +41,6 @@ def manage(command: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, str(ROOT / "manage.py"), command, *arguments)
 
 
-CHAT_MODEL = "generation/engine/chatdemo/checkpoint"
-"""The demo chat model's folder, as seen from the project's; `transformers serve` knows the model by this very name."""
 CHAT_NEEDS = ("fastapi", "openai", "pydantic", "transformers", "uvicorn")
 
 PROGRAMS = (
@@ -67,7 +67,7 @@ PROGRAMS = (
     Program(
         "chat",
         "",
-        (sys.executable, "-m", "qwenstudio.units.chatguard", "{chat_port}", CHAT_MODEL, "--device", "cpu"),
+        (sys.executable, "-m", "qwenstudio.units.chatguard", "{chat_port}", DEMO_MODEL, "--device", "cpu"),
         foreign=True,
         late=True,
         stop_s=20.0,
@@ -98,7 +98,7 @@ def torch_environment(processes: int) -> dict[str, str]:
 def missing_for_chat() -> list[str]:
     """What the demo chat model would need and is not installed: packages, or its own files."""
     missing = [name for name in CHAT_NEEDS if find_spec(name) is None]
-    return missing if (ROOT / CHAT_MODEL / "model.safetensors").is_file() else [*missing, CHAT_MODEL]
+    return missing if (ROOT / DEMO_MODEL / "model.safetensors").is_file() else [*missing, DEMO_MODEL]
 
 
 def foreign_environment(base: Mapping[str, str]) -> dict[str, str]:

@@ -86,7 +86,7 @@ def test_a_server_that_cannot_choose_is_asked_in_words(secret: str, redis: Redis
         (b'{"text": "a", "text": "b"}', 400, "malformed_json", "the field 'text' occurs twice"),
         (b"[" * 1000, 400, "malformed_json", "deeper than 32 levels"),
         (b'{"text": "' + b"x" * 1_048_576 + b'"}', 413, "body_too_large", "more than 1048576 bytes"),
-        ({"text": "a", "model": "other"}, 404, "model_not_found", "no model named 'other'"),
+        ({"text": "a", "model": "other"}, 400, "model_not_found", "no model named 'other'"),
     ],
 )
 def test_wrong_bodies_reach_no_upstream(

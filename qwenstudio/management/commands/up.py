@@ -165,7 +165,8 @@ class Studio:
         )
         if prepared:  # the models are there: load them while the links are made
             self.supervisor.start(["gpuworker"])
-        self.links = json.loads(self._call("bootstrap_demo", environment=environment | {"STUDIO_PROCESS": "web"}))
+        chatting = {"STUDIO_PROCESS": "web", "STUDIO_CHAT_DEMO": str("chat" in self.names)}
+        self.links = json.loads(self._call("bootstrap_demo", environment=environment | chatting))
         write_json(self.var / STATE, read_json(self.var / STATE) | {"prepared": digest})
 
     def _database_digest(self) -> str:
