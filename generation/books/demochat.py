@@ -6,8 +6,8 @@ from pathlib import Path
 
 from generation.books.loading import write_upstreams
 from generation.books.upstreamfile import parse_upstreams
+from generation.chat.demomodel import DEMO_SLUG
 
-SLUG = "demo"
 _FILE = """
 [upstreams.demo]
 kind = "openai"
@@ -17,7 +17,7 @@ first_byte_s = 20  # its first answer comes after a warm-up of seconds
 concurrency = 4
 health_path = "/health"
 
-[models.demo-chat]
+[models.{slug}]
 title = "Demo model"
 targets = [{{ upstream = "demo", name = "{name}" }}]
 max_tokens = 128
@@ -29,4 +29,4 @@ sampling = {{ temperature = 0 }}
 
 def offer_demo_chat(*, port: int, name: str) -> None:
     """Write it into the tables, or its new port. What staff change in the admin stays, disabled too."""
-    write_upstreams(parse_upstreams(_FILE.format(port=port, name=name), path=Path("demo")), apply=True)
+    write_upstreams(parse_upstreams(_FILE.format(port=port, name=name, slug=DEMO_SLUG), path=Path("demo")), apply=True)

@@ -6,6 +6,7 @@ from django.urls import path
 
 from generation.web.chosen import compare, delete_chosen, zip_chosen
 from generation.web.gallery import gallery, gallery_ids, gallery_work
+from generation.web.moods import sentiment
 from generation.web.picture import delete_picture, draw_again, picture, vary
 from generation.web.studio import home, studio, studio_state, studio_words
 from generation.web.styles import style, style_delete, style_move, styles
@@ -25,6 +26,7 @@ urlpatterns = [
     path("gallery/<uuid:generation>/again/", draw_again, name="picture-again"),
     path("gallery/<uuid:generation>/vary/", vary, name="picture-vary"),
     path("gallery/<uuid:generation>/delete/", delete_picture, name="picture-delete"),
+    path("sentiment/", sentiment, name="sentiment"),
     path("team/styles/", styles, name="styles"),
     path("team/styles/<uuid:style>/", style, name="style"),
     path("team/styles/<uuid:style>/move/", style_move, name="style-move"),

@@ -12,7 +12,8 @@ from accounts.api.rates import Rate, TooManyRequests, Window
 from accounts.domain.callers import Caller
 from accounts.domain.limits import MAX_LARGE_LIMIT as UNLIMITED
 from accounts.enums import Scope as KeyScope
-from accounts.errors import InvalidKey, NotAllowed, StudioError
+from accounts.errors import InvalidKey, NotAllowed, StudioError, TenantSwitched
+from accounts.web.entrance import PAGE_TENANT
 from generation.chat.books import TOKENS_GIVEN, Books, Reservation, TokensLeft
 from generation.chat.filters.rules import RuleSet
 from generation.chat.reader import MAX_BODY_BYTES, check_prompt, read_chat
@@ -26,6 +27,7 @@ from qwenstudio.door.callers import Credential, find_credential, refusal_of_wron
 from qwenstudio.door.chatrates import ChatRates
 from qwenstudio.door.http import Headers, Receive, Request, Scope, Send, send_problem
 from qwenstudio.door.refusals import note_refused_stream
+from qwenstudio.door.sameorigin import check_same_origin
 
 if TYPE_CHECKING:
     from qwenstudio.door.app import House
@@ -33,16 +35,25 @@ if TYPE_CHECKING:
 JSON_TYPES = ("application/json", "")
 
 
-async def enter_chat(house: House, request: Request, *, scope: KeyScope = KeyScope.CHAT) -> tuple[Credential, Caller]:
-    """Who asks: key, networks, scope. Raises `InvalidKey`, `TooManyWrongKeys`, `NotSignedIn`, `NotAllowed`."""
+async def enter_chat(
+    house: House, request: Request, *, scope: KeyScope = KeyScope.CHAT, pages: bool = False
+) -> tuple[Credential, Caller]:
+    """Who asks: key (with `pages` also a session, from a page of ours), networks, scope.
+
+    Raises `InvalidKey`, `TooManyWrongKeys`, `NotSignedIn`, `NotAllowed`.
+    """
     credential: Credential | None = None
     caller: Caller | None = None
     try:
         credential = await find_credential(house.pages, request)
-        if credential.kind != "key":
+        if credential.kind != "key" and pages:
+            check_same_origin(request)
+        elif credential.kind != "key":
             raise NotAllowed(f"send an api key (Authorization: Bearer qs_…): {request.path} is for programs")
         caller = await house.callers.find(credential)
         caller.require_scope(scope.value)
+        if request.headers.get(PAGE_TENANT.lower(), str(caller.tenant)) != str(caller.tenant):
+            raise TenantSwitched
     except InvalidKey as error:
         await note_refused_stream(request, error, credential)
         raise await refusal_of_wrong_key(request.address) from None

@@ -53,7 +53,7 @@ async def answer_sentiment(
         allow = [(b"allow", b"POST")]
         await send_problem(send, request, 405, code="method_not_allowed", detail="only POST", headers=allow)
         return ""
-    credential, caller = await enter_chat(house, request, scope=KeyScope.SENTIMENT)
+    credential, caller = await enter_chat(house, request, scope=KeyScope.SENTIMENT, pages=True)
     with bind_log(tenant=caller.tenant, member=caller.user, key=caller.key):
         body = await read_whole(request, scope, receive, send)
         if body is None:

@@ -7,6 +7,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.middleware.csrf import _unmask_cipher_token, get_token
+from django.test import RequestFactory
 from redis import Redis
 
 from accounts.enums import Scope
@@ -18,6 +21,7 @@ from qwenstudio.door.app import Door
 from tests.factories import Person, make_key, make_plan
 from tests.generation.chat.scripted import Served, Wire, hang
 from tests.generation.chat.test_moodasking import SCORES, choosing, saying
+from tests.qwenstudio.doors import pass_cookie
 from tests.qwenstudio.exchange import PATIENCE_S
 from tests.qwenstudio.memorybooks import MemoryBooks
 from tests.qwenstudio.test_door_chat import ask as ask_at
@@ -131,6 +135,32 @@ def test_limits_of_the_minute_and_the_day(secret: str, alice: Person, redis: Red
         assert (answer.status, answer.json["code"]) == (429, "rate_limited")
         assert 0 < int(answer.headers["retry-after"]) <= 60
         assert len(served.asked) == len(books.settled) == 1
+
+    play(scene, choosing())
+
+
+def test_a_page_of_ours_may_ask_and_nobody_elses(alice: Person, mallory: Person, redis: Redis) -> None:
+    token = get_token(RequestFactory().get("/"))  # as a page shows it, with its mask
+    cookie = f"{pass_cookie(alice)}; {settings.CSRF_COOKIE_NAME}={_unmask_cipher_token(token)}"
+    ours = {"Cookie": cookie, "Origin": settings.STUDIO_URL, "X-CSRFToken": token}
+    there = {**ours, "X-Studio-Tenant": str(alice.tenant.pk)}
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        for headers in (ours, there):
+            answer = await ask(door, None, HAPPY, **headers)
+            assert (answer.status, answer.json["label"]) == (200, "positive")
+        refused = [
+            ({"X-CSRFToken": ""}, "CSRF failed"),
+            ({"X-CSRFToken": "x" * 64}, "CSRF failed"),
+            ({"Origin": "https://evil.example"}, "CSRF failed"),
+            ({"X-Studio-Tenant": str(mallory.tenant.pk)}, "another organisation"),
+        ]
+        for headers, detail in refused:
+            answer = await ask(door, None, HAPPY, **{**ours, **headers})
+            assert answer.status in (403, 409) and detail in answer.json["detail"], answer.json
+        answer = await ask(door, None, HAPPY)
+        assert (answer.status, answer.json["code"]) == (401, "not_signed_in")
+        assert len(served.asked) == len(books.settled) == 2
 
     play(scene, choosing())
 
