@@ -31,18 +31,28 @@ class _FieldError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatTask:
-    """Conversations that bring no system prompt of their own. An empty `system` adds none."""
+    """Conversations that bring no system prompt of their own (an empty `system` adds none), and the sampling of those
+    that leave it open, where their model leaves it open too.
+    """
 
     system: str = ""
-    temperature: float = 0.7
-    top_p: float = 1.0
-    max_tokens: int = 1024
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         _check_text("system", self.system, empty=True)
-        _check_number("temperature", self.temperature, high=2.0)
-        _check_number("top_p", self.top_p, high=1.0)
-        _check_count("max_tokens", self.max_tokens, high=MAX_TOKENS)
+        if self.temperature is not None:
+            _check_number("temperature", self.temperature, high=2.0)
+        if self.top_p is not None:
+            _check_number("top_p", self.top_p, high=1.0)
+        if self.max_tokens is not None:
+            _check_count("max_tokens", self.max_tokens, high=MAX_TOKENS)
+
+    @property
+    def sampling(self) -> dict[str, float | None]:
+        """As a model has it (`targets.Offer`)."""
+        return {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

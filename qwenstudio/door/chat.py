@@ -60,6 +60,10 @@ class Chat:
     tasks: Tasks
     lacking: dict[str, float] = field(default_factory=dict)  # upstreams that cannot choose (`moodasking.py`)
 
+    def guard(self, caller: Caller) -> Guard:
+        """What stands before a call of a caller's."""
+        return Guard(caller, books=self.books, rates=self.rates, task=self.tasks.chat)
+
     async def close(self) -> None:
         """Wait for settlements, close what is kept open."""
         if _settling:
@@ -129,7 +133,7 @@ class Call:
 
     async def run(self, body: bytes, receive: Receive, send: Send) -> str:
         """To the end; the code of a refusal."""
-        guard = Guard(self._caller, books=self._chat.books, rates=self._chat.rates)
+        guard = self._chat.guard(self._caller)
         try:
             plan = await guard.let_through(body, is_closing=self._house.hub.is_closing)
         except StudioError as error:

@@ -18,8 +18,9 @@ from generation.chat.books import TOKENS_GIVEN, Books, Reservation, TokensLeft
 from generation.chat.filters.rules import RuleSet
 from generation.chat.reader import MAX_BODY_BYTES, check_prompt, read_chat
 from generation.chat.record import CallRecord
-from generation.chat.request import ChatRequest, with_defaults
+from generation.chat.request import ChatRequest, with_task
 from generation.chat.targets import Offer
+from generation.chat.tasks import ChatTask
 from generation.chat.tokens import estimate_prompt
 from generation.errors import StudioStops
 from qwenstudio.door.bridge import collect_body, declared_length
@@ -101,8 +102,9 @@ class Plan:
 class Guard:
     """Of one request of a caller whom we know."""
 
-    def __init__(self, caller: Caller, *, books: Books, rates: ChatRates) -> None:
+    def __init__(self, caller: Caller, *, books: Books, rates: ChatRates, task: ChatTask) -> None:
         self._caller = caller
+        self._task = task
         self._books = books
         self._rates = rates
         self._rate: Rate | None = None
@@ -115,7 +117,7 @@ class Guard:
         asked = read_chat(body, max_prompt_chars=None)
         offer = await books.find_offer(self._caller, asked.model)
         check_prompt(asked, offer.max_prompt_chars)
-        asked = with_defaults(asked, offer.sampling, max_tokens=offer.max_tokens)
+        asked = with_task(asked, self._task, sampling=offer.sampling, max_tokens=offer.max_tokens)
         rules = await books.rules_of(self._caller)
         rate = await self.count()
         record = CallRecord(prompt_estimate=estimate_prompt(asked))

@@ -85,7 +85,7 @@ class Judging:
 
     async def run(self, body: bytes, receive: Receive, send: Send) -> str:
         """To the end; the code of a refusal."""
-        guard = Guard(self._caller, books=self._chat.books, rates=self._chat.rates)
+        guard = self._chat.guard(self._caller)
         try:
             plan = await self._let_through(guard, body)
         except StudioError as error:

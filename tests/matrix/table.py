@@ -176,6 +176,7 @@ OPERATIONS: dict[str, Op] = {
     "POST /gallery/{generation}/again/": page(MAKE, 302, spots=path("generation", "ended")),
     "POST /gallery/{generation}/vary/": page(MAKE, 302, spots=path("generation", "ended")),
     "POST /gallery/{generation}/delete/": page(MAKE, 302, spots=path("generation", "ended")),
+    "GET /sentiment/": page(SEE),
     "GET /keys/": page(SEE),
     "POST /keys/": page(KEYS, 201, body={**KEY_BODY, "scopes": ["images:read"]}),
     "GET /keys/{key}/": page(KEYS, spots=path("key", "key"), denied=(403, 404)),

@@ -20,7 +20,7 @@ from generation.engine.demo.progress import MovingAverage, Progress, learning_ra
 class ChatRecipe:
     """The figures of the training."""
 
-    steps: int = 2200
+    steps: int = 1700
     tokens: int = 4096
     """Tokens a batch, padding included."""
     muon_peak: float = 4e-3

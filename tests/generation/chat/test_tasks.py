@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from generation.chat.tasks import FILE, MOODS, TasksError, read_tasks
+from generation.chat.tasks import FILE, MOODS, ChatTask, TasksError, read_tasks
 
 WHOLE = FILE.read_text(encoding="utf-8")
 
 
 def test_what_ships_is_read() -> None:
     tasks = read_tasks()
-    assert tasks.chat.system.startswith("You are the assistant of a studio")
-    assert tasks.chat.max_tokens == 1024
+    assert (tasks.chat.system, set(tasks.chat.sampling.values())) == ("", {None}), "API clients get what they ask for"
     assert tuple(tasks.sentiment.choice.criteria) == MOODS
     assert all(mood in tasks.sentiment.prompt.system for mood in MOODS)
     assert tasks.sentiment.prompt.temperature == 0
@@ -26,7 +25,7 @@ def test_left_out_fields_have_defaults_and_empty_meanings_are_none(tmp_path: Pat
         '[chat]\n[sentiment.choice]\ninstructions = "Mood?"\n[sentiment.prompt]\nsystem = "a"\nagain = "b"\n'
     )
     tasks = read_tasks(file)
-    assert (tasks.chat.system, tasks.chat.temperature) == ("", 0.7)
+    assert tasks.chat == ChatTask()
     assert tasks.sentiment.choice.criteria == dict.fromkeys(MOODS)
 
 
@@ -35,13 +34,15 @@ def test_left_out_fields_have_defaults_and_empty_meanings_are_none(tmp_path: Pat
     [
         ("[chat]", "[chats]", "chats is not known; there are: chat, sentiment"),
         ("[sentiment.choice]", "[sentiment.choices]", "sentiment.choices is not known; there are: choice, prompt"),
-        ("top_p = 0.8", "top_k = 8", "chat.top_k is not known"),
-        ("temperature = 0.7", "temperature = 2.5", "chat.temperature must be between 0 and 2, not 2.5"),
-        ("temperature = 0.7", "temperature = true", "chat.temperature must be a number, not bool"),
-        ("temperature = 0.7", "temperature = nan", "chat.temperature must be between 0 and 2, not nan"),
+        ('system = ""', "top_k = 8", "chat.top_k is not known"),
+        ('system = ""', "temperature = 2.5", "chat.temperature must be between 0 and 2, not 2.5"),
+        ('system = ""', "temperature = true", "chat.temperature must be a number, not bool"),
+        ('system = ""', "temperature = nan", "chat.temperature must be between 0 and 2, not nan"),
+        ('system = ""', "system = 1", "chat.system must be text, not int"),
+        ('system = ""', 'system = " "', "chat.system must not be empty"),
         ("max_tokens = 8", "max_tokens = 0", "sentiment.prompt.max_tokens must be between 1 and 64, not 0"),
         ("max_tokens = 8", 'max_tokens = "8"', "sentiment.prompt.max_tokens must be a whole number, not str"),
-        ("max_tokens = 1024", "max_tokens = 99999", "chat.max_tokens must be between 1 and 32768, not 99999"),
+        ('system = ""', "max_tokens = 99999", "chat.max_tokens must be between 1 and 32768, not 99999"),
         ('instructions = "What is the mood of the text?"\n', "", "sentiment.choice.instructions is missing"),
         ('"What is the mood of the text?"', '" "', "sentiment.choice.instructions must not be empty"),
         ('"What is the mood of the text?"', "7", "sentiment.choice.instructions must be text, not int"),
