@@ -40,7 +40,8 @@ OFFLINE = {
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
-NOISE = ('"GET /health HTTP/1.1"', "Loading weights:", "INFO:     Waiting for application", "INFO:     Started server")
+NOISE = ('HTTP/1.1" 200 OK', "Loading weights:", "INFO:     Waiting for application", "INFO:     Started server")
+"""Lines that say that all is well; calls are in the studio's own log."""
 
 
 def command(port: str, model: str, options: list[str]) -> list[str]:
