@@ -5,7 +5,7 @@ Workers count in memory like everybody; where they run on a machine without page
 
 from __future__ import annotations
 
-from accounts.meters import make_counter, make_gauge, make_histogram
+from accounts.meters import child, make_counter, make_gauge, make_histogram
 
 WAIT_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 PASS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 60.0, 120.0, 300.0)
@@ -76,9 +76,9 @@ def count_chat(
     *, lane: str, model: str, outcome: str, first_byte_ms: int | None, total_ms: int, tokens_in: int, tokens_out: int
 ) -> None:
     """One chat call that has ended."""
-    CHAT_CALLS.labels(lane, model, outcome).inc()
-    CHAT_SECONDS.labels(lane, model).observe(total_ms / 1000)
+    child(CHAT_CALLS, lane, model, outcome).inc()
+    child(CHAT_SECONDS, lane, model).observe(total_ms / 1000)
     if first_byte_ms is not None:
-        CHAT_FIRST_BYTE.labels(lane, model).observe(first_byte_ms / 1000)
-    CHAT_TOKENS.labels(lane, model, "in").inc(tokens_in)
-    CHAT_TOKENS.labels(lane, model, "out").inc(tokens_out)
+        child(CHAT_FIRST_BYTE, lane, model).observe(first_byte_ms / 1000)
+    child(CHAT_TOKENS, lane, model, "in").inc(tokens_in)
+    child(CHAT_TOKENS, lane, model, "out").inc(tokens_out)

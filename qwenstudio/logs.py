@@ -19,6 +19,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from accounts.logcontext import log_fields
 
 COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
@@ -26,6 +28,7 @@ STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "
 # Short names in the console form, in this order; whatever else is bound follows under its own name.
 SHORT = {"request_id": "req", "tenant": "tenant", "generation": "gen"}
 # C0, DEL and C1 (line ends, a terminal's commands), Unicode's line ends, and what turns the direction of writing.
+_PLAIN = frozenset({str, int, bool, type(None)})
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 # The paths of one-time links (accounts/web/urls.py, account_urls.py); no models are loaded here yet.
 _TOKEN = re.compile(
@@ -67,7 +70,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        text = json.dumps(make_printable(line), default=str, ensure_ascii=False)
+        text = write_json(line)
         # JSON itself asks for C0 only; readers that split at the others would see two broken lines.
         return _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", hide_tokens(text))
 
@@ -107,6 +110,16 @@ def hide_tokens(text: str) -> str:
 
 def _on_one_line(text: str) -> str:
     return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
+
+
+def write_json(line: dict[str, Any]) -> str:
+    """As JSON, whatever is in it. Nearly all lines are plain, and take a fifth of the time."""
+    if all(type(value) in _PLAIN or (isinstance(value, float) and math.isfinite(value)) for value in line.values()):
+        try:
+            return orjson.dumps(line).decode()
+        except TypeError:  # a lone surrogate, a whole number of more than 64 bits
+            pass
+    return json.dumps(make_printable(line), default=str, ensure_ascii=False)
 
 
 def make_printable(value: Any) -> Any:

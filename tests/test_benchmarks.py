@@ -19,6 +19,7 @@ SMALL: dict[str, tuple[str, ...]] = {
         "--scale", "tiny", "--models", "z-image", "--device", "cpu", "--requests", "6", "--rounds", "1",
         "--pictures", "1", "--steps", "2", "--backend", "eager",
     ),
+    "gateway": ("--rounds", "1", "--seconds", "0.3", "--each", "5", "--tenants", "2", "--only", "direct", "studio"),
     "golden": ("--few",),
     "history": ("--rows", "600", "--others", "100", "--rounds", "3", "--pictures", "5", "--picture-kb", "20"),
     "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "5"),
@@ -48,6 +49,10 @@ def test_it_keeps_a_result(name: str, tmp_path: Path) -> None:
     assert out.exists(), done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["machine"]["cores"] and found["load"], "a figure is worth nothing without its machine"
+    if name == "gateway":
+        assert found["summary"]["studio"]["streams_64"]["failures"] == 0
+        calls = sum(run["answers"] for run in found["runs"] if run["way"] == "studio")
+        assert found["books"]["done"] > calls and not found["books"]["tokens_still_reserved"]
     if name == "streams":
         assert found["arrived"] == found["expected"] == 15
     if name == "load":

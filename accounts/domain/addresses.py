@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from accounts.errors import InvalidField
 
@@ -89,6 +90,7 @@ def _read_network(word: str, field: str) -> Network:
     return network
 
 
+@lru_cache(maxsize=4096)
 def _parse(word: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         # Without the name of an interface (fe80::1%eth0): nobody's network has one, and the database takes none.

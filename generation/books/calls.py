@@ -30,6 +30,8 @@ FINISH_CHARS = 20
 RESERVE_SQL = "SELECT * FROM chat_reserve(%s::jsonb)"
 SETTLE_SQL = "SELECT * FROM chat_settle(%s::jsonb)"
 RENEW_SQL = "SELECT * FROM chat_renew(%s::jsonb)"
+# None of these waits for a disk. This does: what was committed before it, by whomever, is on the disk when it answers.
+FLUSH_SQL = "SELECT pg_logical_emit_message(true, 'studio', '')"
 
 # Parameters: tenant, user, key (or null). Runs in the tenant's scope.
 LEFT_SQL = """

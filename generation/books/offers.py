@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +75,11 @@ class OfTenant:
     grants: frozenset[str] = frozenset()
     rules: tuple[Rule, ...] = ()
     broken: str = ""  # why its rules cannot be applied
+
+    def prepare(self) -> None:
+        """Compile the rules, so that `rule_set` need not. May take a second."""
+        with suppress(ValueError):
+            compile_rules(self.rules)
 
     def rule_set(self) -> RuleSet | None:
         """The rules as one. Raises `AnswerBlocked` where they cannot be: an answer is not shown unlooked at."""

@@ -6,6 +6,7 @@ applied as a whole is refused here, not found in the middle of an answer. The do
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -16,11 +17,23 @@ from accounts.domain.callers import Caller
 from accounts.domain.roles import Right
 from accounts.errors import InvalidField, NotFound
 from accounts.models import Tenant
+from generation.chat.deltas import Delta
+from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.rules import MAX_RULES, Rule, compile_rules, pick_rules
 from generation.enums import RuleAction, RuleKind
 from generation.models import PromptRule
 
 TEXT_CHARS = 200
+TRIED_CHARS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the rules make of a text: what would be shown, whether that is another text, whether a rule ends it."""
+
+    shown: str
+    changed: bool
+    stopped: bool
 
 
 def list_rules(*, by: Caller) -> list[PromptRule]:
@@ -51,7 +64,7 @@ def make_rule(
     with transaction.atomic():
         _take_turn(by)
         row = PromptRule(tenant_id=by.tenant, kind=kind, action=action, text=text, enabled=enabled)
-        _check(row)
+        check_rule(row)
         row.save(force_insert=True)
         record("rule.made", target=f"rule:{row.pk}", detail={"name": row.text})
     return row
@@ -76,7 +89,7 @@ def change_rule(
         for name, value in changed.items():
             setattr(row, name, value)
         if changed:
-            _check(row)
+            check_rule(row)
             row.save(update_fields=[*changed, "updated_at"])
             record("rule.changed", target=f"rule:{row.pk}", detail={"name": row.text})
     return row
@@ -93,17 +106,30 @@ def delete_rule(*, by: Caller, rule_id: UUID) -> PromptRule:
     return row
 
 
+def try_rules(*, by: Caller, answer: str) -> Trial:
+    """What whoever asked a chat model would see of this answer. Raises `NotAllowed`, `AnswerBlocked`."""
+    rules = compile_rules(pick_rules(_read(row) for row in list_rules(by=by) if row.enabled))
+    if rules is None:
+        return Trial(answer, changed=False, stopped=False)
+    looked = AnswerFilter(rules)
+    shown = looked.feed(Delta(text=answer, finish="stop")).text
+    return Trial(shown, changed=shown != answer, stopped=looked.stopped)
+
+
 def _take_turn(by: Caller) -> None:
     # Without locking out inserts that only name the tenant, such as chat calls.
     Tenant.objects.select_for_update(no_key=True).get(pk=by.tenant)
 
 
-def _check(row: PromptRule) -> None:
-    """Whether the rule, and all of the tenant's that are switched on together with it, can be applied."""
+def check_rule(row: PromptRule) -> None:
+    """Whether the rule, and all of the tenant's that are switched on together with it, can be applied.
+
+    Raises `InvalidField`. Its text loses the blanks around it.
+    """
     row.text = row.text.strip()
     if len(row.text) > TEXT_CHARS or any(char == "\x00" or "\ud800" <= char <= "\udfff" for char in row.text):
         raise InvalidField(f"text must have 1 to {TEXT_CHARS} characters, none of them NUL", field="text")
-    others = list(PromptRule.objects.exclude(pk=row.pk))
+    others = list(PromptRule.objects.filter(tenant_id=row.tenant_id).exclude(pk=row.pk))
     if any((other.kind, other.text) == (row.kind, row.text) for other in others):
         raise InvalidField("there is this rule already", field="text")
     if len(others) >= MAX_RULES:

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from generation.chat.wire.valkey import Script, Scripts, ValkeyAway
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,7 +29,6 @@ T = TypeVar("T")
 KEY = "qs:chat:breaker:"
 KEPT_MS = 600_000
 VIEW_S = 0.25
-PATIENCE_S = 0.25  # for one answer of Valkey's
 REST_S = 5.0  # after a failure nobody here asks Valkey for so long
 
 CLOSED, OPEN, PROBE = 0, 1, 2
@@ -40,7 +38,7 @@ _GET = "local function get(name) return tonumber(redis.call('HGET', KEYS[1], nam
 
 # KEYS[1]: the breaker. ARGV: a token, the milliseconds that its probe may take.
 # Returns the state (0 closed, 1 open, 2: the caller is the probe) and failures (closed) or milliseconds left (open).
-ADMIT_LUA = f"""{_NOW}{_GET}
+ADMIT = Script(f"""{_NOW}{_GET}
 local open_until, probe_until = get('open_until'), get('probe_until')
 if open_until == 0 then return {{0, get('failures')}} end
 if now < open_until then return {{1, open_until - now}} end
@@ -48,11 +46,11 @@ if now < probe_until then return {{1, probe_until - now}} end
 redis.call('HSET', KEYS[1], 'probe', ARGV[1], 'probe_until', now + ARGV[2])
 redis.call('PEXPIRE', KEYS[1], {KEPT_MS})
 return {{2, 0}}
-"""
+""")
 
 # KEYS[1]: the breaker. ARGV: the token of a probe or nothing, how many failures open it, its rest in milliseconds,
 # 1 to open it at once. Returns whether it is open.
-FAIL_LUA = f"""{_NOW}{_GET}
+FAIL = Script(f"""{_NOW}{_GET}
 redis.call('PEXPIRE', KEYS[1], {KEPT_MS})
 if get('open_until') > 0 then
   if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'probe') == ARGV[1] then
@@ -67,21 +65,21 @@ if ARGV[4] == '1' or failures >= tonumber(ARGV[2]) then
   return 1
 end
 return 0
-"""
+""")
 
 # KEYS[1]: the breaker. ARGV: the token of a probe or nothing. What was asked before it opened does not close it.
-SUCCEED_LUA = f"""{_GET}
+SUCCEED = Script(f"""{_GET}
 if get('open_until') == 0 or (ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'probe') == ARGV[1]) then
   redis.call('DEL', KEYS[1])
 end
 return 0
-"""
+""")
 
 # KEYS[1]: the breaker. ARGV: the token of a probe that ended without a verdict; the next one may be it.
-RELEASE_LUA = """
+RELEASE = Script("""
 if redis.call('HGET', KEYS[1], 'probe') == ARGV[1] then redis.call('HSET', KEYS[1], 'probe', '', 'probe_until', 0) end
 return 0
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,36 +129,27 @@ class State(Protocol):
 class SharedState:
     """In Valkey, for all processes."""
 
-    def __init__(self, redis: Redis, rules: Rules) -> None:
+    def __init__(self, scripts: Scripts, rules: Rules) -> None:
         self._rules = rules
-        self._admit = redis.register_script(ADMIT_LUA)
-        self._fail = redis.register_script(FAIL_LUA)
-        self._succeed = redis.register_script(SUCCEED_LUA)
-        self._release = redis.register_script(RELEASE_LUA)
+        self._scripts = scripts
 
     async def admit(self, upstream: str, *, token: str, probe_s: float) -> tuple[int, float]:
         """As `State` says."""
-        found: Any = await self._admit(keys=[KEY + upstream], args=[token, int(probe_s * 1000)])
-        return int(found[0]), int(found[1]) / 1000 if int(found[0]) == OPEN else int(found[1])
+        state, number = await self._scripts.run(ADMIT, [KEY + upstream], [token, int(probe_s * 1000)])
+        return state, number / 1000 if state == OPEN else number
 
     async def fail(self, upstream: str, *, token: str, at_once: bool) -> bool:
         """As `State` says."""
-        rest_ms = int(self._rules.rest_s * 1000)
-        args: list[bytes | bytearray | memoryview[int] | str | int | float] = [
-            token,
-            self._rules.failures,
-            rest_ms,
-            int(at_once),
-        ]
-        return bool(await self._fail(keys=[KEY + upstream], args=args))
+        args: list[str | int] = [token, self._rules.failures, int(self._rules.rest_s * 1000), int(at_once)]
+        return bool((await self._scripts.run(FAIL, [KEY + upstream], args))[0])
 
     async def succeed(self, upstream: str, *, token: str) -> None:
         """As `State` says."""
-        await self._succeed(keys=[KEY + upstream], args=[token])
+        await self._scripts.run(SUCCEED, [KEY + upstream], [token])
 
     async def release(self, upstream: str, *, token: str) -> None:
         """As `State` says."""
-        await self._release(keys=[KEY + upstream], args=[token])
+        await self._scripts.run(RELEASE, [KEY + upstream], [token])
 
 
 @dataclass(slots=True)
@@ -228,9 +217,9 @@ class _View:
 class Breaker:
     """All breakers, as this process sees them. Belongs to one event loop."""
 
-    def __init__(self, redis: Redis | None = None, *, rules: Rules | None = None) -> None:
+    def __init__(self, scripts: Scripts | None = None, *, rules: Rules | None = None) -> None:
         self.rules = rules or Rules()
-        self._shared = SharedState(redis, self.rules) if redis is not None else None
+        self._shared = SharedState(scripts, self.rules) if scripts is not None else None
         self._local = LocalState(self.rules)
         self._views: dict[str, _View] = {}
         self._rests_until = 0.0
@@ -287,11 +276,11 @@ class Breaker:
         """In Valkey, or here while it is away."""
         if self._shared is not None and time.monotonic() >= self._rests_until:
             try:
-                found = await within(act(self._shared), PATIENCE_S)
-            except (RedisError, OSError) as error:
+                found = await act(self._shared)
+            except ValkeyAway as error:
                 self._rests_until = time.monotonic() + REST_S
                 if not self._down:
-                    log.warning("breakers are each process's own, Valkey is away: %s", type(error).__name__)
+                    log.warning("breakers are each process's own, Valkey is away: %s", error)
                 self._down = True
             else:
                 if self._down:
@@ -299,20 +288,6 @@ class Breaker:
                 self._down = False
                 return found
         return await act(self._local)
-
-
-async def within(call: Coroutine[Any, Any, T], seconds: float) -> T:
-    """The result of a call to Valkey; in a task of its own, because its client may swallow a cancellation."""
-    task = asyncio.ensure_future(call)
-    try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-    except asyncio.CancelledError:
-        task.cancel()
-        raise
-    if not done:
-        task.cancel()
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    return task.result()
 
 
 def breaker_state(fields: Mapping[bytes, bytes], *, now_ms: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # OpenAI's reasons for an end.
 FINISHES = frozenset({"stop", "length", "tool_calls", "content_filter"})
@@ -28,9 +29,11 @@ class ToolCallPiece:
     arguments: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """One step of an answer. An empty one says that the upstream has begun."""
+class Delta(NamedTuple):
+    """One step of an answer. An empty one says that the upstream has begun.
+
+    A tuple, because a long answer has thousands: making one takes a third of the time.
+    """
 
     text: str = ""
     reasoning: str = ""

@@ -35,8 +35,8 @@ class CallRecord:
 
     @property
     def is_estimated(self) -> bool:
-        """Whether the upstream has counted nothing."""
-        return self.usage is None
+        """Whether the upstream has not counted the prompt, or not the answer."""
+        return self.usage is None or not self.usage.prompt or self._is_uncounted
 
     @property
     def tokens_in(self) -> int:
@@ -48,7 +48,14 @@ class CallRecord:
     @property
     def tokens_out(self) -> int:
         """Of the answer, as far as it came."""
-        return self.usage.completion if self.usage is not None else -(-self._bytes // BYTES_PER_TOKEN)
+        if self.usage is not None and not self._is_uncounted:
+            return self.usage.completion
+        return -(-self._bytes // BYTES_PER_TOKEN)
+
+    @property
+    def _is_uncounted(self) -> bool:
+        """Whether words came that the upstream gives for nothing: some count the prompt alone."""
+        return self.usage is not None and not self.usage.completion and self._bytes > 0
 
     def note_first_byte(self) -> None:
         """The upstream has begun."""
@@ -56,9 +63,9 @@ class CallRecord:
 
     def note(self, delta: Delta) -> None:
         """One step of the answer, as the upstream gave it."""
-        # Counting bytes of ASCII text is free; a character beyond it has about three.
-        for text in (delta.text, delta.reasoning):
-            self._bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        self._bytes += _bytes_of(delta.text)
+        if delta.reasoning:
+            self._bytes += _bytes_of(delta.reasoning)
         for piece in delta.tool_calls:
             self._bytes += len(piece.name) + len(piece.arguments)
         if delta.usage is not None:
@@ -75,10 +82,15 @@ class CallRecord:
 
     def counted(self) -> Usage:
         """The usage that the client is told."""
-        if self.usage is not None and self.usage.prompt:
+        if self.usage is not None and not self.is_estimated:
             return self.usage
         reasoning, cached = (self.usage.reasoning, self.usage.cached) if self.usage else (0, 0)
         return Usage(prompt=self.tokens_in, completion=self.tokens_out, reasoning=reasoning, cached=cached)
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._began) * 1000)
+
+
+def _bytes_of(text: str) -> int:
+    # Counting bytes of ASCII text is free; a character beyond it has about three.
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

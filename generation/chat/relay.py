@@ -39,7 +39,12 @@ RETRY_S = 5
 ERROR_BYTES = 65_536
 ERROR_CHARS = 300
 _REQUESTS_FAULT = frozenset({400, 413, 422})
-_URL = re.compile(r"https?://\S+|(?<![\w/])/(?:[\w.-]+/)+[\w.-]*")
+# Where something is: URLs, paths, addresses and hosts with a port.
+_PLACE = re.compile(
+    r"\w{1,20}://[^\s,;]+|(?<![\w/])~?/(?:[\w.-]+/)+[\w.-]*|\b[A-Za-z]:\\[^\s,;]+"
+    r"|\b(?:\d{1,3}\.){3}\d{1,3}\b(?::\d+)?|(?<![\w:])\[?(?=[0-9a-fA-F:]*::)[0-9a-fA-F:]+(?!\w)\]?(?::\d+)?"
+    r"|(?<![\w.-])(?:localhost|[A-Za-z][\w-]*(?:\.[\w-]+)+):\d{2,5}\b"
+)
 
 
 class _Failed(Exception):
@@ -225,6 +230,8 @@ class Relay:
         except WireError:  # the status says enough
             said = ""
         if status in _REQUESTS_FAULT:
+            if upstream.credential:  # some tell the headers that they got
+                said = said.replace(upstream.credential, "…")
             raise ChatRefused(shown_error(said, lease.target.model, request.model), field="messages")
         # Our credential, our path, our rate: staff must know, and the client cannot help it.
         log.log(logging.WARNING if status == 429 else logging.ERROR, "upstream %s answers %d", name, status)
@@ -281,12 +288,14 @@ class Answer:
                 for delta in deltas:
                     self.record.note(delta)
                 yield deltas
-        except (WireError, AnswerError) as error:
+        except Exception as error:
+            if not isinstance(error, (WireError, AnswerError)):  # our reader's own: for the client it is the same
+                log.exception("an answer could not be read")
             await self._note_broken(error)
             raise ChatBroken("the server of this model broke off its answer; try again", retry_after_s=1) from None
         self._is_whole = True
         self.record.end("done")
-        if self.record.usage is None or not self.record.usage.prompt:
+        if self.record.is_estimated:
             yield [Delta(usage=self.record.counted())]
         if not self._has_verdict:
             self._has_verdict = True
@@ -305,6 +314,8 @@ class Answer:
         log.warning("upstream %s broke off: %s", upstream.name or upstream.id, error)
         self.record.end("broken")
         self._response.close()
+        if isinstance(error, TookTooLong) and not error.waited:
+            return  # a client that takes its answer too slowly: no verdict about the server
         self._has_verdict = True
         await self._relay.breaker.fail(self._lease.ticket)
 
@@ -320,6 +331,6 @@ def outcome_of(kind: type[BaseException] | None) -> Outcome:
 
 def shown_error(said: str, theirs: str, ours: str) -> str:
     """An upstream's message as a client may see it: one line, our name of the model, no addresses or paths."""
-    words = " ".join(said.split()).replace(theirs, ours)
-    words = _URL.sub("…", words)[:ERROR_CHARS]
+    words = " ".join(said[: ERROR_CHARS * 2].split()).replace(theirs, ours)
+    words = _PLACE.sub("…", words)[:ERROR_CHARS]
     return f"the model's server refuses this request: {words}" if words else "the model's server refuses this request"

@@ -32,9 +32,7 @@ def parse_strict(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise BodyUnreadable(f"the body is not UTF-8 (byte {error.start})") from None
     try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
-        )
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise BodyUnreadable(f"malformed JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
@@ -68,6 +66,8 @@ def _integer(text: str) -> Any:
         return value
     return _Wrong(f"the number {text[:40]} does not fit into 64 bits, max {MAX_INTEGER}")
 
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer)
 
 # A place is a chain of names and indexes, written out only where something is wrong: a long name with many children
 # would otherwise be copied for each of them.

@@ -12,9 +12,9 @@ from accounts.tenancy import current_tenant
 from generation.domain.cancel import cancel_generation
 from generation.domain.lostcalls import forget_words
 from generation.domain.remove import remove_generation
-from generation.enums import FINAL
+from generation.enums import FINAL, CallOutcome
 from generation.errors import AlreadyFinished, GenerationNotFound
-from generation.models import Generation
+from generation.models import ChatCall, Generation
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ BATCH = 200
 
 
 class StillDrawn(Exception):
-    """A worker has not let go of a generation yet; the errand comes again."""
+    """A worker has not let go of a generation yet, or a chat call is under way; the errand comes again."""
 
 
 @errand(ErrandKind.DELETE_PICTURES)
@@ -46,8 +46,11 @@ def delete_pictures(claimed: ClaimedErrand) -> None:
             with suppress(GenerationNotFound):
                 remove_generation(id)
                 removed += 1
+    under_way = ChatCall.objects.filter(user=claimed.ref, outcome=CallOutcome.RUNNING).count()
     forget_words(tenant=current_tenant(), users=[claimed.ref])
     if removed:
         record("pictures.deleted", target=f"user:{claimed.ref}", detail={"generations": removed})
     if left := own.count():
         raise StillDrawn(f"{left} generations are being drawn")
+    if under_way:  # their words are written when they end
+        raise StillDrawn(f"{under_way} chat calls are under way")

@@ -1,8 +1,11 @@
 """The books of chat calls as functions of the database: each is one round trip, for any number of a tenant's calls.
 
 They run with the rights of whoever calls them, and set the tenant in scope for their own transaction, so row-level
-security holds inside as everywhere. Locks are taken in the order of docs/data.md: calls, then counters (tenant, members,
-keys; day, month). What they take is JSON, so that a later release may say more without another signature.
+security holds inside as everywhere. None waits for a disk: whoever must know that it is written asks for that
+(`FLUSH_SQL`), and a transaction holds its counters for as long as it computes. Their plans are made once for each
+connection: making one takes as long as running it. Locks are taken in the order of docs/data.md: calls, then counters
+(tenant, members, keys; day, month). What they take is JSON, so that a later release may say more without another
+signature.
 """
 
 from __future__ import annotations
@@ -94,11 +97,11 @@ END $$
 # settled, which hold no place; `calls`: id, entry (of the ledger), member, key, model, tokens, prompt_chars,
 # member_tokens, key_tokens, key_calls.
 # Returns for each call, in order, what refuses it, and the day's sums of its counters where any limit is set. Losing it
-# in a crash harms nobody: `chat_settle` writes what is missing. So nobody waits here for a disk.
+# in a crash harms nobody: `chat_settle` writes what is missing.
 RESERVE = """
 CREATE FUNCTION chat_reserve(asked jsonb)
 RETURNS TABLE (refused text, today date, resets_in_s int, tenant_sum bigint, member_sum bigint, key_sum bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode TO force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   whose uuid := (asked->>'tenant')::uuid;
@@ -142,11 +145,12 @@ END $$
 # prompt, answer). A call that is no longer `running` under this fence is left alone; one that a crash of the database
 # has forgotten is written anew. Returns the ids of those that this call has settled.
 SETTLE = """
-CREATE FUNCTION chat_settle(asked jsonb) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
+CREATE FUNCTION chat_settle(asked jsonb) RETURNS SETOF uuid LANGUAGE plpgsql
+SET plan_cache_mode TO force_generic_plan AS $$
 DECLARE
   whose uuid := (asked->>'tenant')::uuid;
 BEGIN
-  PERFORM set_config('app.tenant', whose::text, true);
+  PERFORM set_config('app.tenant', whose::text, true), set_config('synchronous_commit', 'off', true);
   RETURN QUERY
   WITH c AS MATERIALIZED (
     SELECT r.*, r.tokens_in + r.tokens_out AS cost

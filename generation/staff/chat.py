@@ -19,16 +19,17 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
+from accounts.errors import InvalidField
 from accounts.staff.audited import AuditedMixin
 from accounts.staff.filters import DayFilter, LaneFilter, PersonFilter, TenantFilter
 from accounts.staff.history import name_people
 from accounts.staff.inlines import NamedFormSet
 from accounts.staff.lists import FindingMixin, ReadOnlyAdmin, name_key
 from generation.books.breakers import read_breakers
+from generation.books.rules import check_rule
 from generation.books.sampling import check_sampling
 from generation.books.upstreams import OPTIONAL, read_upstream, seal_credential
 from generation.chat.asking import NotWell, check_health, list_models
-from generation.chat.filters.rules import Rule
 from generation.models import ChatCall, ChatGrant, ChatModel, ChatTarget, PromptRule, Upstream
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ class UpstreamForm(UpstreamFormBase):
         return super().save(commit=commit)
 
 
+CREDENTIAL = _("Credential")
+
+
 class UpstreamAdmin(AuditedMixin, UpstreamAdminBase):
     """The servers that answer chat, and how they are."""
 
@@ -120,14 +124,21 @@ class UpstreamAdmin(AuditedMixin, UpstreamAdminBase):
     change_form_template = "admin/upstream_form.html"
     fieldsets = (
         (None, {"fields": ("slug", "kind", "base_url", "enabled")}),
-        (_("Credential"), {"fields": ("credential", "without_credential")}),
+        (CREDENTIAL, {"fields": ("credential", "without_credential")}),
         (_("Bounds"), {"fields": ("connect_s", "first_byte_s", "loading_s", "idle_s", "total_s")}),
         (_("Share"), {"fields": ("concurrency", "weight")}),
         (_("Further"), {"fields": ("takes", "health_path", "link_local")}),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Upstream | None = None) -> tuple[str, ...]:
-        return ("slug",) if obj else ()
+        return ("has_credential", *(("slug",) if obj else ()))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
+        """Whoever only looks learns whether there is a credential: shown as the model's field, it would be told."""
+        found = super().get_fieldsets(request, obj)
+        if self.has_change_permission(request, obj) or obj is None:
+            return found
+        return [(title, {"fields": ("has_credential",)} if title == CREDENTIAL else part) for title, part in found]
 
     def get_urls(self) -> list[URLPattern]:
         """The test before the admin's own."""
@@ -231,7 +242,7 @@ class ChatModelAdmin(AuditedMixin, ChatModelAdminBase):
 
 
 class RuleForm(RuleFormBase):
-    """A rule is read by the filter itself."""
+    """As the tenant's own rules are: read by the filter, and together with the others that it has."""
 
     class Meta:
         model = PromptRule
@@ -240,10 +251,11 @@ class RuleForm(RuleFormBase):
     def clean(self) -> dict[str, Any] | None:
         data = super().clean() or self.cleaned_data
         if not self.errors:
+            row = PromptRule(pk=self.instance.pk, tenant_id=self.instance.tenant_id, **data)
             try:
-                Rule(data["kind"], data["action"], data["text"])
-            except ValueError as error:
-                raise ValidationError({"text": str(error)}) from error
+                check_rule(row)
+            except InvalidField as error:
+                raise ValidationError({"text": error.message}) from error
         return data
 
 

@@ -8,6 +8,7 @@ from generation.web.chosen import compare, delete_chosen, zip_chosen
 from generation.web.gallery import gallery, gallery_ids, gallery_work
 from generation.web.moods import sentiment
 from generation.web.picture import delete_picture, draw_again, picture, vary
+from generation.web.rules import rule_delete, rule_switch, rules, rules_try
 from generation.web.studio import home, studio, studio_state, studio_words
 from generation.web.styles import style, style_delete, style_move, styles
 
@@ -31,4 +32,8 @@ urlpatterns = [
     path("team/styles/<uuid:style>/", style, name="style"),
     path("team/styles/<uuid:style>/move/", style_move, name="style-move"),
     path("team/styles/<uuid:style>/delete/", style_delete, name="style-delete"),
+    path("team/rules/", rules, name="rules"),
+    path("team/rules/try/", rules_try, name="rules-try"),
+    path("team/rules/<uuid:rule>/switch/", rule_switch, name="rule-switch"),
+    path("team/rules/<uuid:rule>/delete/", rule_delete, name="rule-delete"),
 ]

@@ -1,9 +1,11 @@
 """The gateway's books in the tables: what `generation/chat/books.py` asks for, over connections of its own.
 
 What comes while a statement of the same tenant is under way goes together with the next one: an idle studio waits for
-nobody, a busy one writes each counter once for many calls. Reserving waits for no disk; settling does, so it is done
-`SETTLE_EVERY_S` apart, behind the answers. While the database is away settlements wait, for `PATIENCE_S`; then, and
-where this process dies, the sweep closes the calls (`generation/domain/lostcalls.py`).
+nobody, a busy one writes each counter once for many calls. Reserving waits for no disk. Settling is done behind the
+answers, every `SETTLE_EVERY_S` or as soon as `SETTLE_MANY` calls of a tenant wait: a transaction for each tenant, which
+holds its counters for a moment only, and then one wait for the disk for all of them (`FLUSH_SQL`). Until that is over
+they are remembered, and would be settled again after a crash of the database. While the database is away settlements
+wait, for `PATIENCE_S`; then, and where this process dies, the sweep closes them (`generation/domain/lostcalls.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -28,6 +30,7 @@ from accounts.errors import StudioError
 from accounts.ids import uuid7
 from accounts.meters import show_pool
 from generation.books.calls import (
+    FLUSH_SQL,
     LEASE_S,
     LEFT_SQL,
     RENEW_S,
@@ -48,16 +51,17 @@ from generation.chat.record import CallRecord
 from generation.chat.targets import Offer
 from qwenstudio.connections import connection_parameters
 from qwenstudio.door.database import SCOPE_SQL
+from qwenstudio.door.remembered import Remembered
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 CONNECTIONS = 3
 WAIT_S = 5.0  # for a free one
 KEPT_S = 2.0  # what staff and tenants have set up
 KEPT_TENANTS = 2000
 TOGETHER = 64  # calls in one statement
-SETTLE_EVERY_S = 0.02
+SETTLE_EVERY_S = 0.2
+SETTLE_MANY = TOGETHER // 2
 PATIENCE_S = 60.0
 RETRY_S = 1.0
 MAX_WAITING = 50_000  # settlements in memory
@@ -70,6 +74,7 @@ class TableBooks:
         self._tables = Tables()
         self._catalogue = Remembered(self._read_catalogue)
         self._tenants: OrderedDict[UUID, Remembered[OfTenant]] = OrderedDict()
+        self._left: OrderedDict[tuple[UUID, UUID | None, UUID | None], Remembered[DictRow]] = OrderedDict()
         self._reserving: dict[UUID, Queue] = {}
         self._settling = Settling(self._tables)
         self._open: dict[UUID, OpenCall] = {}
@@ -91,12 +96,12 @@ class TableBooks:
 
     async def find_offer(self, caller: Caller, slug: str) -> Offer:
         """As `Books` says; two seconds old at most."""
-        catalogue, own = await self._catalogue.get(), await self._of(caller.tenant)
+        catalogue, own = await self._catalogue.get(KEPT_S), await self._of(caller.tenant)
         return catalogue.find(slug, own.grants)
 
     async def list_offers(self, caller: Caller) -> Sequence[Listed]:
         """As `Books` says."""
-        catalogue, own = await self._catalogue.get(), await self._of(caller.tenant)
+        catalogue, own = await self._catalogue.get(KEPT_S), await self._of(caller.tenant)
         return [one.listed for one in catalogue.visible(own.grants)]
 
     async def rules_of(self, caller: Caller) -> RuleSet | None:
@@ -114,13 +119,15 @@ class TableBooks:
             found = self._tenants[tenant] = Remembered(lambda: self._read_tenant(tenant))
             while len(self._tenants) > KEPT_TENANTS:
                 self._tenants.popitem(last=False)
-        return await found.get()
+        return await found.get(KEPT_S)
 
     async def _read_catalogue(self) -> Catalogue:
         return read_catalogue(await self._tables.fetch(OFFERS_SQL))
 
     async def _read_tenant(self, tenant: UUID) -> OfTenant:
-        return read_tenant(await self._tables.fetch_scoped(TENANT_SQL, tenant=tenant))
+        found = read_tenant(await self._tables.fetch_scoped(TENANT_SQL, tenant=tenant))
+        await asyncio.to_thread(found.prepare)  # many rules take a second: nobody else's answer waits for it
+        return found
 
     # ---- calls
 
@@ -141,11 +148,20 @@ class TableBooks:
             raise
 
     async def tokens_left(self, caller: Caller) -> TokensLeft | None:
-        """As `Books` says; asks only where a limit holds."""
+        """As `Books` says; asks only where a limit holds, and not for each of many refusals."""
         if not Wish(caller=caller, model="", prompt_chars=0, tokens=0).is_limited:
             return None
-        rows = await self._tables.fetch_scoped(LEFT_SQL, tenant=caller.tenant, user=caller.user, key=caller.key)
-        return read_left(caller, rows[0]) if rows else None
+        whose = (caller.tenant, caller.user, caller.key)
+        found = self._left.get(whose)
+        if found is None:
+            found = self._left[whose] = Remembered(lambda: self._read_left(*whose))
+            while len(self._left) > KEPT_TENANTS:
+                self._left.popitem(last=False)
+        return read_left(caller, await found.get())
+
+    async def _read_left(self, tenant: UUID, user: UUID | None, key: UUID | None) -> DictRow:
+        (row,) = await self._tables.fetch_scoped(LEFT_SQL, tenant=tenant, user=user, key=key)
+        return row
 
     async def settle(self, reservation: Reservation, record: CallRecord, kept: Kept | None = None) -> None:
         """As `Books` says; returns when it is written for good. `kept` are the words, for a tenant that keeps them."""
@@ -249,7 +265,7 @@ class Queue:
     is_busy: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Settlement:
     """One call that is over, until it is written."""
 
@@ -266,6 +282,7 @@ class Settling:
         self._tables = tables
         self._waiting: dict[UUID, deque[Settlement]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
         self._ends = False
 
     def ids_of(self, tenant: UUID) -> list[UUID]:
@@ -278,7 +295,10 @@ class Settling:
             raise OperationalError("too many settlements wait for the database")
         written = asyncio.get_running_loop().create_future()
         one = Settlement(tenant, call, written, time.monotonic() + PATIENCE_S)
-        self._waiting.setdefault(tenant, deque()).append(one)
+        waiting = self._waiting.setdefault(tenant, deque())
+        waiting.append(one)
+        if len(waiting) >= SETTLE_MANY:
+            self._hurry.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         await asyncio.shield(written)
@@ -286,75 +306,84 @@ class Settling:
     async def drain(self) -> None:
         """Write what waits, now. What cannot be written is given up."""
         self._ends = True
+        self._hurry.set()  # whoever pauses
         if self._task is not None:
             await asyncio.wait([self._task], timeout=WAIT_S)
             self._task.cancel()
 
     async def _run(self) -> None:
-        pause = SETTLE_EVERY_S
+        took_all = True
         while self._waiting:
-            if not self._ends:
-                await asyncio.sleep(pause)
-            pause = SETTLE_EVERY_S
-            for tenant in list(self._waiting):
-                if not await self._write(tenant):
-                    pause = RETRY_S
-            if self._ends and pause == RETRY_S:
+            await self._pause(in_need=not took_all)
+            took_all = await self._write_all()
+            if self._ends and not took_all:
                 return
 
-    async def _write(self, tenant: UUID) -> bool:
-        """Some of a tenant's; whether the database took them. They wait until it has: `ids_of` knows them so long."""
+    async def _pause(self, *, in_need: bool) -> None:
+        """Until it is time; where the database is away a little longer, however many wait."""
+        if self._ends:
+            return
+        if in_need:
+            await asyncio.sleep(RETRY_S)
+            return
+        if any(len(waiting) >= SETTLE_MANY for waiting in self._waiting.values()):
+            return
+        self._hurry.clear()
+        try:
+            async with asyncio.timeout(SETTLE_EVERY_S):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+
+    async def _write_all(self) -> bool:
+        """Some of each tenant's, for good; whether the database took them."""
+        took_all, written = True, []
+        for tenant in list(self._waiting):
+            some = await self._write(tenant)
+            took_all = took_all and some is not None
+            written += some or []
+        if not written:
+            return took_all
+        try:
+            await self._tables.fetch(FLUSH_SQL)
+        except OperationalError as error:  # they are settled again, which changes nothing where it was kept
+            log.warning("settled chat calls may not be on the disk yet: %s", type(error).__name__)
+            return False
+        for one in written:
+            self._end(one)
+        return took_all
+
+    async def _write(self, tenant: UUID) -> list[Settlement] | None:
+        """Some of a tenant's: those that are written, or None where the database is away."""
         waiting = self._waiting[tenant]
         some = [waiting[place] for place in range(min(TOGETHER, len(waiting)))]
-        failed: Exception | None = None
         try:
             calls = [one.call for one in some]
             await self._tables.call(SETTLE_SQL, lambda: {"tenant": tenant, "calls": calls})
         except OperationalError as error:
-            failed = error
-            some = [one for one in some if time.monotonic() >= one.give_up_at]
             log.warning("chat calls could not be settled yet: %s", type(error).__name__)
+            for one in some:
+                if time.monotonic() >= one.give_up_at:
+                    self._end(one, error)
+            return None
         except Exception as error:  # not the database's absence: no later try changes it
-            failed = error
             log.exception("chat calls could not be settled")
-        for one in some:
-            waiting.remove(one)
-            if failed is None:
-                one.written.set_result(None)
-            else:
-                one.written.set_exception(failed)
-                one.written.exception()
+            for one in some:
+                self._end(one, error)
+            return []
+        return some
+
+    def _end(self, one: Settlement, failed: Exception | None = None) -> None:
+        """Whoever waits for it is told. Until now `ids_of` knew it, as over and not written."""
+        waiting = self._waiting[one.tenant]
+        waiting.remove(one)
         if not waiting:
-            del self._waiting[tenant]
-        return failed is None
-
-
-class Remembered(Generic[T]):
-    """What was read a moment ago; whoever comes while it is read again waits for the same reading."""
-
-    def __init__(self, read: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._read = read
-        self._found: T | None = None
-        self._at = -KEPT_S
-        self._reading: asyncio.Task[T] | None = None
-
-    async def get(self) -> T:
-        """It. Raises what reading raises."""
-        if self._found is not None and time.monotonic() - self._at < KEPT_S:
-            return self._found
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read_now())
-        return await asyncio.shield(self._reading)
-
-    def forget(self) -> None:
-        """Read it anew next time."""
-        self._at = -KEPT_S
-
-    async def _read_now(self) -> T:
-        asked_at = time.monotonic()
-        found = await self._read()
-        self._found, self._at = found, asked_at
-        return found
+            del self._waiting[one.tenant]
+        if failed is None:
+            one.written.set_result(None)
+        else:
+            one.written.set_exception(failed)
+            one.written.exception()
 
 
 class Tables:

@@ -1,8 +1,9 @@
 """Credentials -> Caller for the async side, by the same statements as `accounts/domain/callers.py`.
 
 A key comes in `Authorization: Bearer|Token qs_…` or `X-Api-Key`; a browser shows the signed cookie `studio_pass` that
-Django's side issues with its pages. A found caller is kept for `KEPT_S`; a stream asks again every `RECHECK_S`, so that
-a revoked key, a suspended tenant, a session that was ended or a new password ends it within five seconds.
+Django's side issues with its pages. A found caller is kept for `KEPT_S`, and one who asks often is looked up again
+behind their back; a stream asks again every `RECHECK_S`, so that a revoked key, a suspended tenant, a session that was
+ended or a new password ends it within five seconds.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from accounts.errors import InvalidKey, NotSignedIn, StudioError
 from qwenstudio.door.bridge import Bridge
 from qwenstudio.door.database import Database
 from qwenstudio.door.http import Message, Request
+from qwenstudio.door.remembered import Remembered
 
 log = logging.getLogger(__name__)
 
@@ -123,27 +125,33 @@ class Callers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept: OrderedDict[Credential, tuple[float, Caller]] = OrderedDict()
+        self._kept: OrderedDict[Credential, Remembered[Caller]] = OrderedDict()
 
     async def find(self, credential: Credential) -> Caller:
         """The caller. Raises `InvalidKey`, `NotSignedIn`, `NotAllowed`, and the driver's errors."""
         kept = self._kept.get(credential)
-        if kept is not None and time.monotonic() - kept[0] <= KEPT_S:
-            return kept[1]
-        asked_at = time.monotonic()
-        self._kept.pop(credential, None)
-        row = await self._look_up(credential)
+        if kept is None:
+            kept = self._kept[credential] = Remembered(lambda: self._read(credential))
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return await kept.get(KEPT_S)
+
+    async def _read(self, credential: Credential) -> Caller:
         try:
-            caller = caller_from_row(row)
-            check_network(caller, address=credential.address)
-        except StudioError as error:
-            error.tenant, error.key = row["tenant_id"], row["key_id"]
+            row = await self._look_up(credential)
+            try:
+                caller = caller_from_row(row)
+                check_network(caller, address=credential.address)
+            except StudioError as error:
+                error.tenant, error.key = row["tenant_id"], row["key_id"]
+                raise
+        except StudioError:  # whoever was let in until now is not any longer
+            self._kept.pop(credential, None)
             raise
         if row["touch"]:
             await self._touch(caller, address=credential.address)
-        self._kept[credential] = (asked_at, caller)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        if credential in self._kept:  # those go first that were not asked for in a long time
+            self._kept.move_to_end(credential)
         return caller
 
     async def _touch(self, caller: Caller, *, address: str | None) -> None:

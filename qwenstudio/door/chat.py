@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from accounts.domain.callers import Caller
 from accounts.errors import StudioError
 from accounts.logcontext import bind_log
+from accounts.meters import child
 from generation.chat.answers import AnswerHead
 from generation.chat.books import Books, Reservation
-from generation.chat.breaker import PATIENCE_S, Breaker
+from generation.chat.breaker import Breaker
 from generation.chat.deltas import Delta
 from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.rules import RuleSet
@@ -31,6 +29,7 @@ from generation.chat.record import CallRecord
 from generation.chat.relay import Answer, Relay
 from generation.chat.targets import Offer, Upstream
 from generation.chat.tasks import Tasks, current_tasks
+from generation.chat.wire.valkey import Scripts
 from generation.meters import CHAT_BREAKER, CHAT_UNDER_WAY, count_chat
 from qwenstudio.door.callers import Credential
 from qwenstudio.door.chatanswers import StreamSender, WholeSender
@@ -55,7 +54,7 @@ class Chat:
     relay: Relay
     rates: ChatRates
     books: Books
-    redis: Redis | None
+    scripts: Scripts | None
     watch: Watch
     tasks: Tasks
     lacking: dict[str, float] = field(default_factory=dict)  # upstreams that cannot choose (`moodasking.py`)
@@ -71,35 +70,26 @@ class Chat:
         await self.books.close()
         self.watch.close()
         self.relay.close()
-        if self.redis is not None:
-            await self.redis.aclose()
+        if self.scripts is not None:
+            self.scripts.close()
 
 
 def make_chat(books: Books) -> Chat:
-    """The relay, its breakers and the rates over one client of Valkey; it connects when first asked.
+    """The relay, its breakers and the rates over one connection to Valkey; it connects when first asked.
 
     Raises `TasksError` where `deploy/tasks.toml` is not right.
     """
-    redis = (
-        Redis.from_url(
-            settings.REDIS_URL,
-            socket_connect_timeout=PATIENCE_S,
-            socket_timeout=PATIENCE_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-        if settings.REDIS_URL
-        else None
-    )
+    scripts = Scripts(settings.REDIS_URL) if settings.REDIS_URL else None
     lane = settings.STUDIO_LANE
 
     def note_open(upstream: Upstream, is_open: bool) -> None:
-        CHAT_BREAKER.labels(lane, upstream.name or upstream.id).set(is_open)
+        child(CHAT_BREAKER, lane, upstream.name or upstream.id).set(is_open)
 
     return Chat(
-        relay=Relay(Breaker(redis), note_open=note_open),
-        rates=ChatRates(redis),
+        relay=Relay(Breaker(scripts), note_open=note_open),
+        rates=ChatRates(scripts),
         books=books,
-        redis=redis,
+        scripts=scripts,
         watch=Watch(),
         tasks=current_tasks(),
     )
@@ -139,10 +129,10 @@ class Call:
         except StudioError as error:
             await send_refusal(send, self._request, error, headers=await guard.limits_of(error))
             return error.code
-        sender = self._sender(send, plan)
-        self._keeper = Keeper(plan.asked) if self._caller.keeps_chats else None
         try:
-            with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
+            sender = self._sender(send, plan)
+            self._keeper = Keeper(plan.asked) if self._caller.keeps_chats else None
+            with child(CHAT_UNDER_WAY, settings.STUDIO_LANE).track_inprogress():
                 async with until_disconnect(receive):
                     await self._answer(sender, plan)
         finally:
@@ -163,7 +153,7 @@ class Call:
         try:
             async with (
                 self._chat.watch.while_allowed(
-                    self._house, self._credential, tick=sender.keep_alive, end=lambda: plan.record.end("revoked")
+                    self._house, self._credential, sender=sender, end=lambda: plan.record.end("revoked")
                 ),
                 await self._chat.relay.open(plan.asked, plan.offer, plan.record) as answer,
             ):

@@ -1,9 +1,12 @@
-"""The two forms of a chat answer over ASGI: one JSON at the end, or events as the words come."""
+"""The two forms of a chat answer over ASGI: one JSON at the end, or events as the words come.
+
+How long a client takes for what it is sent is looked at by `chatwatch.py`, for all calls at once: a timer for each
+write would cost as much as the write.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 
@@ -14,8 +17,6 @@ from generation.chat.answers import STREAM_TYPE, AnswerHead, StreamedAnswer, Who
 from generation.chat.deltas import Delta, Usage
 from qwenstudio.door.bridge import STALL_S, ClientGone
 from qwenstudio.door.http import Headers, Request, Send, send_refusal
-
-log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 15.0
 
@@ -29,6 +30,8 @@ class WholeSender:
         self._headers = headers
         self._answer = WholeAnswer(head)
         self._has_ended = False
+        self.writing_since = 0.0  # of the monotonic clock; 0: nothing waits for the client
+        self._wrote_at = time.monotonic()
         self.code = ""
 
     async def begin(self) -> None:
@@ -61,12 +64,11 @@ class WholeSender:
 
     async def _write(self, content: bytes, *, more: bool = True) -> None:
         self._has_ended = not more
+        self.writing_since = self._wrote_at = time.monotonic()
         try:
-            async with asyncio.timeout(STALL_S):
-                await self._send({"type": "http.response.body", "body": content, "more_body": more})
-        except TimeoutError:
-            log.info("answer given up: its client took nothing for %d s", STALL_S)
-            raise ClientGone from None
+            await self._send({"type": "http.response.body", "body": content, "more_body": more})
+        finally:
+            self.writing_since = 0.0
 
 
 class StreamSender(WholeSender):
@@ -78,14 +80,12 @@ class StreamSender(WholeSender):
         super().__init__(send, request, head, headers=headers)
         self._events = StreamedAnswer(head, include_usage=include_usage)
         self._writing = asyncio.Lock()  # a keep-alive must not come into the middle of a write
-        self._wrote_at = 0.0
         self._is_open = False
         self._has_begun = False
 
     async def begin(self) -> None:
         """Status and headers; the first event comes with the first words."""
         self._is_open = True
-        self._wrote_at = time.monotonic()
         await self._start(STREAM_TYPE, (b"x-accel-buffering", b"no"))
 
     async def add(self, deltas: Sequence[Delta]) -> None:
@@ -96,8 +96,9 @@ class StreamSender(WholeSender):
 
     async def keep_alive(self) -> None:
         """A comment, which proxies see and clients pass over; where nothing was written for long."""
-        if self._is_open and not self._has_ended and time.monotonic() - self._wrote_at >= KEEP_ALIVE_S:
-            await self._tell(b": keep-alive\n\n")
+        async with self._writing:
+            if self._is_open and not self._has_ended and time.monotonic() - self._wrote_at >= KEEP_ALIVE_S:
+                await self._write(b": keep-alive\n\n")
 
     async def end(self, usage: Usage) -> None:
         """The usage, where it was asked for, and the end."""
@@ -112,7 +113,11 @@ class StreamSender(WholeSender):
         self.code = error.code
         status = status_of(error, self._request.path)
         body, _ = refusal_body(status, error.code, error.message, path=self._request.path, errors=error.fields)
-        await self._tell(error_event(body), more=False)
+        try:
+            async with asyncio.timeout(STALL_S):  # nobody watches any longer
+                await self._tell(error_event(body), more=False)
+        except TimeoutError:
+            raise ClientGone from None
 
     def _first(self) -> bytes:
         """The event that says who speaks, once."""
@@ -123,7 +128,6 @@ class StreamSender(WholeSender):
 
     async def _tell(self, content: bytes, *, more: bool = True) -> None:
         async with self._writing:
-            self._wrote_at = time.monotonic()
             await self._write(content, more=more)
 
 

@@ -4,6 +4,9 @@ prompt → rate → tokens of the day and concurrency. Whoever is refused costs 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from qwenstudio.door.app import House
 
 JSON_TYPES = ("application/json", "")
+AT_ONCE_BYTES = 32_768  # what is longer is read in a thread: a megabyte may take a fifth of a second
 
 
 async def enter_chat(
@@ -114,9 +118,7 @@ class Guard:
         if is_closing:
             raise StudioStops
         books = self._books
-        asked = read_chat(body, max_prompt_chars=None)
-        offer = await books.find_offer(self._caller, asked.model)
-        check_prompt(asked, offer.max_prompt_chars)
+        asked, offer = await self._read(body)
         asked = with_task(asked, self._task, sampling=offer.sampling, max_tokens=offer.max_tokens)
         rules = await books.rules_of(self._caller)
         rate = await self.count()
@@ -131,6 +133,27 @@ class Guard:
         """Count the request for the minute. Raises `TooManyRequests`."""
         self._rate = await self._rates.count(self._caller)
         return self._rate
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around whatever looks into a body: whoever is refused too often there is not read any longer for a while."""
+        self._rates.check_refused(self._caller)
+        try:
+            yield
+        except StudioError:
+            self._rates.note_refused(self._caller)
+            raise
+
+    async def _read(self, body: bytes) -> tuple[ChatRequest, Offer]:
+        """What is asked of which model."""
+        with self.reading():
+            if len(body) <= AT_ONCE_BYTES:
+                asked = read_chat(body, max_prompt_chars=None)
+            else:
+                asked = await asyncio.to_thread(read_chat, body, max_prompt_chars=None)
+            offer = await self._books.find_offer(self._caller, asked.model)
+            check_prompt(asked, offer.max_prompt_chars)
+        return asked, offer
 
     async def limits_of(self, error: StudioError) -> Headers:
         """What a refusal tells of the limits, beside its own headers."""

@@ -13,14 +13,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from typing import Any
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from accounts.api.rates import TENANT_LIMIT_NAME, WINDOW_S, Rate, TooManyRequests, Window
 from accounts.domain.callers import Caller
-from generation.chat.breaker import PATIENCE_S, REST_S, within
+from generation.chat.breaker import REST_S
+from generation.chat.wire.valkey import Script, Scripts, ValkeyAway
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +26,7 @@ KEPT = 10_000  # counters of a process that counts for itself
 
 # KEYS: the caller's counter, the tenant's. ARGV: the caller's limit, the tenant's, the window in milliseconds.
 # Returns which limit refuses (0: none, 1: the caller's, 2: the tenant's), and count and rest in milliseconds of both.
-COUNT_LUA = """
+COUNT = Script("""
 local function count(key)
   local n = redis.call('INCR', key)
   local rest = redis.call('PTTL', key)
@@ -43,38 +40,22 @@ local own, own_rest = count(KEYS[1])
 if own > tonumber(ARGV[1]) then return {1, own, own_rest, 0, 0} end
 local all, all_rest = count(KEYS[2])
 return {all > tonumber(ARGV[2]) and 2 or 0, own, own_rest, all, all_rest}
-"""
+""")
 
 
 class ChatRates:
     """One for each process. Belongs to one event loop."""
 
-    def __init__(self, redis: Redis | None) -> None:
-        self._script = redis.register_script(COUNT_LUA) if redis is not None else None
+    def __init__(self, scripts: Scripts | None) -> None:
+        self._scripts = scripts
         self._local = LocalWindows()
+        self._refused = LocalWindows()
         self._rests_until = 0.0
 
     async def count(self, caller: Caller) -> Rate:
         """Count one request. Raises `TooManyRequests`."""
-        own, shared = own_limit(caller), caller.plan.tenant_requests_per_minute
-        names = (f"qs:rate:chat:{'key' if caller.key else 'member'}:{caller.key or caller.user}",
-                 f"qs:rate:tenant:{caller.tenant}")  # fmt: skip
-        refused, *counted = await self._count(names, (own, shared))
-        pairs = [
-            (count, max(1, -(-rest_ms // 1000))) for count, rest_ms in zip(counted[::2], counted[1::2], strict=True)
-        ]
-        if refused:
-            whose = "" if refused == 1 else " of all keys and members of your organisation together"
-            name, quota = ((LIMIT_NAME, own), (TENANT_LIMIT_NAME, shared))[refused - 1]
-            rest_s = pairs[refused - 1][1]
-            raise TooManyRequests(
-                f"too many chat requests, max {quota} a minute{whose}: try again in {rest_s} s",
-                limit=name,
-                retry_after_s=rest_s,
-                quota=quota,
-                window_s=WINDOW_S,
-            )
-        limits = ((LIMIT_NAME, own), (TENANT_LIMIT_NAME, shared))
+        limits = limits_of(caller)
+        pairs = read_counts(limits, await self._count(names_of(caller), (limits[0][1], limits[1][1])))
         return Rate(
             tuple(
                 Window(limit=name, quota=quota, left=max(0, quota - count), resets_in_s=rest_s)
@@ -82,14 +63,22 @@ class ChatRates:
             )
         )
 
+    def check_refused(self, caller: Caller) -> None:
+        """Raise `TooManyRequests` for whoever sent as many bodies that were refused as it may send requests."""
+        read_counts(limits := limits_of(caller), self._refused.look(names_of(caller), (limits[0][1], limits[1][1])))
+
+    def note_refused(self, caller: Caller) -> None:
+        """Count one; in this process, whose time it took."""
+        for name in names_of(caller):
+            self._refused.add(name)
+
     async def _count(self, names: tuple[str, str], quotas: tuple[int, int]) -> list[int]:
-        if self._script is not None and time.monotonic() >= self._rests_until:
+        if self._scripts is not None and time.monotonic() >= self._rests_until:
             try:
-                args: Any = [*quotas, WINDOW_S * 1000]
-                return list(await within(self._script(keys=list(names), args=args), PATIENCE_S))
-            except (RedisError, OSError) as error:
+                return await self._scripts.run(COUNT, names, [*quotas, WINDOW_S * 1000])
+            except ValkeyAway as error:
                 self._rests_until = time.monotonic() + REST_S
-                log.warning("chat requests are counted by each process, Valkey is away: %s", type(error).__name__)
+                log.warning("chat requests are counted by each process, Valkey is away: %s", error)
         return self._local.count(names, quotas)
 
 
@@ -101,13 +90,22 @@ class LocalWindows:
 
     def count(self, names: tuple[str, str], quotas: tuple[int, int]) -> list[int]:
         """As the script."""
-        own, own_rest = self._one(names[0])
+        own, own_rest = self.add(names[0])
         if own > quotas[0]:
             return [1, own, own_rest, 0, 0]
-        shared, shared_rest = self._one(names[1])
+        shared, shared_rest = self.add(names[1])
         return [2 if shared > quotas[1] else 0, own, own_rest, shared, shared_rest]
 
-    def _one(self, name: str) -> tuple[int, int]:
+    def look(self, names: tuple[str, str], quotas: tuple[int, int]) -> list[int]:
+        """What one more would come to, without counting it."""
+        now = time.monotonic()
+        found = [self._found.get(name, (0, 0.0)) for name in names]
+        counts = [(count, round((ends - now) * 1000)) if now < ends else (0, 0) for count, ends in found]
+        over = [place for place, (count, _) in enumerate(counts) if count >= quotas[place]]
+        return [over[0] + 1 if over else 0, *counts[0], *counts[1]]
+
+    def add(self, name: str) -> tuple[int, int]:
+        """Count one; how many there are, and for how many milliseconds more."""
         now = time.monotonic()
         count, ends = self._found.pop(name, (0, 0.0))
         if now >= ends:
@@ -116,6 +114,34 @@ class LocalWindows:
         while len(self._found) > KEPT:
             self._found.popitem(last=False)
         return count + 1, round((ends - now) * 1000)
+
+
+def names_of(caller: Caller) -> tuple[str, str]:
+    """The counters of a caller: its own, its tenant's."""
+    whose = f"key:{caller.key}" if caller.key else f"member:{caller.user}"
+    return f"qs:rate:chat:{whose}", f"qs:rate:tenant:{caller.tenant}"
+
+
+def limits_of(caller: Caller) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Their names and numbers."""
+    return (LIMIT_NAME, own_limit(caller)), (TENANT_LIMIT_NAME, caller.plan.tenant_requests_per_minute)
+
+
+def read_counts(limits: tuple[tuple[str, int], tuple[str, int]], found: list[int]) -> list[tuple[int, int]]:
+    """Counts and seconds left of both counters, by the script's answer. Raises `TooManyRequests`."""
+    refused, *counted = found
+    pairs = [(count, max(1, -(-rest_ms // 1000))) for count, rest_ms in zip(counted[::2], counted[1::2], strict=True)]
+    if refused:
+        whose = "" if refused == 1 else " of all keys and members of your organisation together"
+        (name, quota), (_, rest_s) = limits[refused - 1], pairs[refused - 1]
+        raise TooManyRequests(
+            f"too many chat requests, max {quota} a minute{whose}: try again in {rest_s} s",
+            limit=name,
+            retry_after_s=rest_s,
+            quota=quota,
+            window_s=WINDOW_S,
+        )
+    return pairs
 
 
 def own_limit(caller: Caller) -> int:

@@ -1,4 +1,5 @@
-"""Whether calls may go on: each one's caller is asked for again while it lasts, and the process may end.
+"""Whether calls may go on: each one's caller is asked for again while it lasts, its client must take what it is sent,
+and the process may end.
 
 One task looks after all calls of the process: a task and a timer for each would cost more than most answers need.
 """
@@ -8,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from psycopg import Error as DatabaseError
 
+from accounts.enums import Scope
 from accounts.errors import StudioError
 from generation.errors import StudioStops
-from qwenstudio.door.bridge import ClientGone
+from qwenstudio.door.bridge import STALL_S, ClientGone
 from qwenstudio.door.callers import RECHECK_S, Credential
 
 if TYPE_CHECKING:
@@ -27,18 +29,25 @@ log = logging.getLogger(__name__)
 CLOSING_S = 10.0  # that answers under way may take when the process ends
 
 
+class Sender(Protocol):
+    """What sends a call's answer. `writing_since`: when the write began that waits for the client (0: none does)."""
+
+    writing_since: float
+
+    async def keep_alive(self) -> None:
+        """Say something, where nothing was said for long."""
+        ...
+
+
 class Watched:
     """One call: its task, and what it is ended with."""
 
     def __init__(
-        self,
-        credential: Credential,
-        task: asyncio.Task[None],
-        tick: Callable[[], Awaitable[None]],
-        end: Callable[[], None],
+        self, credential: Credential, task: asyncio.Task[None], sender: Sender, end: Callable[[], None]
     ) -> None:
         self.credential = credential
-        self.tick = tick
+        self.sender = sender
+        self.tick: asyncio.Task[None] | None = None
         self.ended: StudioError | ClientGone | None = None
         self.due = time.monotonic() + RECHECK_S
         self._task = task
@@ -51,6 +60,11 @@ class Watched:
             self._end()
         self._task.cancel()
 
+    def is_stuck(self, now: float) -> bool:
+        """Whether its client takes nothing."""
+        since = self.sender.writing_since
+        return bool(since) and now - since >= STALL_S
+
 
 class Watch:
     """All calls of this process."""
@@ -58,21 +72,19 @@ class Watch:
     def __init__(self) -> None:
         self._calls: set[Watched] = set()
         self._task: asyncio.Task[None] | None = None
-        self._ticks: set[asyncio.Task[None]] = set()
         self._closing_since = 0.0
 
     @asynccontextmanager
     async def while_allowed(
-        self, house: House, credential: Credential, *, tick: Callable[[], Awaitable[None]], end: Callable[[], None]
+        self, house: House, credential: Credential, *, sender: Sender, end: Callable[[], None]
     ) -> AsyncIterator[None]:
-        """Run the block until its caller may not any longer, or the process ends; raises what ended it.
+        """Run the block until its caller may not any longer, its client is stuck, or the process ends.
 
-        `tick` is called every `RECHECK_S`; a client that takes nothing from it ends the block with `ClientGone`. `end`
-        is called before the block is ended for another reason.
+        Raises what ended it: `ClientGone`, or a refusal, before which `end` is called.
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (requests run in tasks)
-        call = Watched(credential, task, tick=tick, end=end)
+        call = Watched(credential, task, sender, end)
         self._calls.add(call)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(house), name="chat-watch")
@@ -85,6 +97,8 @@ class Watch:
             raise call.ended from None
         finally:
             self._calls.discard(call)
+            if call.tick is not None:
+                call.tick.cancel()
 
     def close(self) -> None:
         """End the watch."""
@@ -104,36 +118,32 @@ class Watch:
         if house.hub.is_closing:
             self._closing_since = self._closing_since or now
         stops = bool(self._closing_since) and now - self._closing_since >= CLOSING_S
+        for call in [call for call in self._calls if call.ended is None and call.is_stuck(now)]:
+            log.info("answer given up: its client took nothing for %d s", STALL_S)
+            call.stop(ClientGone())
+        answers = True  # the database
         for call in [call for call in self._calls if stops or now >= call.due]:
             call.due = now + RECHECK_S
-            refused = StudioStops() if stops else await _refusal(house, call.credential)
+            refused: StudioError | None = StudioStops() if stops else None
+            if answers and not stops:
+                try:
+                    refused = await _refusal(house, call.credential)
+                except DatabaseError as error:  # it refuses nobody, and would take seconds for each
+                    answers = False
+                    log.warning("cannot ask whether callers are still such: %s", type(error).__name__)
             if call not in self._calls or call.ended is not None:
                 continue
             if refused is not None:
                 call.stop(refused)
-            else:
-                self._begin_tick(call)
-
-    def _begin_tick(self, call: Watched) -> None:
-        """In a task of its own: one client that takes nothing must not hold up the others."""
-        task = asyncio.create_task(self._tick(call))
-        self._ticks.add(task)
-        task.add_done_callback(self._ticks.discard)
-
-    async def _tick(self, call: Watched) -> None:
-        try:
-            await call.tick()
-        except ClientGone as error:
-            if call in self._calls and call.ended is None:
-                call.stop(error)
+            elif call.tick is None or call.tick.done():
+                # In a task of its own: one client that takes nothing must not hold up the others.
+                call.tick = asyncio.create_task(call.sender.keep_alive())
 
 
 async def _refusal(house: House, credential: Credential) -> StudioError | None:
-    """What refuses the caller by now. A database that is away refuses nobody, and tells nobody anything."""
+    """What refuses the caller by now. Raises the driver's errors."""
     try:
-        await house.callers.find(credential)
+        (await house.callers.find(credential)).require_scope(Scope.CHAT.value)
     except StudioError as error:
         return error
-    except DatabaseError as error:
-        log.warning("cannot ask whether a caller is still one: %s", type(error).__name__)
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ from accounts.domain.addresses import client_address
 from accounts.errors import StudioError
 from accounts.ids import uuid7
 from accounts.meters import count_refusal
-from qwenstudio.headers import security_headers
+from qwenstudio.headers import SECURITY_HEADERS, content_policy
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -126,7 +127,12 @@ async def send_json(
 
 def own_headers(request: Request) -> Headers:
     """What every answer of the door carries: our request id and the security headers."""
-    headers = {"X-Request-ID": request.id, **security_headers(request.path)}
+    return [(b"x-request-id", request.id.encode()), *_security(content_policy(request.path))]
+
+
+@cache
+def _security(policy: str) -> Headers:
+    headers = {**SECURITY_HEADERS, "Content-Security-Policy": policy}
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 

@@ -6,6 +6,7 @@ settled as those of one call. `deploy/tasks.toml` says how a model is asked.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from accounts.domain.callers import Caller
 from accounts.enums import Scope as KeyScope
 from accounts.errors import InvalidRequest, StudioError
 from accounts.logcontext import bind_log
+from accounts.meters import child
 from generation.chat.books import Reservation
 from generation.chat.moodasking import Moods
 from generation.chat.record import CallRecord, Outcome
@@ -25,7 +27,7 @@ from generation.errors import ChatRefused, ModelNotFound, SentimentUnclear, Stud
 from generation.meters import CHAT_UNDER_WAY
 from qwenstudio.door.callers import Credential
 from qwenstudio.door.chat import Chat, settle_call
-from qwenstudio.door.chatguard import Guard, enter_chat, limit_headers, read_whole
+from qwenstudio.door.chatguard import AT_ONCE_BYTES, Guard, enter_chat, limit_headers, read_whole
 from qwenstudio.door.http import (
     Headers,
     Receive,
@@ -93,7 +95,7 @@ class Judging:
             return error.code
         code = ""
         try:
-            with CHAT_UNDER_WAY.labels(settings.STUDIO_LANE).track_inprogress():
+            with child(CHAT_UNDER_WAY, settings.STUDIO_LANE).track_inprogress():
                 async with until_disconnect(receive):
                     code = await self._answer(plan, send)
         finally:
@@ -105,12 +107,14 @@ class Judging:
         """Everything that may refuse it before an upstream is asked."""
         if self._house.hub.is_closing:
             raise StudioStops
-        asked = read_question(parse_strict(body))
-        offer = await self._find(asked.model)
         task = self._chat.tasks.sentiment
-        for text in asked.texts:
-            if len(text) + len(task.prompt.system) > offer.max_prompt_chars:
-                raise InvalidRequest(f"prompt too long, max {offer.max_prompt_chars} chars", field="text")
+        with guard.reading():
+            found = parse_strict(body) if len(body) <= AT_ONCE_BYTES else await asyncio.to_thread(parse_strict, body)
+            asked = read_question(found)
+            offer = await self._find(asked.model)
+            for text in asked.texts:
+                if len(text) + len(task.prompt.system) > offer.max_prompt_chars:
+                    raise InvalidRequest(f"prompt too long, max {offer.max_prompt_chars} chars", field="text")
         rate = await guard.count()
         tokens = tokens_of(asked.texts, task)
         chars = sum(map(len, asked.texts))
@@ -132,7 +136,7 @@ class Judging:
         ask = Moods(self._chat.relay, plan.offer, lacking=self._chat.lacking, record=record)
         try:
             async with self._chat.watch.while_allowed(
-                self._house, self._credential, tick=_nothing, end=lambda: record.end("revoked")
+                self._house, self._credential, sender=Whole(), end=lambda: record.end("revoked")
             ):
                 moods = await judge_texts(plan.asked.texts, task=self._chat.tasks.sentiment, ask=ask)
         except StudioError as error:
@@ -160,5 +164,11 @@ def _outcome_of(error: StudioError) -> Outcome:
     return "broken" if isinstance(error, SentimentUnclear) else "unavailable"
 
 
-async def _nothing() -> None:
-    """There is nothing to tell a client who waits for one JSON."""
+@dataclass(slots=True)
+class Whole:
+    """The answer is one JSON at the end: until then nothing is sent, and nobody can be too slow to take it."""
+
+    writing_since: float = 0.0
+
+    async def keep_alive(self) -> None:
+        """A client that waits for one JSON can be told nothing."""

@@ -95,6 +95,7 @@ INSIDE: dict[str, Address] = {
     "/team/": lambda it: "/team/",
     "/team/styles/": lambda it: "/team/styles/",
     "/team/styles/{style}/": lambda it: f"/team/styles/{it.style}/",
+    "/team/rules/": lambda it: "/team/rules/",
     "/team/organisation/": lambda it: "/team/organisation/",
     "/team/audit/": lambda it: "/team/audit/",
     "/organisations/": lambda it: "/organisations/",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -16,15 +17,21 @@ import pytest
 from django.db import connections
 
 from accounts.domain.callers import Caller
+from accounts.domain.errands import ClaimedErrand
 from accounts.domain.limits import Budget, KeyLimits
 from accounts.domain.rebuild import rebuild_counters
 from accounts.errors import QuotaExceeded, StudioError
 from accounts.ids import uuid7
 from accounts.tenancy import in_tenant
+from generation.books import offers
+from generation.books.calls import FLUSH_SQL
 from generation.chat.books import Kept
 from generation.chat.deltas import Usage
+from generation.chat.filters.rules import Rule, RuleSet, compile_rules
 from generation.chat.record import CallRecord
+from generation.domain.forget import StillDrawn, delete_pictures
 from generation.domain.lostcalls import forget_calls, forget_words, settle_lost_calls
+from generation.models import PromptRule
 from qwenstudio.door import books as module
 from qwenstudio.door.books import TableBooks
 from tests.factories import Person
@@ -238,6 +245,49 @@ def test_a_place_is_free_as_soon_as_its_call_is_over(
     check_books(admin_sql, caller)
 
 
+def test_rules_are_compiled_in_a_thread(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant's admin may write rules that take seconds: everybody else's answers go on meanwhile."""
+    threads: list[int] = []
+
+    def watched(rules: tuple[Rule, ...]) -> RuleSet | None:
+        before = compile_rules.cache_info().misses
+        found = compile_rules(rules)
+        if compile_rules.cache_info().misses > before:
+            threads.append(threading.get_ident())
+        return found
+
+    monkeypatch.setattr(offers, "compile_rules", watched)
+    with in_tenant(alice.tenant.pk):
+        PromptRule.objects.create(tenant=alice.tenant, text=f"word {uuid7()}"[:40])
+
+    async def scene(books: TableBooks) -> None:
+        found = await books.rules_of(alice.caller)
+        assert found is not None and len(threads) == 1 and threads[0] != threading.get_ident()
+
+    play(scene)
+
+
+def test_what_is_left_is_not_asked_for_each_refusal(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is refused a thousand times a second must not hold the connections that others reserve over."""
+    caller, asked = limited(alice.key_caller, tokens_per_day=1000), 0
+    fetch = module.Tables.fetch_scoped
+
+    async def counted(self: Any, sql: str, **parameters: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await fetch(self, sql, **parameters)
+
+    monkeypatch.setattr(module.Tables, "fetch_scoped", counted)
+
+    async def scene(books: TableBooks) -> None:
+        found = [await books.tokens_left(caller) for _ in range(20)]
+        assert {left.left for left in found if left} == {1000} and asked == 1
+        narrower = limited(caller, tokens_per_day=10)
+        assert (await books.tokens_left(narrower)).limit == 10  # type: ignore[union-attr]
+
+    play(scene)
+
+
 def test_who_does_not_wait_pays_nothing(alice: Person, admin_sql: Sql) -> None:
     async def scene(books: TableBooks) -> None:
         task = asyncio.create_task(reserve(books, alice.caller))
@@ -295,6 +345,43 @@ def test_a_call_that_a_crash_has_forgotten_is_written_anew(alice: Person, admin_
     assert found.fetchall() == [("done", "chat", 0, 5, 6)]
     assert set(counters(admin_sql).values()) == {(11, 0)}
     check_books(admin_sql, alice.caller)
+
+
+def test_what_may_not_be_on_the_disk_is_settled_again(
+    alice: Person, admin_sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database commits, and dies before it has said that it is written."""
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    monkeypatch.setattr(module, "FLUSH_SQL", "SELECT pg_terminate_backend(pg_backend_pid())")
+
+    async def scene(books: TableBooks) -> None:
+        settled = asyncio.create_task(books.settle(await reserve(books, alice.key_caller), used(5, 6)))
+        async with asyncio.timeout(10):
+            while admin_sql.execute("SELECT outcome FROM generation_chatcall").fetchall() != [("done",)]:
+                await asyncio.sleep(0.01)
+        with admin_sql.transaction():  # what it had goes with it
+            for table in ("generation_chatcall", "accounts_ledgerentry", "accounts_counter"):
+                admin_sql.execute(f"DELETE FROM {table}")
+        assert not settled.done()
+        monkeypatch.undo()
+        await settled
+        await books.settle(await reserve(books, alice.key_caller), used(1, 1))
+
+    play(scene)
+    assert set(counters(admin_sql).values()) == {(13, 0)}
+    check_books(admin_sql, alice.caller)
+
+
+def test_nobody_holds_a_lock_while_it_waits_for_the_disk(alice: Person, admin_sql: Sql) -> None:
+    with psycopg.connect(admin_sql.info.dsn, password=admin_sql.info.password, autocommit=True) as other:
+        other.execute("SET synchronous_commit TO on")  # servers for tests have it off
+        for function in ("chat_reserve", "chat_settle"):
+            with other.transaction():
+                other.execute(f"SELECT {function}(%s::jsonb)", [f'{{"tenant": "{alice.tenant.pk}", "calls": []}}'])
+                assert other.execute("SHOW synchronous_commit").fetchone() == ("off",)
+        mark = other.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
+        other.execute(FLUSH_SQL)
+        assert other.execute("SELECT pg_current_wal_flush_lsn() >= %s", mark).fetchone() == (True,)
 
 
 def test_long_calls_keep_their_lease(alice: Person, admin_sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,6 +458,29 @@ def test_old_calls_and_words_are_forgotten(
         assert forget_calls() == 1
     assert admin_sql.execute('SELECT "user" FROM generation_chatcall').fetchall() == [(alice.user.pk,)]
     assert admin_sql.execute("SELECT count(*) FROM accounts_ledgerentry").fetchone() == (4,)
+
+
+def test_words_of_a_person_who_leaves_in_mid_call_go_too(alice: Person, admin_sql: Sql) -> None:
+    """The errand behind a deleted account comes again until the last call has been settled."""
+
+    def forget() -> None:
+        with in_tenant(alice.tenant.pk):
+            delete_pictures(
+                ClaimedErrand(uuid7(), alice.tenant.pk, "delete_pictures", alice.user.pk, data={}, attempt=1, fence=1)
+            )
+        connections.close_all()
+
+    async def scene(books: TableBooks) -> None:
+        call = await reserve(books, alice.key_caller)
+        with pytest.raises(StillDrawn):
+            await asyncio.to_thread(forget)
+        await books.settle(call, used(1, 1), Kept(prompt="secret", answer="words"))
+        await asyncio.to_thread(forget)
+
+    play(scene)
+    assert admin_sql.execute("SELECT outcome, prompt, answer FROM generation_chatcall").fetchall() == [
+        ("done", None, None)
+    ]
 
 
 def test_usage_shows_chat_beside_pictures(alice: Person) -> None:

@@ -19,7 +19,7 @@ from accounts.ids import uuid7
 from accounts.models import ApiKey, Membership, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from qwenstudio.door import callers as callers_module
-from qwenstudio.door.callers import find_credential
+from qwenstudio.door.callers import Credential, find_credential
 from qwenstudio.door.http import read_request
 from tests.factories import Person, make_key
 from tests.qwenstudio.doors import pass_cookie, running_door
@@ -217,6 +217,28 @@ def test_found_caller_is_kept_for_seconds_only(alice: Person, monkeypatch: pytes
             revoke_key(by=alice.caller, key_id=alice.key.pk)
 
     asyncio.run(scene())
+
+
+def test_many_at_once_are_looked_up_once(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def scene() -> None:
+        async with running_door() as door:
+            callers = door.house.callers
+            look_up = callers._look_up
+
+            async def count(credential: Credential) -> dict[str, object]:
+                asked.append(credential)
+                return await look_up(credential)
+
+            monkeypatch.setattr(callers, "_look_up", count)
+            request = read_request(make_scope("GET", EVENTS, headers={"X-Api-Key": alice.secret}))
+            credential = await find_credential(door.house.pages, request)
+            found = await asyncio.gather(*(callers.find(credential) for _ in range(50)))
+            assert set(map(id, found)) == {id(found[0])} and found[0] == alice.key_caller
+
+    asyncio.run(scene())
+    assert len(asked) == 1
 
 
 def test_answers_outside_of_a_stream() -> None:

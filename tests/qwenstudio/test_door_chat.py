@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -13,17 +14,21 @@ from typing import Any
 import pytest
 from django.db import connections
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from psycopg import OperationalError
 from redis import Redis
 
+from accounts.domain.callers import Caller
 from accounts.domain.keys import revoke_key
 from accounts.domain.tenants import suspend_tenant
 from accounts.enums import Scope
 from accounts.models import ApiKey, AuditEvent, Tenant
 from accounts.tenancy import across_tenants, in_tenant
 from generation.chat.filters.rules import REDACTED, Rule
+from generation.chat.reader import read_chat
 from generation.chat.wire.bounds import Times
-from qwenstudio.door import chatanswers, chatwatch
+from qwenstudio.door import chat, chatanswers, chatguard, chatwatch
 from qwenstudio.door.app import Door
+from qwenstudio.door.callers import Callers, Credential
 from tests.factories import Person, make_key, make_plan
 from tests.generation.chat.scripted import DONE, HELLO, Script, Served, Wire, event, hang, hello, serving, status
 from tests.qwenstudio.doors import running_door
@@ -254,6 +259,36 @@ def test_the_thirty_first_request_in_a_minute(secret: str, redis: Redis) -> None
     play(scene)
 
 
+def test_bodies_that_are_refused_have_a_limit_too(secret: str, redis: Redis) -> None:
+    """Reading one may take a fifth of a second of the processor: nobody has that for nothing as often as they like."""
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        unread = [await ask(door, secret, body) for body in [b"{"] * 10 + [{**HI, "model": "x"}] * 10 + [{}] * 10]
+        assert {answer.status for answer in unread} == {400, 404}
+        last = await ask(door, secret, b"{")
+        assert (last.status, error_of(last)["code"]) == (429, "rate_limit_exceeded")
+        assert 0 < int(last.headers["retry-after"]) <= 60 and not served.asked
+
+    play(scene)
+
+
+def test_a_large_body_holds_nobody_up(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def read(body: bytes, **more: Any) -> Any:
+        threads.append(threading.get_ident())
+        return read_chat(body, **more)
+
+    monkeypatch.setattr(chatguard, "read_chat", read)
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        assert (await ask(door, secret, b'{"a":[' + b"[]," * 300_000 + b"[]]}")).status == 400
+        assert (await ask(door, secret)).status == 200
+        assert threads[0] != threading.get_ident() == threads[1]
+
+    play(scene)
+
+
 def test_a_hundred_at_once_are_thirty(secret: str, redis: Redis) -> None:
     async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
         answers = await asyncio.gather(*(ask(door, secret) for _ in range(100)))
@@ -387,7 +422,7 @@ def test_a_client_that_leaves(secret: str, redis: Redis, stream: bool) -> None:
 
 
 def test_a_client_that_takes_nothing(secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chatanswers, "STALL_S", 0.2)
+    monkeypatch.setattr(chatwatch, "STALL_S", 0.2)
     gone: list[float] = []
 
     async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
@@ -421,6 +456,59 @@ def test_a_key_that_is_revoked_in_mid_stream(
         (last,) = exchange.events
         assert last["data"]["error"]["code"] == "invalid_api_key"
         assert [record.outcome for _, record in books.settled] == ["revoked"]
+
+    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+
+
+def test_whoever_may_not_chat_any_longer_is_ended(
+    alice: Person, key: tuple[ApiKey, str], redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their key lives on: they were given another role, or it another scope."""
+    gone: list[float] = []
+
+    def take_away() -> None:
+        with in_tenant(alice.tenant.pk):
+            ApiKey.objects.filter(pk=key[0].pk).update(scopes=[Scope.IMAGES_READ.value])
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        exchange = asking(key[1], {**HI, "stream": True})
+        task = asyncio.create_task(exchange.run(door))
+        await exchange.until(b"Hello")
+        await in_thread(take_away)
+        await asyncio.wait_for(task, PATIENCE_S)
+        assert exchange.events[-1]["data"]["error"]["code"] == "not_allowed"
+        assert [record.outcome for _, record in books.settled] == ["revoked"]
+
+    play(scene, endless(gone), times=Times(first_byte=5, idle=60))
+
+
+def test_a_database_that_is_away_keeps_no_call_waiting(
+    secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question would take five seconds: nobody's stream is kept alive meanwhile, and none is ended."""
+    asked, gone = 0, []  # type: ignore[var-annotated]
+
+    async def away(self: Callers, credential: Credential) -> Caller:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.5)
+        raise OperationalError("away")
+
+    monkeypatch.setattr(chatwatch, "RECHECK_S", 0.4)
+    monkeypatch.setattr(chatanswers, "KEEP_ALIVE_S", 0.1)
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        exchanges = [asking(secret, {**HI, "stream": True}) for _ in range(8)]
+        tasks = [asyncio.create_task(exchange.run(door)) for exchange in exchanges]
+        for exchange in exchanges:
+            await exchange.until(b"Hello")
+        monkeypatch.setattr(Callers, "find", away)
+        for exchange in exchanges:
+            await exchange.until(b": keep-alive")
+        assert asked <= 4
+        for exchange in exchanges:
+            exchange.left.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
 
     play(scene, endless(gone), times=Times(first_byte=5, idle=60))
 
@@ -468,6 +556,22 @@ def test_books_that_fail_do_not_fail_the_answer(secret: str, redis: Redis, monke
 
     async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
         assert (await ask(door, secret)).status == 200
+
+    play(scene)
+
+
+def test_whatever_fails_after_the_reserve_is_settled(
+    secret: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its place would be held, and its lease renewed, for as long as the process lives."""
+
+    def broken(*anything: Any) -> None:
+        raise KeyError("a bug")
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        monkeypatch.setattr(chat, "limit_headers", broken)
+        assert (await ask(door, secret)).status == 500
+        assert [record.outcome for _, record in books.settled] == ["client_gone"] and not served.asked
 
     play(scene)
 

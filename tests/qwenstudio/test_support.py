@@ -24,6 +24,8 @@ from accounts.tenancy import across_tenants, in_tenant
 from generation.domain.request import GenerationRequest
 from generation.domain.submit import submit_generation
 from generation.models import (
+    ChatCall,
+    ChatModel,
     ComparedCase,
     Comparison,
     Failure,
@@ -31,6 +33,8 @@ from generation.models import (
     GoldenCase,
     ModelGrant,
     Pool,
+    PromptRule,
+    Upstream,
     Worker,
 )
 from generation.releases.compare.paths import picture_path
@@ -42,8 +46,10 @@ from tests.generation.lorafiles import offer_lora
 SQL = psycopg.Connection[tuple[Any, ...]]
 PICTURE = "a" * 64  # a hash
 PROMPT, NEGATIVE, METADATA = "a secret lighthouse", "no secret boats", "secret-campaign-7"
-# What looking leaves behind: the session, and that a list was exported. Signing in again writes the last time of it.
-LEFT = ("django_session", "accounts_auditevent")
+SEALED = "sealed-credential"
+# What looking leaves behind: the session, when it was last seen, and that a list was exported. Signing in again writes
+# the last time of it.
+LEFT = ("django_session", "usersessions_usersession", "accounts_auditevent")
 
 
 @pytest.fixture
@@ -51,6 +57,8 @@ def world(alice: Person, bob: Person, mallory: Person, media: object) -> Person:
     """A row of everything that the admin shows."""
     offer_sleeping_model()
     Pool.objects.get_or_create(lane="blue", name="demo")
+    upstream = Upstream.objects.create(slug="desk", base_url="http://127.0.0.1:11434", credential=SEALED)
+    ChatModel.objects.create(slug="talker", title="Talker").targets.create(upstream=upstream, name="qwen3:0.6b")
     GoldenCase.objects.create(slug="circle", model_id="demo", prompt="a red circle")
     compared = Comparison.objects.create(lane="green", release_name="1.1", against="blue", verdict="green")
     ComparedCase.objects.create(
@@ -67,6 +75,10 @@ def world(alice: Person, bob: Person, mallory: Person, media: object) -> Person:
         Failure.objects.create(generation_id=generation, code="engine_error", lines="line")
         Invitation.objects.create(email="invited@example.com", expires_at="2030-01-01T00:00:00Z")
         ModelGrant.objects.create(model_id="demo")
+        PromptRule.objects.create(text="a word")
+        ChatCall.objects.create(
+            model="talker", lane="blue", outcome="done", charged_on="2026-01-01", prompt=PROMPT, answer=NEGATIVE
+        )
     with across_tenants():
         Errand.objects.create(
             kind="send_mail", tenant_id=None, failed_at="2026-01-01T00:00:00Z", data={"sealed": "xyz"}
@@ -230,7 +242,7 @@ def test_everything_but_prompts_is_seen(support: Client, staff: Client, world: P
         if answer.status_code == 200:
             shown += 1
             content = b"".join(answer.streaming_content) if answer.streaming else answer.content
-            for secret in (PROMPT, NEGATIVE, METADATA, "xyz", world.secret):
+            for secret in (PROMPT, NEGATIVE, METADATA, SEALED, "xyz", world.secret):
                 assert secret.encode() not in content, path
     assert shown >= 25
     for model in shown_models():

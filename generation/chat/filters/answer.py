@@ -1,16 +1,18 @@
 """An answer's deltas through a tenant's rules: its words, its thoughts and the arguments of its calls.
 
 The arguments of a call are JSON, in which a word may be written with escapes; so they are held until they are whole,
-and each text in them is looked at as what it says. A filter that fails, or takes longer than it may, blocks the answer.
+and each text and number in them is looked at as what it says. A filter that fails, or takes longer than it may, blocks
+the answer.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import re
 import time
-from collections.abc import AsyncIterator
+import unicodedata
 from typing import Any
-
-import orjson
 
 from generation.chat.deltas import Delta, ToolCallPiece
 from generation.chat.filters.rules import RuleSet
@@ -88,15 +90,25 @@ class AnswerFilter:
 
     def _arguments(self, arguments: str) -> str:
         try:
-            value = orjson.loads(arguments)
-        except orjson.JSONDecodeError:  # as the model wrote it: a text like any other
-            return self._whole(arguments)
+            value, is_plain = _read(arguments)
+        except ValueError:
+            return self._no_json(arguments)
         changed = self._value(value)
-        return arguments if changed == value else orjson.dumps(changed).decode()
+        return arguments if is_plain and changed == value else json.dumps(changed)
+
+    def _no_json(self, text: str) -> str:
+        """As the model wrote it, a text like any other; and as a reader that is not strict would understand it."""
+        found, meant = self._whole(text), _unescape(text)
+        if meant != text and (without := self._whole(meant)) != unicodedata.normalize("NFC", meant):
+            return without
+        return found
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):
             return self._whole(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found = self._whole(digits := json.dumps(value))
+            return value if found == digits else found
         if isinstance(value, dict):
             return {self._whole(name): self._value(child) for name, child in value.items()}
         if isinstance(value, list):
@@ -109,16 +121,37 @@ class AnswerFilter:
         return found
 
 
-async def filtered(deltas: AsyncIterator[Delta], rules: RuleSet | None) -> AsyncIterator[Delta]:
-    """The deltas that may be told; they end where a rule ends the answer. Raises `AnswerBlocked`."""
-    if rules is None:
-        async for delta in deltas:
-            yield delta
-        return
-    answer = AnswerFilter(rules)
-    async for delta in deltas:
-        found = answer.feed(delta)
-        if found:
-            yield found
-        if answer.stopped:
-            return
+def _read(arguments: str) -> tuple[Any, bool]:
+    """The arguments, and whether every reader finds the same in them. Raises `ValueError`.
+
+    Not the strictest reader: lone surrogates are none for that one, and still are read by most clients.
+    """
+    is_plain = True
+
+    def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal is_plain
+        found = dict(pairs)
+        is_plain = is_plain and len(found) == len(pairs)
+        return found
+
+    return json.loads(arguments, object_pairs_hook=read_object, parse_constant=_finite, parse_float=_finite), is_plain
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("no number of JSON's")
+    return value
+
+
+def _unescape(text: str) -> str:
+    """A text with JSON's escapes as the signs that they stand for."""
+
+    def sign(found: re.Match[str]) -> str:
+        return chr(int(found[1], 16)) if found[1] else _SIGNS.get(found[2], found[2])
+
+    return _ESCAPE.sub(sign, text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
+_SIGNS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}

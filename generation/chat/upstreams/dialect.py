@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,9 +13,14 @@ from generation.chat.deltas import Delta
 from generation.chat.request import ChatRequest
 from generation.chat.targets import Target, Upstream
 
+_QUOTED = re.compile(r"[\"'`{\[<=].*", re.DOTALL)
+
 
 class AnswerError(Exception):
-    """What an upstream answers cannot be read, or is an error of its own in the middle of the stream."""
+    """What an upstream answers cannot be read, or is an error of its own in the middle of the stream.
+
+    Its message goes to the log, so nothing of the answer is in it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +83,9 @@ def parse_object(line: bytes) -> Mapping[str, Any]:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
-        raise AnswerError(f"no JSON: {line[:120]!r}") from None
+        raise AnswerError(f"no JSON ({len(line)} bytes)") from None
     if not isinstance(value, dict):
-        raise AnswerError(f"no JSON object: {line[:120]!r}")
+        raise AnswerError(f"no JSON object ({len(line)} bytes)")
     return value
 
 
@@ -94,6 +100,19 @@ def text_in(data: Mapping[str, Any], *names: str) -> str:
         if value:
             return value
     return ""
+
+
+def arguments_in(value: Any) -> str:
+    """The arguments of a call as text, where a server gives the object itself. Raises `AnswerError`."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # what is nested deeper than 254 levels is read, but not written
+        raise AnswerError("the arguments of a tool call are nested too deep") from None
+
+
+def failure_in(message: str) -> AnswerError:
+    """An error that a server tells, as far as it quotes nothing: that may be words of the answer."""
+    return AnswerError(f"the server says: {_QUOTED.sub('…', message)[:200]}")
 
 
 def count_in(data: Mapping[str, Any], name: str) -> int:

@@ -17,7 +17,17 @@ from accounts.errors import InvalidRequest
 from generation.chat.deltas import FINISHES, Delta, ToolCallPiece, Usage
 from generation.chat.request import ChatRequest, Message, ResponseFormat, Tool
 from generation.chat.targets import Target, Upstream
-from generation.chat.upstreams.dialect import AnswerError, Call, Reader, count_in, headers_of, parse_object, text_in
+from generation.chat.upstreams.dialect import (
+    AnswerError,
+    Call,
+    Reader,
+    arguments_in,
+    count_in,
+    failure_in,
+    headers_of,
+    parse_object,
+    text_in,
+)
 from generation.chat.upstreams.lines import Lines
 
 # `think` takes true, false or one of three words.
@@ -46,7 +56,10 @@ class Ollama:
             "think": None if request.reasoning_effort is None else _EFFORTS[request.reasoning_effort],
             "options": _options(request, target) or None,
         }
-        content = orjson.dumps({name: value for name, value in body.items() if value is not None})
+        try:
+            content = orjson.dumps({name: value for name, value in body.items() if value is not None})
+        except TypeError:  # all else was read within 32 levels
+            raise InvalidRequest("the arguments of a tool call are nested too deep", field="messages") from None
         return Call(path="/api/chat", headers=headers_of(target.upstream), body=content)
 
     def reader(self, media_type: str) -> Reader:
@@ -168,7 +181,7 @@ class StreamReader:
     def _read(self, line: bytes) -> Delta:
         data = parse_object(line)
         if data.get("error"):
-            raise AnswerError(f"the server says: {str(data['error'])[:200]}")
+            raise failure_in(str(data["error"]))
         message = data.get("message") or {}
         if not isinstance(message, dict):
             raise AnswerError("message is no object")
@@ -209,7 +222,7 @@ class StreamReader:
             index=index,
             id=text_in(value, "id")[:256] or f"call_{uuid4().hex[:24]}",
             name=text_in(function, "name")[:256],
-            arguments=arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode(),
+            arguments=arguments if isinstance(arguments, str) else arguments_in(arguments or {}),
         )
 
 

@@ -14,7 +14,18 @@ import orjson
 from generation.chat.deltas import FINISHES, Delta, ToolCallPiece, Usage
 from generation.chat.request import ChatRequest, ImagePart, Message, ResponseFormat, Tool
 from generation.chat.targets import Target, Upstream
-from generation.chat.upstreams.dialect import AnswerError, Call, Reader, count_in, headers_of, parse_object, text_in
+from generation.chat.upstreams.dialect import (
+    AnswerError,
+    Call,
+    Reader,
+    arguments_in,
+    count_in,
+    failure_in,
+    headers_of,
+    parse_object,
+    text_in,
+)
+from generation.chat.upstreams.frame import Frame
 from generation.chat.upstreams.lines import Lines
 
 MAX_CALLS = 128
@@ -155,6 +166,7 @@ class StreamReader:
         self._data: list[bytes] = []
         self._size = 0
         self._finish: str | None = None
+        self._frame = Frame(_read_event)
         self.done = False
 
     def feed(self, data: bytes) -> list[Delta]:
@@ -190,19 +202,27 @@ class StreamReader:
                 raise AnswerError(f"an event has more than {EVENT_BYTES} bytes")
 
     def _take_event(self, event: bytes, found: list[Delta]) -> None:
+        if words := self._frame.words(event):
+            found.append(Delta(words))
+            return
         if event.strip() == b"[DONE]":
             self.done = True
             if self._finish is None:
                 self._finish = "stop"
                 found.append(Delta(finish="stop"))
             return
-        delta = read_chunk(parse_object(event), "delta")
+        delta = _read_event(event)
+        self._frame.learn(event, delta)
         if delta.finish is not None:
             if self._finish is not None:  # one end is enough
                 delta = Delta(delta.text, delta.reasoning, delta.tool_calls, None, delta.usage)
             else:
                 self._finish = delta.finish
         found.append(delta)
+
+
+def _read_event(event: bytes) -> Delta:
+    return read_chunk(parse_object(event), "delta")
 
 
 class WholeReader:
@@ -229,7 +249,7 @@ class WholeReader:
 def read_chunk(data: Mapping[str, Any], part: str) -> Delta:
     """A chunk (`part` is `delta`) or a whole answer (`message`) as a delta. Raises `AnswerError`."""
     if data.get("error"):
-        raise AnswerError(f"the server says: {message_of(data['error'])[:200]}")
+        raise failure_in(message_of(data["error"]))
     usage = _read_usage(data.get("usage"))
     choices = data.get("choices")
     if not isinstance(choices, list):
@@ -257,10 +277,10 @@ def read_chunk(data: Mapping[str, Any], part: str) -> Delta:
 def _read_finish(value: Any) -> str | None:
     if value is None or value == "":
         return None
-    if value in _FAILED:
-        raise AnswerError(f"the server gave up: {value}")
     if not isinstance(value, str):
         raise AnswerError("finish_reason is no text")
+    if value in _FAILED:
+        raise AnswerError(f"the server gave up: {value}")
     return value if value in FINISHES else _FINISHES.get(value, "stop")
 
 
@@ -281,7 +301,7 @@ def _read_call(place: int, value: Any) -> ToolCallPiece:
         raise AnswerError("a tool call without a place")
     arguments = function.get("arguments")
     if isinstance(arguments, dict):  # some servers give the object itself
-        arguments = orjson.dumps(arguments).decode()
+        arguments = arguments_in(arguments)
     return ToolCallPiece(
         index=index,
         id=text_in(value, "id")[:256],

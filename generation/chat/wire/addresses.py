@@ -15,9 +15,21 @@ from generation.chat.wire.errors import AddressRefused, CannotConnect
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Amazon's over IPv6, Alibaba's, Oracle's. The others are link-local (169.254.169.254).
-METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# What hands out a machine's credentials, as the clouds' documents have it. Link-local: nearly everybody's, those for
+# containers of Amazon's (ECS, EKS), Tencent's, Scaleway's, OpenStack's over IPv6. The others: Amazon's (and EKS's),
+# Google's and Scaleway's over IPv6, Azure's, Alibaba's, Oracle's.
+METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            *("169.254.169.254", "169.254.170.2", "169.254.170.23", "169.254.0.23", "169.254.42.42", "fe80::a9fe:a9fe"),
+            *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42"),
+            *("168.63.129.16", "100.100.100.200", "192.0.0.192"),
+        ),
+    )
+)
+# Networks whose last 32 bits are an IPv4 address (RFC 6052, 8215, 4291).
+_EMBEDDING = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
 
 
 async def resolve(host: str, port: int, *, link_local: bool = False) -> list[str]:
@@ -48,7 +60,7 @@ async def _look_up(host: str, port: int) -> list[str]:
 def is_allowed(address: _Address, *, link_local: bool = False) -> bool:
     """Whether an upstream may have this address."""
     address = _inner(address)
-    if address in METADATA or str(address) == "169.254.169.254":
+    if address in METADATA:
         return False
     if address.is_multicast or address.is_unspecified or str(address) == "255.255.255.255":
         return False
@@ -58,8 +70,9 @@ def is_allowed(address: _Address, *, link_local: bool = False) -> bool:
 def _inner(address: _Address) -> _Address:
     """The IPv4 address that an IPv6 one stands for, where it does."""
     if isinstance(address, ipaddress.IPv6Address):
+        address = ipaddress.IPv6Address(int(address))  # without its zone
         inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
+        if inner is None and int(address) > 1 and any(address in network for network in _EMBEDDING):
             inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         return inner or address
     return address

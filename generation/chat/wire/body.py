@@ -135,7 +135,7 @@ class ByChunks:
     def _take_size(self, line: bytes) -> None:
         digits = line.partition(b";")[0].strip()
         if not 0 < len(digits) <= 8 or not _HEX.issuperset(digits):
-            raise Malformed(f"no size of a chunk: {line[:40]!r}")
+            raise Malformed("a chunk without a size")
         self._left = int(digits, 16)
         self._state = "data" if self._left else "trailer"
 

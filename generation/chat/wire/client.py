@@ -152,15 +152,22 @@ class Response:
 
     async def settle(self) -> None:
         """Close, after a moment in which the end of a body may come that says nothing more: then it can be kept."""
-        if not self._closed:
-            try:
-                async with asyncio.timeout(SETTLE_S):
-                    while await self.read():
-                        pass
-            except (WireError, TimeoutError):
-                pass
-            finally:
-                self.close()
+        if self._closed:
+            return
+        try:
+            if not self._body.done and (self._pending or self._connection.has_bytes):
+                data, self._pending = self._pending or await self._connection.read(), b""
+                self._body.feed(data)
+            if self._body.done:  # as nearly always: the end came with the last words
+                self._finish()
+                return
+            async with asyncio.timeout(SETTLE_S):
+                while await self.read():
+                    pass
+        except (WireError, TimeoutError):
+            pass
+        finally:
+            self.close()
 
     async def _receive(self) -> bytes:
         # Idle is an upstream while we wait for it; while our client takes its time, only the whole answer's bound runs.
@@ -170,7 +177,7 @@ class Response:
         try:
             return await self._connection.read()
         except TookTooLong as error:
-            raise TookTooLong(str(error), first=not self._heard) from None
+            raise TookTooLong(str(error), first=not self._heard, waited=error.waited) from None
         finally:
             if self._heard and not self._closed:
                 self._connection.set_clock(self._ends, f"no end within {self._times.total:g} s")

@@ -32,6 +32,7 @@ class Connection(asyncio.Protocol):
         self._deadline = 0.0
         self._why = ""
         self._late = ""  # `_why`, once the clock has run out
+        self._was_awaited = False  # in that moment
         self.idle_since = 0.0
         self.used = 0  # requests it has served
 
@@ -94,7 +95,7 @@ class Connection(asyncio.Protocol):
             finally:
                 self._waiter = None
         if self._late and not self._buffer:
-            raise TookTooLong(self._late, first=False)
+            raise TookTooLong(self._late, first=False, waited=self._was_awaited)
         data = bytes(self._buffer)
         self._buffer.clear()
         if self._paused and self._transport is not None and not self._ended:
@@ -133,7 +134,7 @@ class Connection(asyncio.Protocol):
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._ring)
             return
-        self._late = self._why
+        self._late, self._was_awaited = self._why, self._waiter is not None
         self.abort()
         self._wake()
 

@@ -16,11 +16,15 @@ class AddressRefused(WireError):
 
 
 class TookTooLong(WireError):
-    """No first byte, no next byte or no end in time; `first` says that not one byte of the body had come."""
+    """No first byte, no next byte or no end in time; `first` says that not one byte of the body had come.
 
-    def __init__(self, what: str, *, first: bool) -> None:
+    `waited`: somebody waited for it in that moment. Where nobody did, it was the client that took its time.
+    """
+
+    def __init__(self, what: str, *, first: bool, waited: bool = True) -> None:
         super().__init__(what)
         self.first = first
+        self.waited = waited
 
 
 class BrokenOff(WireError):

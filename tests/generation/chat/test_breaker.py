@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from generation.chat.breaker import KEY, Breaker, BreakerOpen, LocalState, Rules, Ticket, breaker_state
+from generation.chat.wire.valkey import Scripts
 
 pytestmark = pytest.mark.usefixtures("redis")  # emptied after each test
 
@@ -25,15 +26,15 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
         breaker = Breaker(rules=RULES)
         yield lambda: breaker
         return
-    clients: list[Redis] = []
+    clients: list[Scripts] = []
 
     def build() -> Breaker:
-        clients.append(Redis.from_url(request.getfixturevalue("redis_url")))
+        clients.append(Scripts(request.getfixturevalue("redis_url"), patience_s=5))
         return Breaker(clients[-1], rules=RULES)
 
     yield build
     for client in clients:
-        await client.aclose()
+        client.close()
 
 
 async def fail(breaker: Breaker, times: int = 1, **how: Any) -> None:
@@ -181,27 +182,25 @@ async def test_what_was_asked_before_it_opened_neither_closes_nor_prolongs_it(ma
 
 
 async def test_a_quiet_one_costs_no_round_trip(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = Redis.from_url(redis_url)
+    client = Scripts(redis_url, patience_s=5)
     breaker = Breaker(client, rules=RULES)
     await breaker.succeed(await breaker.admit("u", probe_s=1))
 
     async def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("a round trip")
 
-    monkeypatch.setattr(client, "execute_command", never)
+    monkeypatch.setattr(client, "run", never)
     for _ in range(100):
         await breaker.succeed(await breaker.admit("u", probe_s=1))
-    await client.aclose()
+    client.close()
 
 
 async def test_without_valkey_each_process_has_its_own() -> None:
-    client = Redis.from_url("redis://127.0.0.1:1/0")
-    breaker = Breaker(client, rules=RULES)
+    breaker = Breaker(Scripts("redis://127.0.0.1:1/0"), rules=RULES)
     await fail(breaker, 5)
     assert await is_open(breaker)
     await breaker.succeed(await after_rest(breaker))
     assert not await is_open(breaker)
-    await client.aclose()
 
 
 async def test_a_valkey_that_hangs_holds_nobody_up() -> None:
@@ -210,19 +209,17 @@ async def test_a_valkey_that_hangs_holds_nobody_up() -> None:
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    client = Redis.from_url(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
-    breaker = Breaker(client, rules=RULES)
+    breaker = Breaker(Scripts(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"), rules=RULES)
     began = time.monotonic()
     await fail(breaker, 5)
     assert await is_open(breaker)
     assert time.monotonic() - began < 1
-    await client.aclose()
     server.close()
 
 
 async def test_pages_can_tell_the_state(redis_url: str) -> None:
-    client = Redis.from_url(redis_url)
-    breaker = Breaker(client, rules=RULES)
+    client, scripts = Redis.from_url(redis_url), Scripts(redis_url, patience_s=5)
+    breaker = Breaker(scripts, rules=RULES)
     assert breaker_state({}, now_ms=0) == "closed"
     await fail(breaker, 2)
     fields = await client.hgetall(KEY + "u")
@@ -233,6 +230,7 @@ async def test_pages_can_tell_the_state(redis_url: str) -> None:
     assert breaker_state(fields, now_ms=opened - 1) == "open"
     assert breaker_state(fields, now_ms=opened) == "half_open"
     assert 0 < await client.pttl(KEY + "u") <= 600_000
+    scripts.close()
     await client.aclose()
 
 

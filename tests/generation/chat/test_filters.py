@@ -7,12 +7,12 @@ import random
 import re
 import time
 import unicodedata
-from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 
 from generation.chat.deltas import Delta, ToolCallPiece, Usage
-from generation.chat.filters.answer import AnswerFilter, filtered
+from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.patterns import BadPattern, parse_pattern
 from generation.chat.filters.rules import REDACTED, Rule, RuleSet, compile_rules
 from generation.chat.filters.stream import _JOINING, StreamFilter, filter_text, joins
@@ -50,10 +50,33 @@ def cut(text: str, rule_set: RuleSet) -> str:
         ("x", "x", REDACTED),
         ("c++", "in C++ it", f"in {REDACTED} it"),
         ("пример", "ПРИМЕР примеры", f"{REDACTED} примеры"),
+        # No sign but a letter, a digit or an accent makes another word of one.
+        ("acme", "«acme» ¿acme? °acme acme·", f"«{REDACTED}» ¿{REDACTED}? °{REDACTED} {REDACTED}·"),
+        ("كلمة", "كلمة، كلمة؟ كلمةب", f"{REDACTED}، {REDACTED}؟ كلمةب"),
+        ("कम", "कम। कमल कमा", f"{REDACTED}। कमल कमा"),
+        ("acme", "acmés acme\u0327", "acmés acme\u0327".replace("e\u0327", "ȩ")),
     ],
 )
 def test_words(word: str, text: str, found: str) -> None:
     assert cut(text, rules(word)) == found
+
+
+@pytest.mark.parametrize("code", [0xAD, 0x34F, 0x61C, 0x180E, 0x200B, 0x202E, 0x2060, 0x2069, 0xFE0F, 0xFEFF, 0xE0061])
+def test_signs_that_nobody_sees_hide_nothing(code: int) -> None:
+    """Inside a word, and at its ends."""
+    sign = chr(code)
+    assert cut(f"ac{sign}me {sign}acme acme{sign} acme{sign}{sign}.", rules("acme")).count(REDACTED) == 4
+
+
+def test_where_two_match_the_order_counts() -> None:
+    """Whatever stands at their ends: those that stop before all others, then the first."""
+    made = compile_rules(
+        (Rule("word", "redact", "ab"), Rule("pattern", "redact", "ab."), Rule("word", "redact", "ab c"))
+    )
+    assert made is not None and cut("ab cd ab c", made) == f"{REDACTED} cd {REDACTED} c"
+    made = compile_rules((Rule("word", "redact", "ab c"), Rule("word", "redact", "ab"), Rule("word", "stop", "秘b")))
+    assert made is not None and cut("ab c ab 秘b", made) == f"{REDACTED} {REDACTED} "
+    assert filter_text("秘b", made)[1]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +147,8 @@ def test_bounds_of_rules() -> None:
     heavy = tuple(Rule("pattern", "redact", f".{{0,30}}[a-{letter}]{{1,40}}!") for letter in "bcdefg")
     with pytest.raises(ValueError, match="ways at one place"):
         compile_rules(heavy)
+    with pytest.raises(ValueError, match="3200 letters together, max 3000"):
+        compile_rules(tuple(Rule("word", "redact", f"w{number}".ljust(64, "x")) for number in range(50)))
     assert compile_rules(()) is None
 
 
@@ -288,9 +313,41 @@ def test_a_stop_in_arguments() -> None:
     assert last == Delta(finish="content_filter")
 
 
-def test_arguments_that_are_no_json_are_text() -> None:
-    (last,) = run(rules("acme"), piece('{"a": "acme', name="send"), Delta(finish="length"))
-    assert last.tool_calls[0].arguments == f'{{"a": "{REDACTED}'
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ('{"a": "acme', f'{{"a": "{REDACTED}'),
+        ('{"a": "\\u0061cme', f'{{"a": "{REDACTED}'),
+        ('{"a": "red\\nfox', f'{{"a": "{REDACTED}'),
+        ('{"a": "\\ud83d\\ude00', '{"a": "\\ud83d\\ude00'),
+        ("[" * 500 + "acme", "[" * 500 + REDACTED),
+    ],
+)
+def test_arguments_that_are_no_json_are_text(arguments: str, told: str) -> None:
+    """With and without their escapes: some readers know them in half an object, too."""
+    (last,) = run(rules("acme", "red fox"), piece(arguments, name="send"), Delta(finish="length"))
+    assert last.tool_calls[0].arguments == told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"a": "acme", "a": "fine"}',  # some readers take the first
+        '{"a": "\\u0061cme", "b": "\\ud800"}',  # JSON to most, not to all
+        '{"a": "\\u0061cme", "b": NaN}',
+        '{"a": "\\u0061cme", "b": 1e999}',
+        '{"card": 4111111111111111}',
+        '{"card": [4111111111111111.0]}',
+        '{"card": 411111111111111100000000000000000000000000}',
+        '{"4111111111111111": -1}',
+    ],
+)
+def test_arguments_that_are_read_in_two_ways_hide_nothing(arguments: str) -> None:
+    made = rules("acme", pattern=r"4\d{15}")
+    (last,) = run(made, piece(arguments, name="send"), Delta(finish="tool_calls"))
+    told = last.tool_calls[0].arguments
+    assert "acme" not in told and "\\u0061cme" not in told and "4111111111111111" not in told, told
+    orjson.dumps(told)  # it can be sent
 
 
 def test_a_filter_that_fails_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,16 +364,3 @@ def test_calls_without_end_are_blocked() -> None:
     answer = AnswerFilter(rules("acme"))
     with pytest.raises(AnswerBlocked, match="too long"):
         answer.feed(piece("x" * 300_000, name="send"))
-
-
-async def test_filtered() -> None:
-    async def deltas() -> AsyncIterator[Delta]:
-        for text in ("a", "cm", "e and more"):
-            yield Delta(text)
-        yield Delta(finish="stop")
-
-    assert len([delta async for delta in filtered(deltas(), None)]) == 4
-    told = [delta async for delta in filtered(deltas(), rules("acme"))]
-    assert "".join(delta.text for delta in told) == f"{REDACTED} and more"
-    ended = [delta async for delta in filtered(deltas(), rules("x", stop="acme"))]
-    assert ended == [Delta(finish="content_filter")]

@@ -19,7 +19,7 @@ from generation.chat.targets import Target, Upstream
 from generation.chat.upstreams.dialect import AnswerError
 from generation.chat.upstreams.ollama import OLLAMA
 from tests.generation.chat.scripted import line
-from tests.generation.chat.test_openai_upstream import WHOLE
+from tests.generation.chat.test_openai_upstream import NESTED, WHOLE
 
 # Everything that the published schemas name.
 REQUEST = {"model", "messages", "tools", "format", "options", "stream", "think", "keep_alive"}
@@ -110,10 +110,10 @@ def test_choices_among_tools() -> None:
     assert "tools" not in build(replace(asked, tool_choice="none"))
 
 
-@pytest.mark.parametrize("arguments", ["{", "[]", "5"])
+@pytest.mark.parametrize("arguments", ["{", "[]", "5", NESTED.decode()], ids=["broken", "list", "number", "deep"])
 def test_arguments_must_be_an_object(arguments: str) -> None:
     call = ToolCall(id="c", name="a", arguments=arguments)
-    with pytest.raises(InvalidRequest, match=r"messages\[1\]: the arguments"):
+    with pytest.raises(InvalidRequest, match="the arguments of a tool call"):
         build(replace(HI, messages=(*HI.messages, Message(role="assistant", tool_calls=(call,)))))
 
 
@@ -206,6 +206,7 @@ def test_reasons(reason: str, ours: str) -> None:
         says(content=5),
         says(tool_calls={"a": 1}),
         says(tool_calls=[{"name": "a"}]),
+        b'{"message": {"tool_calls": [{"function": {"name": "a", "arguments": %b}}]}}\n' % NESTED,
         line(message={"content": ""}, done=True, done_reason="load"),
         b"x" * 1_100_000,
     ],

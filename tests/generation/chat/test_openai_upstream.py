@@ -147,6 +147,9 @@ def read(*pieces: bytes) -> list[Delta]:
     return [delta for delta in found if delta]
 
 
+# Nested deeper than is ever written again.
+NESTED = b'{"x":' + b"[" * 300 + b"]" * 300 + b"}"
+DEEP = b'data: {"choices": [{"delta": {"tool_calls": [{"function": {"name": "a", "arguments": %b}}]}}]}\n\n' % NESTED
 GOOD = [Delta("Hello"), Delta(" world"), Delta(finish="stop"), Delta(usage=Usage(7, 2))]
 
 
@@ -191,6 +194,9 @@ def test_nothing_is_read_beyond_done() -> None:
         event({"tool_calls": [{"index": -1, "function": {}}]}, "stop"),
         event({"tool_calls": [{"index": 10**9, "function": {}}]}, "stop"),
         event({}, "abort"),
+        event({}, []),  # type: ignore[arg-type]
+        event({"content": "x"}, {}),  # type: ignore[arg-type]
+        DEEP,
         b'data: {"error": {"message": "CUDA out of memory"}}\n\n',
         b'data: {"error": "CUDA out of memory"}\n\n',
         b"data: " + b"x" * 2_000_000,

@@ -7,20 +7,23 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
 from accounts.errors import InvalidRequest, StudioError
-from generation.chat.breaker import Breaker, Rules
+from generation.chat.breaker import Breaker, BreakerOpen, Rules
 from generation.chat.deltas import Delta, Usage
 from generation.chat.record import CallRecord
 from generation.chat.relay import Relay, shown_error
 from generation.chat.request import ChatRequest, Message, TextPart, ToolCall
 from generation.chat.targets import Offer, Target
+from generation.chat.upstreams.openai import StreamReader
 from generation.chat.wire.bounds import Times
 from generation.errors import ChatBroken, ChatBusy, ChatRefused, ChatUnavailable
 from tests.generation.chat.scripted import (
     DONE,
     HELLO,
+    USAGE,
     Served,
     Wire,
     event,
@@ -92,6 +95,18 @@ async def test_an_upstream_that_counts_nothing(relay: Relay) -> None:
         record = CallRecord()
         found = await ask(relay, served.offer(), record)
         assert record.is_estimated and record.tokens_out == 10 and record.tokens_in == 7
+        assert found[-1].usage == Usage(7, 10)
+
+
+@pytest.mark.parametrize(
+    "usage", [{}, {"prompt_tokens": 7}, {**USAGE, "completion_tokens": 0}, {**USAGE, "completion_tokens": -5}]
+)
+async def test_a_count_that_cannot_be(relay: Relay, usage: dict[str, int]) -> None:
+    """An answer that has words is not free because its server says so, or says nothing."""
+    async with serving(lambda wire: wire.stream(event({"content": "x" * 40}, "stop"), event(None, usage=usage))) as one:
+        record = CallRecord()
+        found = await ask(relay, one.offer(), record)
+        assert (record.tokens_in, record.tokens_out, record.is_estimated) == (7, 10, True)
         assert found[-1].usage == Usage(7, 10)
 
 
@@ -350,7 +365,100 @@ async def test_hostile_servers_leave_the_relay_well(relay: Relay) -> None:
                 assert all(isinstance(one, StudioError | list) for one in found), found
 
 
+async def test_an_answer_that_our_own_reader_trips_over(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is broken like any other: a part of an answer that just ends would be taken for the whole."""
+
+    def trip(self: StreamReader, data: bytes) -> list[Delta]:
+        raise KeyError("a case that nobody thought of")
+
+    monkeypatch.setattr(StreamReader, "feed", trip)
+    async with serving(hello) as served:
+        record = CallRecord()
+        with pytest.raises(ChatBroken):
+            await ask(relay, served.offer(), record)
+        assert record.outcome == "broken"
+
+
+async def test_a_slow_client_is_not_the_servers_fault(relay: Relay) -> None:
+    """Its answer ends in time all the same, but opens no breaker: five such clients would rest a server for all."""
+    relay.breaker = Breaker(rules=Rules(failures=1, rest_s=60))
+    sent = asyncio.Event()
+
+    async def run(wire: Wire) -> None:
+        await wire.head()
+        await wire.chunk(HELLO[1])
+        await sent.wait()
+        await wire.chunk(b"".join(HELLO[2:4]))
+        await wire.gone()
+        raise ConnectionError
+
+    async def take_slowly(offer: Offer) -> None:
+        async with await relay.open(HI, offer) as answer:
+            async for _ in answer.batches():
+                sent.set()
+                await asyncio.sleep(0.6)
+
+    times = Times(first_byte=0.3, idle=5, total=0.5)
+    async with serving(run) as served:
+        with pytest.raises(ChatBroken):
+            await take_slowly(served.offer(times=times))
+        assert await relay.breaker.admit("one", probe_s=1)
+        sent.clear()
+        with pytest.raises(ChatBroken):  # nothing came while we waited: that is the server's
+            await ask(relay, served.offer(times=times))
+        with pytest.raises(BreakerOpen):
+            await relay.breaker.admit("one", probe_s=1)
+
+
+SAID = "my secret words"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        lambda wire: wire.stream(b'data: {"choices": [{"delta": {"content": "' + SAID.encode() + b"\n\n"),
+        lambda wire: wire.stream(b"data: [" + orjson.dumps(SAID) + b"]\n\n"),
+        lambda wire: wire.stream(b'data: {"error": "error parsing tool call: raw=\'' + SAID.encode() + b"'\"}\n\n"),
+        lambda wire: wire.send(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n" + SAID.encode() + b"\r\n\r\n"),
+    ],
+)
+async def test_words_are_in_no_log(relay: Relay, script: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """What a model says stands in its answer alone, also where that cannot be read."""
+    async with serving(script) as served:
+        with pytest.raises(StudioError):
+            await ask(relay, served.offer())
+    assert "upstream one" in caplog.text and SAID not in caplog.text
+
+
+async def test_a_credential_is_told_to_nobody(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
+    said = {"error": {"message": "no such field, you sent Authorization: Bearer sk-5ecret"}}
+    async with serving(status(400, said)) as served:
+        with pytest.raises(ChatRefused) as caught:
+            await ask(relay, served.offer(credential="sk-5ecret"))
+        assert "no such field" in caught.value.message and "sk-5ecret" not in caught.value.message + caplog.text
+
+
 def test_messages_of_servers() -> None:
     assert shown_error("", "theirs", "ours") == "the model's server refuses this request"
     assert len(shown_error("x" * 9999, "theirs", "ours")) < 400
     assert "\n" not in shown_error("a\nb", "theirs", "ours")
+    for place in (
+        *("10.1.2.3", "10.1.2.3:8000", "[fd00::7]:80", "fd00:ec2::254", "http://gpu7:8000/v1", "tcp://gpu7:80"),
+        *("/srv/models/qwen", "C:\\models\\qwen", "~/models/qwen", "gpu7.lan:8000", "localhost:8000"),
+    ):
+        assert shown_error(f"at {place}, no", "theirs", "ours").endswith("at …, no"), place
+    began = time.thread_time()
+    for long in ("a.", "a-", "1.", "a", "/a", ":", "f:", "~/"):
+        shown_error(long * 30_000, "theirs", "ours")
+    assert time.thread_time() - began < 0.2
+    for words in (
+        "at most 4096/8192 tokens",
+        "messages[0].content: 1:2",
+        "and/or",
+        "12:30:15",
+        "1.5.0",
+        "qwen3:32",
+        "std::vector",
+        "line:12",
+    ):
+        assert shown_error(words, "theirs", "ours").endswith(words)

@@ -345,6 +345,13 @@ async def test_a_header_cannot_hold_another() -> None:
         ("2002:a9fe:a9fe::1", False),
         ("fe80::1", False),
         ("fd00:ec2::254", False),
+        ("fd00:ec2::23", False),
+        ("fd20:ce::254", False),
+        ("fd00:42::42", False),
+        ("168.63.129.16", False),
+        ("64:ff9b:1::a9fe:a9fe", False),
+        ("::169.254.169.254", False),
+        ("fd12::1", True),
         ("100.100.100.200", False),
         ("192.0.0.192", False),
         ("0.0.0.0", False),  # noqa: S104
@@ -359,7 +366,11 @@ def test_addresses(address: str, allowed: bool) -> None:
 
 def test_link_local_addresses_where_staff_say_so_but_never_metadata() -> None:
     assert is_allowed(ipaddress.ip_address("169.254.7.7"), link_local=True)
-    assert not is_allowed(ipaddress.ip_address("169.254.169.254"), link_local=True)
+    for address in (
+        *("169.254.169.254", "169.254.170.2", "169.254.170.23", "169.254.0.23", "169.254.42.42"),
+        *("fe80::a9fe:a9fe", "fe80::a9fe:a9fe%eth0", "::ffff:169.254.170.2"),
+    ):
+        assert not is_allowed(ipaddress.ip_address(address), link_local=True), address
 
 
 async def test_a_metadata_service_is_not_asked() -> None:

@@ -169,6 +169,22 @@ def test_rules(staff: Client, alice: Person) -> None:
     assert (rule.text, rule.enabled, rule.tenant_id) == ("fish", False, alice.tenant.pk)
 
 
+def test_rules_that_cannot_be_together(staff: Client, alice: Person, mallory: Person) -> None:
+    """As for the tenant itself: rules that cannot be applied would block every answer."""
+    heavy = {"kind": "pattern", "action": "redact", "enabled": "on"}
+    with in_tenant(mallory.tenant.pk):
+        PromptRule.objects.create(tenant_id=mallory.tenant.pk, text="others")
+    with in_tenant(alice.tenant.pk):
+        for letter in "abcd":
+            text = f".{{0,30}}[a-{letter}]{{1,40}}!"
+            PromptRule.objects.create(tenant_id=alice.tenant.pk, kind="pattern", text=text)
+        rule = PromptRule.objects.create(tenant_id=alice.tenant.pk, text="fish")
+    page = f"{RULE}{rule.pk}/change/"
+    assert "ways at one place" in complaints(staff.post(page, {**heavy, "text": ".{0,30}[a-e]{1,40}!"}))
+    assert "this rule already" in complaints(staff.post(page, {**heavy, "text": ".{0,30}[a-d]{1,40}!"}))
+    assert staff.post(page, {"kind": "word", "action": "redact", "text": "others"}).status_code == 302
+
+
 def test_calls_are_shown_without_their_words(staff: Client, alice: Person) -> None:
     with in_tenant(alice.tenant.pk):
         call = ChatCall.objects.create(
