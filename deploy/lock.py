@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EMBEDDED = ("gpu", "embedded")
+EMBEDDED = ("gpu", "chat", "embedded")
 FILES = {
     "requirements-web.txt": ((), "The web processes: no torch, no embedded servers."),
     "requirements.txt": (EMBEDDED, "Everything that `make run` needs."),

@@ -38,6 +38,16 @@ class TaskNotOffered(StudioError):
         super().__init__(f"the model {slug!r} has no task {task!r}, its tasks are: {', '.join(tasks)}", field="model")
 
 
+class SentimentUnclear(StudioError):
+    """A model that was asked for a text's mood answers, twice, what is no mood."""
+
+    kind = "unavailable"
+    code = "sentiment_unclear"
+
+    def __init__(self) -> None:
+        super().__init__("the model did not answer with a mood; try again, or another model", retry_after_s=5)
+
+
 class PictureRefused(StudioError):
     """A file that is sent as a picture or mask cannot be used; the message names the field, and the bound."""
 

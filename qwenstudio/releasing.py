@@ -138,6 +138,9 @@ class Folders:
         link = self._layout.lane(lane)
         return Path(os.readlink(link)).name if link.is_symlink() else ""
 
+    def tasks_of(self, lane: str) -> Path:
+        return self._layout.lane(lane) / "deploy" / "tasks.toml"
+
     def link(self, lane: str, release: str) -> None:
         point(self._layout.lane(lane), to=self._layout.release(release))
 

@@ -43,6 +43,11 @@ try:
     STUDIO_MEDIA = env.path("STUDIO_MEDIA", STUDIO_VAR / "media")
     STUDIO_PORT = env.integer("STUDIO_PORT", default=8000, low=1, high=65535)
     STUDIO_STREAM_PORT = env.integer("STUDIO_STREAM_PORT", default=STUDIO_PORT, low=1, high=65535)
+    # The demo chat model of `make run`, on loopback. A hundred apart, for a second copy listens one port further.
+    STUDIO_CHAT_DEMO = env.flag("STUDIO_CHAT_DEMO", default=True)
+    STUDIO_CHAT_PORT = env.integer(
+        "STUDIO_CHAT_PORT", default=STUDIO_PORT + (100 if STUDIO_PORT < 65436 else -100), low=1, high=65535
+    )
     STUDIO_URL = env.text("STUDIO_URL", f"http://127.0.0.1:{STUDIO_PORT}").rstrip("/")
     # Whether the guard (qwenstudio/guard) stops a start. A public address says so by itself; the variable is for a
     # server whose address is http by mistake, and for a laptop behind a tunnel.

@@ -77,7 +77,14 @@ def find_routes() -> set[str]:
                 found |= walk(pattern.url_patterns)  # type: ignore[attr-defined]
         return found
 
-    return walk(get_resolver().url_patterns) | {"admin", "static", "unknown", "api-images-wait", "openai-chat"}
+    return walk(get_resolver().url_patterns) | {
+        "admin",
+        "static",
+        "unknown",
+        "api-images-wait",
+        "api-sentiment",
+        "openai-chat",
+    }
 
 
 def print_table() -> str:

@@ -26,7 +26,8 @@ OWNER_EMAIL = "demo@example.com"
 STAFF_EMAIL = "staff@example.com"
 TENANT_NAME = "Demo"
 KEY_NAME = "demo.env"
-KEY_SCOPES = (Scope.IMAGES_READ, Scope.IMAGES_WRITE, Scope.USAGE_READ)  # what this release has routes for
+KEY_SCOPES = (Scope.IMAGES_READ, Scope.IMAGES_WRITE, Scope.CHAT, Scope.SENTIMENT, Scope.USAGE_READ)
+"""What this release has routes for."""
 LINK_LIFETIME = timedelta(hours=12)  # it stands in a terminal that its owner may look at later
 
 

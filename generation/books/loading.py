@@ -59,7 +59,11 @@ def load_upstreams(path: str | Path, *, apply: bool) -> dict[str, Loaded]:
 
     Raises `UpstreamsFileError`; then nothing is written.
     """
-    file = read_upstreams_file(path)
+    return write_upstreams(read_upstreams_file(path), apply=apply)
+
+
+def write_upstreams(file: UpstreamsFile, *, apply: bool) -> dict[str, Loaded]:
+    """The same for a file that has been read."""
     with transaction.atomic():
         return {"upstream": _load_upstreams(file, apply=apply), "model": _load_models(file, apply=apply)}
 

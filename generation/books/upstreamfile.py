@@ -96,17 +96,26 @@ class UpstreamsFile:
 def read_upstreams_file(path: str | Path) -> UpstreamsFile:
     """Every entry of the file. Raises `UpstreamsFileError`: no such file, no TOML, unknown key, wrong value."""
     try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise UpstreamsFileError(f"{path}: cannot be read ({error.strerror}); set STUDIO_UPSTREAMS") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UpstreamsFileError(f"{path}: is no valid TOML: {error}") from error
+    return parse_upstreams(text, path=Path(path))
+
+
+def parse_upstreams(text: str, *, path: Path) -> UpstreamsFile:
+    """Every entry of a file's text; `path` stands in what is raised, and credentials lie beside it."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise UpstreamsFileError(f"{path}: is no valid TOML: {error}") from error
     if unknown := sorted(tables.keys() - {"upstreams", "models"}):
         raise UpstreamsFileError(f"{path}: {unknown[0]}: entries stand under [upstreams.<name>] and [models.<name>]")
     reader = _Reader(str(path))
     upstreams = tuple(reader.upstream(slug, table) for slug, table in reader.tables(tables, "upstreams"))
     models = tuple(reader.model(slug, table) for slug, table in reader.tables(tables, "models"))
-    return UpstreamsFile(upstreams, models, Path(path))
+    return UpstreamsFile(upstreams, models, path)
 
 
 class _Reader:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from generation.chat.tasks import ChatTask
+
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
@@ -123,3 +125,17 @@ def with_defaults(request: ChatRequest, defaults: Mapping[str, Any], *, max_toke
     }
     wanted = request.max_tokens if request.max_tokens is not None else values.get("max_tokens", max_tokens)
     return replace(request, **{**values, "max_tokens": min(wanted, max_tokens)})
+
+
+def with_system(request: ChatRequest, text: str) -> ChatRequest:
+    """The request with a system prompt before it, unless it brings one or there is none to add."""
+    if not text or any(message.role in ("system", "developer") for message in request.messages):
+        return request
+    system = Message(role="system", parts=(TextPart(text),))
+    return replace(request, messages=(system, *request.messages))
+
+
+def with_task(request: ChatRequest, task: ChatTask, *, sampling: Mapping[str, Any], max_tokens: int) -> ChatRequest:
+    """The request as an upstream gets it: what it leaves open is the model's, and then the release's (`tasks.py`)."""
+    request = with_defaults(request, {**task.sampling, **sampling}, max_tokens=max_tokens)
+    return with_system(request, task.system)

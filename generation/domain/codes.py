@@ -160,6 +160,14 @@ add_code(
     whole=True,
 )
 add_code(
+    "sentiment_unclear",
+    503,
+    Retry.LATER,
+    _("The chat model did not say whether the text is positive, neutral or negative."),
+    _("Try again, or with another model."),
+    whole=True,
+)
+add_code(
     "answer_blocked",
     503,
     Retry.ANEW,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 LANES = ("blue", "green")
@@ -70,6 +71,9 @@ class Code(Protocol):
 
     def release_of(self, lane: str) -> str:
         """The release that a lane's folder is; nothing where it has none."""
+
+    def tasks_of(self, lane: str) -> Path:
+        """The file of what a lane's release asks of text models."""
 
     def link(self, lane: str, release: str) -> None:
         """Make a lane's folder that release."""

@@ -67,6 +67,8 @@ def _errors(errors: Mapping[str, int]) -> str:
 
 def _case(row: Comparison, case: ComparedCase) -> dict[str, Any]:
     params = case.params
+    if "kind" in params:
+        return _text_case(row, case)
     size = f"{params.get('width') or '–'} × {params.get('height') or '–'}"
     return {
         "slug": case.slug,
@@ -84,6 +86,37 @@ def _case(row: Comparison, case: ComparedCase) -> dict[str, Any]:
         "sides": [_new_side(row, case), _old_side(row, case)],
         "same": bool(case.new_sha256) and case.new_sha256 == case.old_sha256,
     }  # fmt: skip
+
+
+def _text_case(row: Comparison, case: ComparedCase) -> dict[str, Any]:
+    """A mood or a chat: what both sides say, in the place of pictures."""
+    titles = (
+        ("new", _("new: %(name)s") % {"name": row.lane}),
+        ("old", _("before: %(name)s") % {"name": say_against(row)}),
+    )
+    return {
+        "slug": case.slug,
+        "model": case.model,
+        "prompt": case.prompt,
+        "verdict": case.verdict,
+        "word": say_verdict(case.verdict),
+        "reasons": [{"level": one["level"], "words": say_reason(one)} for one in case.reasons],
+        "sides": [_said_side(title, case.params[side]) for side, title in titles],
+        "is_text": True,
+        "wanted": case.params["wanted"] if case.params["kind"] == "mood" else "",
+    }
+
+
+def _said_side(title: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    scores = said["scores"] or {}
+    return {
+        "of": title,
+        "said": said["text"],
+        "error": say_error(said["error"]) if said["error"] else "",
+        "times": "; ".join(
+            [*(f"{mood} {value:.2f}" for mood, value in scores.items()), *([say_ms(said["ms"])] if said["ms"] else [])]
+        ),
+    }
 
 
 def _new_side(row: Comparison, case: ComparedCase) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from django.urls import path
 from generation.web.chat import chat, chat_file, chat_files
 from generation.web.chosen import compare, delete_chosen, zip_chosen
 from generation.web.gallery import gallery, gallery_ids, gallery_work
+from generation.web.moods import sentiment
 from generation.web.picture import delete_picture, draw_again, picture, vary
 from generation.web.rules import rule_delete, rule_switch, rules, rules_try
 from generation.web.studio import home, studio, studio_state, studio_words
@@ -32,6 +33,7 @@ urlpatterns = [
     path("chat/<uuid:conversation>/", chat, name="chat-conversation"),
     path("chat/<uuid:conversation>/file.md", chat_file, {"kind": "md"}, name="chat-markdown"),
     path("chat/<uuid:conversation>/file.json", chat_file, {"kind": "json"}, name="chat-json"),
+    path("sentiment/", sentiment, name="sentiment"),
     path("team/styles/", styles, name="styles"),
     path("team/styles/<uuid:style>/", style, name="style"),
     path("team/styles/<uuid:style>/move/", style_move, name="style-move"),

@@ -43,7 +43,7 @@ from generation.enums import MessageStatus
 from generation.errors import AnswerLost
 from qwenstudio.door.callers import Credential
 from qwenstudio.door.chat import Chat, conduct
-from qwenstudio.door.chatguard import Guard, Plan
+from qwenstudio.door.chatguard import Plan
 from qwenstudio.door.chatwatch import CLOSING_S
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Live:
             why = f"prompt too long, max {most} chars"
             raise InvalidRequest(why, field="messages", fields={"messages": [why]})
         self.ending.left_out = said.left_out
-        return await Guard(self._caller, books=books, rates=self._chat.rates).admit(request_of(claimed, said))
+        return await self._chat.guard(self._caller).admit(request_of(claimed, said))
 
     def _note_stop(self) -> None:
         """Why the task was cancelled; by nobody of ours, where the process ends."""

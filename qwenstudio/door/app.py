@@ -33,6 +33,8 @@ from qwenstudio.door.hub import Hub
 from qwenstudio.door.openings import Openings
 from qwenstudio.door.pictures import PATHS as PICTURE_PATHS
 from qwenstudio.door.pictures import submit_picture
+from qwenstudio.door.sentiment import PATH as SENTIMENT
+from qwenstudio.door.sentiment import answer_sentiment
 from qwenstudio.door.streams import stream_caller, stream_generation
 from qwenstudio.door.talk import stream_conversation
 from qwenstudio.door.wait import asks_to_wait, submit_waiting
@@ -76,7 +78,7 @@ class Door:
     def takes(self, scope: Scope) -> bool:
         """Whether a request is the door's: an event stream, or a submit that waits."""
         path = scope["path"]
-        if path in PICTURE_PATHS or path == CHAT:
+        if path in PICTURE_PATHS or path in (CHAT, SENTIMENT):
             return True
         if path == SUBMIT:
             return scope["method"] == "POST" and asks_to_wait(scope)
@@ -144,6 +146,9 @@ class Door:
             return
         if request.path == CHAT:
             send.code = await answer_chat(self.house, self.chat, request, scope, receive, send)
+            return
+        if request.path == SENTIMENT:
+            send.code = await answer_sentiment(self.house, self.chat, request, scope, receive, send)
             return
         if request.method != "GET":
             await send_problem(
@@ -215,6 +220,8 @@ def route_of(path: str) -> str:
         return "openai-chat"
     if CONVERSATION_EVENTS.fullmatch(path):
         return "api-conversation-events"
+    if path == SENTIMENT:
+        return "api-sentiment"
     return "api-images-wait" if path == SUBMIT else "api-events" if path == CALLER_EVENTS else "api-image-events"
 
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from django.conf import settings
@@ -20,14 +20,16 @@ from accounts.errors import StudioError
 from accounts.logcontext import bind_log
 from accounts.meters import child
 from generation.chat.answers import AnswerHead
-from generation.chat.books import Books
+from generation.chat.books import Books, Reservation
 from generation.chat.breaker import Breaker
 from generation.chat.deltas import Delta, Usage
 from generation.chat.filters.answer import AnswerFilter
 from generation.chat.filters.rules import RuleSet
 from generation.chat.kept import Keeper
+from generation.chat.record import CallRecord
 from generation.chat.relay import Answer, Relay
-from generation.chat.targets import Upstream
+from generation.chat.targets import Offer, Upstream
+from generation.chat.tasks import Tasks, current_tasks
 from generation.chat.wire.valkey import Scripts
 from generation.meters import CHAT_BREAKER, CHAT_UNDER_WAY, count_chat
 from qwenstudio.door.callers import Credential
@@ -55,6 +57,12 @@ class Chat:
     books: Books
     scripts: Scripts | None
     watch: Watch
+    tasks: Tasks
+    lacking: dict[str, float] = field(default_factory=dict)  # upstreams that cannot choose (`moodasking.py`)
+
+    def guard(self, caller: Caller) -> Guard:
+        """What stands before a call of a caller's."""
+        return Guard(caller, books=self.books, rates=self.rates, task=self.tasks.chat)
 
     async def close(self) -> None:
         """Wait for settlements, close what is kept open."""
@@ -68,7 +76,10 @@ class Chat:
 
 
 def make_chat(books: Books) -> Chat:
-    """The relay, its breakers and the rates over one connection to Valkey; it connects when first asked."""
+    """The relay, its breakers and the rates over one connection to Valkey; it connects when first asked.
+
+    Raises `TasksError` where `deploy/tasks.toml` is not right.
+    """
     scripts = Scripts(settings.REDIS_URL) if settings.REDIS_URL else None
     lane = settings.STUDIO_LANE
 
@@ -81,6 +92,7 @@ def make_chat(books: Books) -> Chat:
         books=books,
         scripts=scripts,
         watch=Watch(),
+        tasks=current_tasks(),
     )
 
 
@@ -111,7 +123,7 @@ class Call:
 
     async def run(self, body: bytes, receive: Receive, send: Send) -> str:
         """To the end; the code of a refusal."""
-        guard = Guard(self._caller, books=self._chat.books, rates=self._chat.rates)
+        guard = self._chat.guard(self._caller)
         try:
             plan = await guard.let_through(body, is_closing=self._house.hub.is_closing)
         except StudioError as error:
@@ -184,7 +196,7 @@ async def conduct(
                 await _answer(house, chat, plan, sender, credential=credential, keeper=keeper)
     finally:
         plan.record.end("client_gone")
-        await _settle(chat, plan, keeper)
+        await settle_call(chat, plan.offer, plan.reservation, plan.record, keeper)
     return sender
 
 
@@ -226,12 +238,13 @@ async def _tell(sender: Sender, deltas: Sequence[Delta], keeper: Keeper | None) 
     await sender.add(deltas)
 
 
-async def _settle(chat: Chat, plan: Plan, keeper: Keeper | None) -> None:
+async def settle_call(
+    chat: Chat, offer: Offer, reservation: Reservation, record: CallRecord, keeper: Keeper | None = None
+) -> None:
     """Charge it, whatever happens to this task, and behind its back: the client has its answer already."""
-    record = plan.record
     count_chat(
         lane=settings.STUDIO_LANE,
-        model=plan.offer.slug,
+        model=offer.slug,
         outcome=record.outcome,
         first_byte_ms=record.first_byte_ms,
         total_ms=record.total_ms or 0,
@@ -239,7 +252,7 @@ async def _settle(chat: Chat, plan: Plan, keeper: Keeper | None) -> None:
         tokens_out=record.tokens_out,
     )
     kept = None if keeper is None else keeper.kept()
-    task = asyncio.ensure_future(chat.books.settle(plan.reservation, record, kept))
+    task = asyncio.ensure_future(chat.books.settle(reservation, record, kept))
     _settling.add(task)
     task.add_done_callback(_settled)
     await asyncio.sleep(0)  # it has begun: what is settled without waiting is settled now

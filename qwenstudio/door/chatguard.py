@@ -5,6 +5,8 @@ prompt → rate → tokens of the day and concurrency. Whoever is refused costs 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,13 +15,15 @@ from accounts.api.rates import Rate, TooManyRequests, Window
 from accounts.domain.callers import Caller
 from accounts.domain.limits import MAX_LARGE_LIMIT as UNLIMITED
 from accounts.enums import Scope as KeyScope
-from accounts.errors import InvalidKey, NotAllowed, StudioError
+from accounts.errors import InvalidKey, NotAllowed, StudioError, TenantSwitched
+from accounts.web.entrance import PAGE_TENANT
 from generation.chat.books import TOKENS_GIVEN, Books, Reservation, TokensLeft
 from generation.chat.filters.rules import RuleSet
 from generation.chat.reader import MAX_BODY_BYTES, check_prompt, read_chat
 from generation.chat.record import CallRecord
-from generation.chat.request import ChatRequest, with_defaults
+from generation.chat.request import ChatRequest, with_task
 from generation.chat.targets import Offer
+from generation.chat.tasks import ChatTask
 from generation.chat.tokens import estimate_prompt
 from generation.errors import StudioStops
 from qwenstudio.door.bridge import collect_body, declared_length
@@ -27,6 +31,7 @@ from qwenstudio.door.callers import Credential, find_credential, refusal_of_wron
 from qwenstudio.door.chatrates import ChatRates
 from qwenstudio.door.http import Headers, Receive, Request, Scope, Send, send_problem
 from qwenstudio.door.refusals import note_refused_stream
+from qwenstudio.door.sameorigin import check_same_origin
 
 if TYPE_CHECKING:
     from qwenstudio.door.app import House
@@ -35,16 +40,25 @@ JSON_TYPES = ("application/json", "")
 AT_ONCE_BYTES = 32_768  # what is longer is read in a thread: a megabyte may take a fifth of a second
 
 
-async def enter_chat(house: House, request: Request) -> tuple[Credential, Caller]:
-    """Who asks: key, networks, scope. Raises `InvalidKey`, `TooManyWrongKeys`, `NotSignedIn`, `NotAllowed`."""
+async def enter_chat(
+    house: House, request: Request, *, scope: KeyScope = KeyScope.CHAT, pages: bool = False
+) -> tuple[Credential, Caller]:
+    """Who asks: key (with `pages` also a session, from a page of ours), networks, scope.
+
+    Raises `InvalidKey`, `TooManyWrongKeys`, `NotSignedIn`, `NotAllowed`.
+    """
     credential: Credential | None = None
     caller: Caller | None = None
     try:
         credential = await find_credential(house.pages, request)
-        if credential.kind != "key":
-            raise NotAllowed("send an api key (Authorization: Bearer qs_…): chat over /v1 is for programs")
+        if credential.kind != "key" and pages:
+            check_same_origin(request)
+        elif credential.kind != "key":
+            raise NotAllowed(f"send an api key (Authorization: Bearer qs_…): {request.path} is for programs")
         caller = await house.callers.find(credential)
-        caller.require_scope(KeyScope.CHAT.value)
+        caller.require_scope(scope.value)
+        if request.headers.get(PAGE_TENANT.lower(), str(caller.tenant)) != str(caller.tenant):
+            raise TenantSwitched
     except InvalidKey as error:
         await note_refused_stream(request, error, credential)
         raise await refusal_of_wrong_key(request.address) from None
@@ -92,8 +106,9 @@ class Plan:
 class Guard:
     """Of one request of a caller whom we know."""
 
-    def __init__(self, caller: Caller, *, books: Books, rates: ChatRates) -> None:
+    def __init__(self, caller: Caller, *, books: Books, rates: ChatRates, task: ChatTask) -> None:
         self._caller = caller
+        self._task = task
         self._books = books
         self._rates = rates
         self._rate: Rate | None = None
@@ -111,9 +126,9 @@ class Guard:
 
     async def _admit(self, asked: ChatRequest, offer: Offer) -> Plan:
         books = self._books
-        asked = with_defaults(asked, offer.sampling, max_tokens=offer.max_tokens)
+        asked = with_task(asked, self._task, sampling=offer.sampling, max_tokens=offer.max_tokens)
         rules = await books.rules_of(self._caller)
-        self._rate = rate = await self._rates.count(self._caller)
+        rate = await self.count()
         record = CallRecord(prompt_estimate=estimate_prompt(asked))
         tokens = record.prompt_estimate + min(asked.max_tokens or TOKENS_GIVEN, TOKENS_GIVEN)
         reservation = await books.reserve(
@@ -121,18 +136,29 @@ class Guard:
         )
         return Plan(asked, offer, rules, rate, reservation, record)
 
-    async def _read(self, body: bytes) -> tuple[ChatRequest, Offer]:
-        """What is asked of which model. Whoever is refused too often here is not read any longer for a while."""
+    async def count(self) -> Rate:
+        """Count the request for the minute. Raises `TooManyRequests`."""
+        self._rate = await self._rates.count(self._caller)
+        return self._rate
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around whatever looks into a body: whoever is refused too often there is not read any longer for a while."""
         self._rates.check_refused(self._caller)
         try:
+            yield
+        except StudioError:
+            self._rates.note_refused(self._caller)
+            raise
+
+    async def _read(self, body: bytes) -> tuple[ChatRequest, Offer]:
+        """What is asked of which model."""
+        with self.reading():
             if len(body) <= AT_ONCE_BYTES:
                 asked = read_chat(body, max_prompt_chars=None)
             else:
                 asked = await asyncio.to_thread(read_chat, body, max_prompt_chars=None)
             offer = await self._offer_of(asked)
-        except StudioError:
-            self._rates.note_refused(self._caller)
-            raise
         return asked, offer
 
     async def _offer_of(self, asked: ChatRequest) -> Offer:

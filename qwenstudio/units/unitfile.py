@@ -18,7 +18,8 @@ OBEYED = {
 }  # fmt: skip
 LEFT = {
     # whom it runs as, and what it may touch
-    "User", "Group", "CapabilityBoundingSet", "LockPersonality", "NoNewPrivileges", "PrivateDevices", "PrivateTmp",
+    "User", "Group", "DynamicUser", "StateDirectory", "IPAddressAllow", "IPAddressDeny", "ProtectProc",
+    "CapabilityBoundingSet", "LockPersonality", "NoNewPrivileges", "PrivateDevices", "PrivateTmp",
     "ProtectClock", "ProtectControlGroups", "ProtectHome", "ProtectHostname", "ProtectKernelLogs",
     "ProtectKernelModules", "ProtectKernelTunables", "ProtectSystem", "ReadWritePaths", "RestrictAddressFamilies",
     "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "SystemCallArchitectures", "SystemCallErrorNumber",

@@ -77,6 +77,7 @@ WAIT = {"Prefer": "respond-async, wait=5"}
         ("POST", "/v1/images/edits", {}, "stream"),
         ("POST", "/v1/chat/completions", {}, "stream"),
         ("POST", "/v1/chat/completions/x", {}, "web"),
+        ("POST", "/api/v1/sentiment", {}, "stream"),
         ("POST", "/v1/images/generations/x", {}, "web"),
         ("POST", "/v1/images/variations", {}, "web"),
         ("GET", "/v1/models", {}, "web"),

@@ -96,6 +96,7 @@ INSIDE: dict[str, Address] = {
     "/keys/{key}/": lambda it: f"/keys/{it.alice.key.pk}/",
     "/usage/": lambda it: "/usage/",
     "/usage/budgets/{member}/": lambda it: f"/usage/budgets/{it.member.pk}/",
+    "/sentiment/": lambda it: "/sentiment/",
     "/team/": lambda it: "/team/",
     "/team/styles/": lambda it: "/team/styles/",
     "/team/styles/{style}/": lambda it: f"/team/styles/{it.style}/",

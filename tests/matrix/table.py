@@ -201,6 +201,7 @@ OPERATIONS: dict[str, Op] = {
     "GET /chat/{conversation}/": page(CHAT, spots=TALK),
     "GET /chat/{conversation}/file.md": page(CHAT, spots=TALK),
     "GET /chat/{conversation}/file.json": page(CHAT, spots=TALK),
+    "GET /sentiment/": page(SEE),
     "GET /keys/": page(SEE),
     "POST /keys/": page(KEYS, 201, body={**KEY_BODY, "scopes": ["images:read"]}),
     "GET /keys/{key}/": page(KEYS, spots=path("key", "key"), denied=(403, 404)),

@@ -78,12 +78,12 @@ def play(scene: Scene, script: Script = hello, **offer: Any) -> None:
     asyncio.run(run())
 
 
-def asking(secret: str | None, body: Any = HI, *, method: str = "POST", **headers: str) -> Exchange:
+def asking(secret: str | None, body: Any = HI, *, method: str = "POST", path: str = PATH, **headers: str) -> Exchange:
     """A request; `body` is JSON or bytes."""
     given = {"Content-Type": "application/json", **({"Authorization": f"Bearer {secret}"} if secret else {}), **headers}
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     given.setdefault("Content-Length", str(len(content)))
-    return Exchange(make_scope(method, PATH, headers=given), body=content)
+    return Exchange(make_scope(method, path, headers=given), body=content)
 
 
 async def ask(door: Door, secret: str | None, body: Any = HI, **more: Any) -> Exchange:

@@ -11,20 +11,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
 import pytest
 
+from qwenstudio import processes
+from qwenstudio.management.commands.up import Studio
 from tests.qwenstudio.up import ROOT, Up
 
 # Without the GPU worker: importing torch is for the browser's test, which drives everything.
 LIGHT = ("web", "errands", "ticker")
+CHATTING = (*LIGHT, "chat")
 
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
-    made = Up(tmp_path, only=LIGHT)
+    made = Up(tmp_path, only=CHATTING)
     yield made
     if made.process is not None and made.process.poll() is None:
         made.end()
@@ -43,6 +47,13 @@ def test_one_life_of_the_studio(up: Up) -> None:
     assert {"STUDIO_URL", "STUDIO_EMAIL", "STUDIO_PASSWORD", "STUDIO_API_KEY", "STUDIO_ADMIN_PASSWORD"} <= set(known)
     assert known["STUDIO_PASSWORD"] not in up.text
     assert f"kill {up.process.pid if up.process else 0}" in up.text
+
+    # The demo chat model comes after everybody else, and learns nothing of ours.
+    assert "chat" not in up.text.partition("QwenStudio is ready")[0]
+    up.wait_for(lambda: "chat" in up.children())
+    given = psutil.Process(up.children()["chat"]).environ()
+    assert not [name for name in given if name.startswith(("DATABASE_", "REDIS_", "SECRET_KEY", "STUDIO_", "DJANGO_"))]
+    assert (given["OMP_NUM_THREADS"], given["HF_HOME"]) == ("1", str(up.var / "chat"))
 
     # A command typed beside it finds its servers without being told.
     line = [sys.executable, "manage.py", "doctor", "--json"]
@@ -79,8 +90,13 @@ def test_one_life_of_the_studio(up: Up) -> None:
         assert owner.execute("SELECT number FROM kept").fetchone() == (7,)
     assert up.children()["web"] == before["web"], "it has no reason to end"
 
+    # By now the chat model has loaded, and serves nobody but this machine.
+    up.wait_for(lambda: "the demo chat model is ready" in up.text)
+    (server,) = psutil.Process(up.children()["chat"]).children()
+    assert {one.laddr.ip for one in server.net_connections() if one.status == "LISTEN"} == {"127.0.0.1"}
+
     # kill -9: no child stays, the servers do, and the next start adopts them.
-    children, servers = up.children(), up.servers()
+    children, servers = up.children() | {"model": server.pid}, up.servers()
     password = (up.var / "demo.env").read_text()
     assert up.end(signal.SIGKILL) == -signal.SIGKILL
     assert all(psutil.pid_exists(pid) for pid in servers)
@@ -106,6 +122,29 @@ def test_a_taken_port_is_named_with_its_variable(up: Up) -> None:
     assert f"Port {up.port} is taken" in done.stderr
     assert f"STUDIO_PORT={up.port + 1}" in done.stderr
     assert not (up.var / "postgres").exists()
+
+
+def test_the_studio_runs_without_a_chat_model_that_cannot(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.STUDIO_CHAT_DEMO = True
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings.STUDIO_CHAT_PORT = taken.getsockname()[1]
+        studio = Studio(names=["web", "chat"])
+        studio.look_at_chat()
+    assert studio.names == ["web"]
+    assert f"not started (port {settings.STUDIO_CHAT_PORT} is taken" in capsys.readouterr().out
+
+    studio = Studio(names=["web", "chat"])
+    studio.look_at_chat()
+    assert studio.names == ["web", "chat"]
+    monkeypatch.setattr(processes, "CHAT_NEEDS", ("fastapi", "not_there"))
+    studio.look_at_chat()
+    assert studio.names == ["web"]
+    assert "not started (not_there missing: pip install -r requirements.txt)" in capsys.readouterr().out
+
+    settings.STUDIO_CHAT_DEMO = False
+    assert Studio(names=["web", "chat"]).names == ["web"]
 
 
 @pytest.mark.timeout(120)

@@ -40,7 +40,9 @@ class Up:
     @property
     def environment(self) -> dict[str, str]:
         """The user's, for this folder."""
-        return users_environment() | {"STUDIO_VAR": str(self.var), "STUDIO_PORT": str(self.port)} | self.settings
+        chat = str("chat" in self.only)  # its start costs seconds of a core: for those tests that ask for it
+        own = {"STUDIO_VAR": str(self.var), "STUDIO_PORT": str(self.port), "STUDIO_CHAT_DEMO": chat}
+        return users_environment() | own | self.settings
 
     @property
     def line(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
@@ -18,5 +19,7 @@ class Command(BaseCommand):
         # The models first: a start that broke off between the two begins anew.
         if not demo_exists():
             call_command("loadmodels", stdout=self.stderr)
+        if settings.STUDIO_CHAT_DEMO:
+            call_command("offerdemochat")
         demo = create_demo()
         self.stdout.write(json.dumps({"studio_link": demo.studio_link, "admin_link": demo.admin_link}))

@@ -121,6 +121,7 @@ class Command(BaseCommand):
             against=options["against"],
             slugs=list(filter(None, options["cases"].split(","))),
             timeout_s=options["timeout"],
+            tasks_of=tools.code.tasks_of,
             by=os.environ.get("SUDO_USER") or getpass.getuser(),
             say=self._complain if options["json"] else self.say,
         )

@@ -37,3 +37,12 @@ SLOWER_MS = 250
 # Whatever else the machine does only makes a picture slower: what seems slow is drawn so often again, on both sides,
 # and each side's quickest counts.
 LOOKS_AGAIN = 2
+
+# Of texts. The share of labels that were right before and are not now: any is worth a look, over a tenth is too many.
+AGREEMENT = Bound(0.0, 0.1)
+# The same label, and a probability that moved by so much; never red.
+SCORES = Bound(0.1, 1.0)
+# An answer that is so many times as long or as short, where they are `LENGTH_CHARS` apart at least.
+LENGTH = Bound(2.0, 5.0)
+LENGTH_CHARS = 60
+LATE_MS = Bound(3000, 10_000)

@@ -23,6 +23,9 @@ from generation.releases.compare.keep import find_reference, has_references, kee
 from generation.releases.compare.limits import LOOKS_AGAIN
 from generation.releases.compare.shipped import add_shipped
 from generation.releases.compare.side import PICTURE_S, Drawn, Wanted, clear_left, draw_alone, open_tenant, want
+from generation.releases.compare.texts.cases import TextCase
+from generation.releases.compare.texts.judge import judge_said
+from generation.releases.compare.texts.run import TasksOf, Texts, choose_texts, compare_texts
 from generation.releases.compare.words import say_distance, say_reasons, say_times, say_verdict
 from generation.releases.lanes import default_lane, read_lane, read_lanes, release_name
 from generation.releases.tools import LANES, other_lane
@@ -97,21 +100,25 @@ def compare_lane(
     slugs: Collection[str] = (),
     firsts: bool = False,
     timeout_s: float = PICTURE_S,
+    tasks_of: TasksOf | None = None,
     by: str = "",
     say: Callable[[str], None] = lambda text: None,
 ) -> Comparison:
     """Draw the golden cases in a lane, compare them with the other lane's or the references, store the verdict.
 
     `against`: a lane or "references"; empty: the other lane where its workers draw, else the references. `slugs`: only
-    these cases; `firsts`: only the first of each model. Raises `ReleaseRefused` where there is nothing to draw or
-    nobody to draw it, and `ReleaseFailed` where pictures cannot be stored.
+    these cases; `firsts`: only the first of each model. `tasks_of`: texts are compared too.
+
+    Raises `ReleaseRefused` where there is nothing to draw or nobody to draw it, and `ReleaseFailed` where pictures
+    cannot be stored.
     """
     here = read_lane(lane)
     new = _lane_side(here, timeout_s=timeout_s)
     if not new.serves:
         raise ReleaseRefused(_say_nobody(here))
     against, old = _other_side(here, against, timeout_s=timeout_s)
-    wanted, skipped = _choose_cases(new, old, slugs=slugs, firsts=firsts)
+    texts = [] if tasks_of is None or firsts else choose_texts(slugs)
+    wanted, skipped = _choose_cases(new, old, slugs=slugs, firsts=firsts, texts=texts)
     open_tenant({one.model for one in wanted})
     clear_left()
     comparison = Comparison.objects.create(
@@ -127,23 +134,30 @@ def compare_lane(
     try:
         pairs = [_draw_pair(one, new, old, first=at % 2 == 0) for at, one in enumerate(_saying(wanted, say))]
         _look_again(pairs, new, old, say=say)
-        _store(comparison, pairs, serving=here.state == LaneState.SERVING)
+        said = Texts()
+        if tasks_of is not None:
+            said = compare_texts(texts, tasks_of, lane=lane, against=against, release=old.release, say=say)
+        _store(comparison, pairs, said, serving=here.state == LaneState.SERVING)
     except OSError as error:
         raise ReleaseFailed(
             f"golden pictures cannot be stored: {error}. Nothing has changed; make room, then type it again"
         ) from error
-    _tell(comparison, pairs, say)
+    _tell(comparison, pairs, said, say)
     clear_left()  # what a worker still had in its hands before
     prune()
     return comparison
 
 
-def _tell(comparison: Comparison, pairs: Sequence[Pair], say: Callable[[str], None]) -> None:
+def _tell(comparison: Comparison, pairs: Sequence[Pair], texts: Texts, say: Callable[[str], None]) -> None:
     for pair in pairs:
         judged, distance = pair.judged, pair.judged.distance
         said = say_distance(distance.ssim, distance.bits, distance.colour) if distance else ""
         why = say_reasons(list(judged.reasons))
         say(f"  {pair.wanted.slug}: {'; '.join(filter(None, (say_verdict(judged.verdict), said, why)))}")
+    for one in texts.pairs:
+        found = judge_said(one)
+        words = ": ".join(filter(None, (say_verdict(found.verdict), say_reasons(list(found.reasons)))))
+        say(f"  {one.case.slug}: {words}")
     for row in comparison.by_model:
         errors = ", ".join(f"{n} × {code}" for code, n in sorted(row["new_errors"].items()))
         why = "; ".join(filter(None, (say_reasons(row["reasons"]), errors)))
@@ -153,6 +167,8 @@ def _tell(comparison: Comparison, pairs: Sequence[Pair], say: Callable[[str], No
 
 
 def _saying(wanted: Sequence[Wanted], say: Callable[[str], None]) -> Sequence[Wanted]:
+    if not wanted:
+        return wanted
     say(f"drawing {len(wanted)} golden pictures of {', '.join(sorted({one.model for one in wanted}))} …")
     return wanted
 
@@ -197,13 +213,14 @@ def _say_nobody(lane: Lane) -> str:
 
 
 def _choose_cases(
-    new: LaneSide, old: LaneSide | Stored, *, slugs: Collection[str], firsts: bool
+    new: LaneSide, old: LaneSide | Stored, *, slugs: Collection[str], firsts: bool, texts: Collection[TextCase]
 ) -> tuple[list[Wanted], list[str]]:
     add_shipped()
     rows = list(GoldenCase.objects.filter(enabled=True, model__enabled=True).select_related("model"))
     rows.sort(key=lambda row: (row.model.position, row.model_id, row.position, row.slug))
-    if unknown := sorted(set(slugs) - {row.slug for row in rows}):
-        known = ", ".join(row.slug for row in rows) or "none"
+    names = [row.slug for row in rows]
+    if unknown := sorted({*slugs} - {*names} - {case.slug for case in texts}):
+        known = ", ".join(names) or "none"
         raise ReleaseRefused(f"no enabled golden case named {', '.join(unknown)}; there are: {known}")
     served = new.serves | (old.serves if isinstance(old, LaneSide) else frozenset())
     wanted, skipped, seen = [], [], set()
@@ -215,7 +232,7 @@ def _choose_cases(
             wanted.append(want(row))
         else:
             skipped.append(row.slug)
-    if not wanted:
+    if not wanted and not (slugs and texts):
         raise ReleaseRefused(
             f"there is no enabled golden case of {', '.join(sorted(served))}: add one in the admin, under golden cases"
         )
@@ -258,11 +275,11 @@ def _by_model(pairs: Sequence[Pair]) -> dict[str, list[tuple[Drawn, Drawn]]]:
     return found
 
 
-def _store(comparison: Comparison, pairs: Sequence[Pair], *, serving: bool) -> None:
+def _store(comparison: Comparison, pairs: Sequence[Pair], texts: Texts, *, serving: bool) -> None:
     """Pictures first, then cases and verdict in one transaction, with the event. Raises OSError."""
-    rows = [_row(comparison, pair) for pair in pairs]
-    judged = [judge_model(model, drawn) for model, drawn in _by_model(pairs).items()]
-    verdict = worst([*(pair.judged.verdict for pair in pairs), *(one.verdict for one in judged)])
+    rows = [*(_row(comparison, pair) for pair in pairs), *texts.rows(comparison)]
+    judged = [judge_model(model, drawn) for model, drawn in _by_model(pairs).items()] + texts.judged()
+    verdict = worst([*(row.verdict for row in rows), *(one.verdict for one in judged)])
     with transaction.atomic():
         ComparedCase.objects.bulk_create(rows)
         comparison.verdict, comparison.by_model = verdict.value, [one.summary for one in judged]
@@ -279,7 +296,7 @@ def _store(comparison: Comparison, pairs: Sequence[Pair], *, serving: bool) -> N
                 "release": comparison.release_name,
                 "against": comparison.against,
                 "verdict": verdict.value,
-                "cases": len(pairs),
+                "cases": len(rows),
                 "by": comparison.by,
             },
         )

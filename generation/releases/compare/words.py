@@ -33,6 +33,11 @@ def say_error(code: str) -> str:
         "unreadable": _("its file is no picture"),
         "no_reference": _("nothing is stored of it"),
         "canceled": _("somebody has cancelled it"),
+        "bad_tasks": _("its tasks.toml cannot be read"),
+        "empty": _("the answer is empty"),
+        "sentiment_unclear": _("the answer is no mood"),
+        "chat_unavailable": _("no server answers"),
+        "chat_broken": _("the answer broke off"),
     }.get(code, code)
 
 
@@ -51,6 +56,8 @@ def say_reason(reason: Mapping[str, Any]) -> str:
     if code == "size":
         sizes = {name: " × ".join(map(str, reason[name])) for name in ("new", "old")}
         return _("%(new)s pixels instead of %(old)s") % sizes
+    if code in _TEXT_CODES:
+        return _say_text(code, reason)
     error = say_error(str(reason.get("error", "")))
     return {
         "failed": _("it failed: %(error)s") % {"error": error},
@@ -61,6 +68,34 @@ def say_reason(reason: Mapping[str, Any]) -> str:
         "blank": _("the picture is one colour all over"),
         "unreadable": _("its file is no picture"),
     }.get(code, str(code))
+
+
+_TEXT_CODES = frozenset(
+    {"label", "wrong_label", "scores", "agreement", "language", "refusal", "length", "words", "late", "old_unsaid"}
+)
+
+
+def _say_text(code: str, reason: Mapping[str, Any]) -> str:
+    """What is wrong with a text."""
+    if code == "label":
+        return _("%(new)s instead of %(old)s; right is %(wanted)s") % dict(reason)
+    if code == "wrong_label":
+        return _("%(new)s, right is %(wanted)s") % dict(reason)
+    if code == "scores":
+        return _("a probability has moved by %(value).2f, more than %(limit).2f") % dict(reason)
+    if code == "agreement":
+        return _("%(new)d of %(of)d moods are right, before %(old)d") % dict(reason)
+    if code == "length":
+        return _("%(new)d characters instead of %(old)d") % dict(reason)
+    if code == "late":
+        return _("the answer took %(time)s") % {"time": say_ms(reason["value"])}
+    if code == "old_unsaid":
+        return _("there is no answer of before: %(error)s") % {"error": say_error(str(reason["error"]))}
+    return {
+        "language": _("it answers in another language"),
+        "refusal": _("it refuses to answer"),
+        "words": _("it answers in other words"),
+    }[code]
 
 
 def say_reasons(reasons: list[Mapping[str, Any]]) -> str:
@@ -86,6 +121,10 @@ def say_ms(ms: float | None) -> str:
 def say_times(row: Mapping[str, Any]) -> str:
     """A model's median drawing times, new against old."""
     new, old = row["new_ms"], row["old_ms"]
+    if row.get("texts"):
+        right = _("%(new)d of %(of)d moods right") % row["right"]
+        times = _("%(new)s an answer against %(old)s") % {"new": say_ms(new), "old": say_ms(old)}
+        return f"{right}; {times}"
     if new is None or old is None:
         return _("drawing times cannot be compared")
     return _("%(new)s a picture against %(old)s") % {"new": say_ms(new), "old": say_ms(old)}

@@ -24,7 +24,7 @@ from qwenstudio.embedded import AlreadyRunning, EmbeddedError, Services, StateLo
 from qwenstudio.embedded.account import LAUNCH
 from qwenstudio.embedded.files import read_json, write_json
 from qwenstudio.embedded.ports import is_free
-from qwenstudio.processes import PROGRAMS, ROOT, manage
+from qwenstudio.processes import PROGRAMS, ROOT, manage, missing_for_chat
 from qwenstudio.settings import database_urls, missing_urls
 from qwenstudio.supervise import STATE, Console, Supervisor, end_strays
 from qwenstudio.units.layout import Layout
@@ -80,13 +80,14 @@ class Studio:
 
     def __init__(self, *, names: list[str]) -> None:
         self.var: Path = settings.STUDIO_VAR
-        self.names = names
+        self.names = names if settings.STUDIO_CHAT_DEMO else [name for name in names if name != "chat"]
         # JSON lines go out as they are: the collector behind us parses them. People get the console form.
         self.console = Console(sys.stdout, raw=os.environ.get("STUDIO_LOG") == "json")
         self.services: Services | None = None
         self.supervisor: Supervisor | None = None
         self.links: dict[str, str] = {}
         self.announced = False
+        self.chat_ready = False
         self._begin = time.monotonic()
         self._probe_at = 0.0
 
@@ -100,15 +101,29 @@ class Studio:
             raise CommandError(
                 f"Port {port} is taken by another program. Choose a free one: STUDIO_PORT={port + 1} make run"
             )
+        self.look_at_chat()
         try:
             environment = self._start_services()
             self._prepare(environment)
             assert self.supervisor is not None  # noqa: S101  (`_prepare` made it)
             self.supervisor.catch_signals()
-            self.supervisor.start()
+            self.supervisor.start([program.name for program in PROGRAMS if not program.late])
             self.supervisor.run(each_tick=self._announce_when_ready)
         finally:
             self._stop()
+
+    def look_at_chat(self) -> None:
+        """Leave the demo chat model out where it cannot run, and say why: the rest of the studio needs it not."""
+        if "chat" not in self.names:
+            return
+        why = ""
+        if missing := missing_for_chat():
+            why = f"{', '.join(missing)} missing: pip install -r requirements.txt"
+        elif not is_free(settings.STUDIO_CHAT_PORT):
+            why = f"port {settings.STUDIO_CHAT_PORT} is taken by another program: choose one with STUDIO_CHAT_PORT"
+        if why:
+            self.names = [name for name in self.names if name != "chat"]
+            self.console.say(f"the demo chat model is not started ({why})")
 
     # ---- 1. servers
 
@@ -143,14 +158,15 @@ class Studio:
         self.supervisor = Supervisor(
             programs,
             environment=environment,
-            values={"port": settings.STUDIO_PORT},
+            values={"port": settings.STUDIO_PORT, "chat_port": settings.STUDIO_CHAT_PORT},
             var=self.var,
             console=self.console,
             servers=self.services.ours if self.services else (),
         )
         if prepared:  # the models are there: load them while the links are made
             self.supervisor.start(["gpuworker"])
-        self.links = json.loads(self._call("bootstrap_demo", environment=environment | {"STUDIO_PROCESS": "web"}))
+        chatting = {"STUDIO_PROCESS": "web", "STUDIO_CHAT_DEMO": str("chat" in self.names)}
+        self.links = json.loads(self._call("bootstrap_demo", environment=environment | chatting))
         write_json(self.var / STATE, read_json(self.var / STATE) | {"prepared": digest})
 
     def _database_digest(self) -> str:
@@ -190,27 +206,30 @@ class Studio:
 
     def _announce_when_ready(self) -> None:
         now = time.monotonic()
-        if self.announced or now < self._probe_at:
+        if now < self._probe_at:
             return
         self._probe_at = now + PROBE_EVERY_S
+        if self.announced:
+            self._tell_of_chat()
+            return
         waited = now - self._begin
         web, worker = self._web_is_ready(), self._worker_is_ready()
         if not (web and (worker or waited > READY_TIMEOUT_S or self._worker_has_failed())):
             return
         self.announced = True
         self.console.show(self._banner(seconds=waited, worker=worker))
+        if self.supervisor is not None:
+            self.supervisor.start()  # what is late
 
     def _web_is_ready(self) -> bool:
-        if "web" not in self.names:
-            return True
-        probe = http.client.HTTPConnection("127.0.0.1", settings.STUDIO_PORT, timeout=2)
-        try:
-            probe.request("GET", "/healthz")
-            return probe.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            probe.close()
+        return "web" not in self.names or answers(settings.STUDIO_PORT, "/healthz")
+
+    def _tell_of_chat(self) -> None:
+        """Once, when the demo chat model has loaded."""
+        if self.chat_ready or "chat" not in self.names or not answers(settings.STUDIO_CHAT_PORT, "/health"):
+            return
+        self.chat_ready = True
+        self.console.say(f"the demo chat model is ready, on 127.0.0.1:{settings.STUDIO_CHAT_PORT} alone", name="chat")
 
     def _worker_is_ready(self) -> bool:
         """The worker's own row says so (a global table, so the web role may read it)."""
@@ -282,6 +301,18 @@ def run_units(layout: Layout) -> None:
         lock.release()
 
 
+def answers(port: int, path: str) -> bool:
+    """Whether a server on loopback answers 200."""
+    probe = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        probe.request("GET", path)
+        return probe.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        probe.close()
+
+
 def stop_early(number: int, frame: FrameType | None) -> None:
     """A signal before the children run: unwind."""
     raise StopAsked
@@ -292,7 +323,8 @@ def refuse_missing_urls(names: list[str]) -> None:
     for variable in ("DATABASE_OWNER_URL", "DATABASE_WORKER_URL"):
         if wants(variable) and not wants("DATABASE_URL"):
             raise CommandError(f"{variable} is set, DATABASE_URL is not: set both, or neither to get an own PostgreSQL")
-    needed = {"owner"} | {role_of(program.role) for program in PROGRAMS if program.name in names}  # `owner` migrates
+    wanted = [program for program in PROGRAMS if program.name in names and program.role]
+    needed = {"owner"} | {role_of(program.role) for program in wanted}  # `owner` migrates
     if reasons := [reason for role, reason in missing_urls.items() if role in needed]:
         raise CommandError("\n".join(reasons))
 

@@ -13,11 +13,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from django.db.models.functions import Now
 
 from accounts.ids import uuid7
+from generation.chat.tasks import FILE as TASKS
 from generation.enums import LaneState
 from generation.errors import ReleaseFailed
 from generation.models import Lane, Release, Worker
@@ -76,6 +78,7 @@ class Machine:
         self.links: dict[str, str] = {"blue": "one"}
         self.current = "blue"
         self.releases = ["two", "one"]
+        self.tasks: dict[str, Path] = {}  # of a lane's release: what it asks of text models
         self.migrations: list[Migration] = []
         self.migrated: list[str] = []
         self.collected: list[str] = []
@@ -237,6 +240,9 @@ class Machine:
 
     def release_of(self, lane: str) -> str:
         return self.links.get(lane, "")
+
+    def tasks_of(self, lane: str) -> Path:
+        return self.tasks.get(lane, TASKS)
 
     def link(self, lane: str, release: str) -> None:
         self._act(f"link {lane} {release}", lambda: self.links.update({lane: release}))

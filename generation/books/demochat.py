@@ -1,0 +1,32 @@
+"""The demo chat model among the upstreams: what `manage.py up` serves, tenants may use (docs/chat-models.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from generation.books.loading import write_upstreams
+from generation.books.upstreamfile import parse_upstreams
+from generation.chat.demomodel import DEMO_SLUG
+
+_FILE = """
+[upstreams.demo]
+kind = "openai"
+base_url = "http://127.0.0.1:{port}"
+takes = ["seed", "stop", "tools"]
+first_byte_s = 20  # its first answer comes after a warm-up of seconds
+concurrency = 4
+health_path = "/health"
+
+[models.{slug}]
+title = "Demo model"
+targets = [{{ upstream = "demo", name = "{name}" }}]
+max_tokens = 128
+max_prompt_chars = 1500
+sampling = {{ temperature = 0 }}
+"""
+"""It was trained on conversations of up to 1,024 tokens, and knows one good answer to each."""
+
+
+def offer_demo_chat(*, port: int, name: str) -> None:
+    """Write it into the tables, or its new port. What staff change in the admin stays, disabled too."""
+    write_upstreams(parse_upstreams(_FILE.format(port=port, name=name, slug=DEMO_SLUG), path=Path("demo")), apply=True)

@@ -1,0 +1,19 @@
+"""manage.py offerdemochat: the demo chat model of this `manage.py up` among the upstreams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from generation.books.demochat import offer_demo_chat
+from generation.chat.demomodel import DEMO_MODEL
+
+
+class Command(BaseCommand):
+    help = "Offer the demo chat model that `manage.py up` serves on this machine to all tenants."
+    requires_system_checks = ()
+
+    def handle(self, **options: Any) -> None:
+        offer_demo_chat(port=settings.STUDIO_CHAT_PORT, name=DEMO_MODEL)

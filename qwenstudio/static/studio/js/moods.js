@@ -1,0 +1,89 @@
+// The page of moods: sends the texts, one a line, and shows what the model makes of each.
+
+import { call } from "./api.js";
+import { say } from "./words.js";
+
+const MOODS = ["positive", "neutral", "negative"];
+const form = document.getElementById("moods");
+const field = form.elements.texts;
+const error = document.getElementById("mood-error");
+const results = document.getElementById("mood-results");
+const template = document.getElementById("mood-template");
+const button = form.querySelector("[data-judge]");
+const percent = new Intl.NumberFormat(document.documentElement.lang || "en", { style: "percent", maximumFractionDigits: 1 });
+
+function refuse(text) {
+  error.textContent = text;
+  error.hidden = !text;
+  field.toggleAttribute("aria-invalid", Boolean(text));
+  if (text) field.focus();
+}
+
+/** The texts, or nothing where the page itself can say what is wrong with them. */
+function read() {
+  const texts = field.value.split("\n").map((line) => line.trim()).filter(Boolean);
+  const { maxTexts, maxChars } = form.dataset;
+  if (!texts.length) refuse(error.dataset.empty);
+  else if (texts.length > Number(maxTexts)) refuse(error.dataset.many);
+  else if (texts.some((text) => [...text].length > Number(maxChars))) refuse(error.dataset.long);
+  else return texts;
+  return null;
+}
+
+function show(text, mood) {
+  const item = template.content.cloneNode(true);
+  item.querySelector("[data-text]").textContent = text;
+  const label = item.querySelector("[data-label]");
+  label.textContent = template.dataset[mood.label];
+  label.dataset.mood = mood.label;
+  if (mood.scores) {
+    const list = item.querySelector("[data-scores]");
+    for (const name of MOODS) {
+      const [word, share, bar] = ["dt", "dd", "meter"].map((tag) => document.createElement(tag));
+      word.textContent = template.dataset[name];
+      bar.value = mood.scores[name];
+      bar.setAttribute("aria-hidden", "true");
+      share.append(bar, percent.format(mood.scores[name]));
+      list.append(word, share);
+    }
+    list.hidden = false;
+  }
+  return item;
+}
+
+async function judge() {
+  const texts = read();
+  if (!texts) return;
+  refuse("");
+  button.disabled = true;
+  try {
+    const answer = await call("POST", form.dataset.url, { body: { texts, model: form.elements.model.value } });
+    results.querySelector("ol").replaceChildren(...answer.results.map((mood, at) => show(texts[at], mood)));
+    results.hidden = false;
+  } catch (problem) {
+    refuse(problem instanceof TypeError ? say("againFailed") : problem.message);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  judge();
+});
+field.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
+  event.preventDefault();
+  judge();
+});
+for (const sample of form.querySelectorAll("[data-sample]")) {
+  sample.addEventListener("click", () => {
+    field.value = [field.value.trimEnd(), sample.textContent].filter(Boolean).join("\n");
+    field.focus();
+  });
+}
+
+const demo = form.querySelector("[data-demo]");
+const tellOfDemo = () => demo && (demo.hidden = form.elements.model.value !== demo.dataset.demo);
+form.elements.model.addEventListener("change", tellOfDemo);
+tellOfDemo();

@@ -1,0 +1,131 @@
+"""The teaching set of the demo chat model: what is held out stays out, and its words fall into known parts."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+
+import pytest
+from jinja2 import Environment
+from transformers import Qwen2Tokenizer
+
+from generation.chat.tasks import read_tasks
+from generation.engine.chatdemo import prompts
+from generation.engine.chatdemo.batches import NOT_ASKED, Encoder, make_batches, question_text
+from generation.engine.chatdemo.bpe import Merges, spell
+from generation.engine.chatdemo.examples import Example, decide_mood, sample_example
+from generation.engine.chatdemo.moods import GOLDEN, held_out_sentences, make_sentence, sample_sentence, words_of
+from generation.engine.chatdemo.split import HELD_OUT, held_out_words
+from generation.engine.chatdemo.tokenizer import train_tokenizer
+from generation.engine.chatdemo.vocabulary import NEGATIVE, POSITIVE, read_vocabulary
+from generation.engine.chatdemo.wishes import held_out_wishes, sample_wish
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Qwen2Tokenizer:
+    return train_tokenizer(examples=300)
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[Example]:
+    rng = random.Random(1)
+    return [sample_example(rng) for _ in range(3000)]
+
+
+def test_training_meets_no_held_out_word_and_no_golden_sentence(examples: list[Example]) -> None:
+    texts = [text for one in examples for role, text in one.messages if role != "system"]
+    assert not [text for text in texts if held_out_words(text)]
+    assert not {text for text, _ in GOLDEN} & set(texts)
+    assert len(HELD_OUT["en"]) > 100 and len(HELD_OUT["zh"]) > 50
+
+
+def test_held_out_sentences_are_what_they_claim() -> None:
+    found = held_out_sentences(seed=0, count=500)
+    assert len({one.text for one in found}) == 500
+    assert sum(one.kind == "negated" for one in found) == sum(one.kind == "neutral" for one in found) == 100
+    assert sum(one.language == "zh" for one in found) == 250
+    for one in found:
+        assert all(
+            word.lower() in HELD_OUT[one.language] for word, _ in one.words if " " not in word and "我" not in word
+        )
+    for language in ("en", "zh"):
+        templates = read_vocabulary(language).templates
+        for kind in ("plain", "negated", "turn", "neutral"):
+            assert not set(templates[kind]) & set(templates[f"{kind}_held_out"])
+
+
+def test_an_english_word_that_is_held_out_has_a_family_that_stays() -> None:
+    words = read_vocabulary("en")
+    for family in (*words.families[POSITIVE], *words.families[NEGATIVE]):
+        if family & HELD_OUT["en"]:
+            assert len(family - HELD_OUT["en"]) >= 2
+
+
+def test_wishes_that_are_held_out_are_never_trained() -> None:
+    rng = random.Random(0)
+    trained = {sample_wish(rng).text for _ in range(5000)}
+    assert not trained & {one.text for one in held_out_wishes(seed=0, count=200)}
+
+
+def test_the_tokenizer_is_the_same_each_time_and_no_chinese_characters_are_joined(tokenizer: Qwen2Tokenizer) -> None:
+    assert train_tokenizer(examples=300).get_vocab() == tokenizer.get_vocab()
+    text = "这个实验太难了,我快崩溃了"
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+    assert len(tokenizer("今天心情真好").input_ids) == 6
+
+
+def test_most_held_out_words_begin_with_the_stem_of_their_family(tokenizer: Qwen2Tokenizer) -> None:
+    moods = defaultdict(set)
+    held: dict[str, str] = {}
+    for mood in (POSITIVE, NEGATIVE):
+        for words in words_of("en", False).moods[mood].values():
+            for word in words:
+                moods[tokenizer.tokenize(f" {word}")[0]].add(mood)
+        held |= {word: mood for words in words_of("en", True).moods[mood].values() for word in words}
+    known = sum(moods.get(tokenizer.tokenize(f" {word}")[0]) == {mood} for word, mood in held.items())
+    assert known / len(held) > 0.7
+
+
+def test_merges_that_grow_do_not_stand_in_each_others_way() -> None:
+    merges = Merges()
+    merges.grow([" terr", " trea", " te"])
+    merges.learn({"erra": 9}, most=3)
+    for word, parts in ((" terrible", ["Ġterr", "i", "b", "l", "e"]), (" treat", ["Ġtrea", "t"]), (" tx", ["Ġt", "x"])):
+        assert merges._apply(spell(word)) == parts
+
+
+def test_a_row_is_what_the_server_makes_of_the_question(tokenizer: Qwen2Tokenizer) -> None:
+    rng = random.Random(2)
+    example = decide_mood(sample_sentence(rng, noisy=False), rng)
+    row = Encoder(tokenizer).encode(example)
+    template = Environment(autoescape=False).from_string(prompts.DECISION_TEMPLATE)  # noqa: S701  (no page)
+    assert tokenizer.decode(row.prompt) == template.render(question=example.question, state=example.state)
+    assert question_text(example.question).splitlines()[1] == f"A {example.question['options'][0]}"
+    assert tokenizer.decode(row.answer) == f"{example.answer}<|im_end|>"
+    assert len(row.tags) == len(row.prompt) and {*row.tags} - {NOT_ASKED}
+
+
+def test_batches_are_padded_behind_and_within_their_size(tokenizer: Qwen2Tokenizer) -> None:
+    batches = make_batches(tokenizer, tokens=1024, seed=0)
+    for _ in range(5):
+        batch = next(batches)
+        assert batch.ids.numel() <= 1024 and batch.ids.shape == batch.targets.shape == batch.tags.shape
+        assert ((batch.targets != NOT_ASKED).sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["plain", "negated", "turn", "neutral"])
+def test_sentences_have_no_gap_left(kind: str) -> None:
+    rng = random.Random(3)
+    for language in ("en", "zh"):
+        for held_out in (False, True):
+            for mood in ("neutral",) if kind == "neutral" else (POSITIVE, NEGATIVE):
+                one = make_sentence(rng, kind=kind, mood=mood, language=language, held_out=held_out)
+                assert not re.search(r"[{}\[\]|]", one.text) and one.mood == mood
+
+
+def test_the_shipped_tasks_ask_as_the_model_was_taught() -> None:
+    tasks = read_tasks()
+    assert tasks.sentiment.choice.instructions == prompts.INSTRUCTIONS
+    assert tasks.sentiment.prompt.system == prompts.SENTIMENT
+    assert list(tasks.sentiment.choice.criteria) == ["positive", "neutral", "negative"]

@@ -1,0 +1,34 @@
+"""The demo chat model is offered at every start; what staff change stays."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import LazySettings
+from django.core.management import call_command
+
+from generation.books.upstreams import read_upstream
+from generation.chat.demomodel import DEMO_MODEL
+from generation.chat.targets import TRANSFORMERS_FIELDS
+from generation.models import ChatModel, ChatTarget, Upstream
+
+pytestmark = pytest.mark.django_db
+
+
+def test_it_follows_the_port_and_keeps_what_staff_say(settings: LazySettings) -> None:
+    settings.STUDIO_CHAT_PORT = 8195
+    call_command("offerdemochat")
+    row = Upstream.objects.get()
+    found = read_upstream(vars(row))
+    assert (row.base_url, found.fields, found.health_path) == ("http://127.0.0.1:8195", TRANSFORMERS_FIELDS, "/health")
+    assert ChatTarget.objects.get().name == DEMO_MODEL
+    model = ChatModel.objects.get()
+    assert (model.slug, model.public, model.sampling) == ("demo-chat", True, {"temperature": 0})
+
+    ChatModel.objects.update(title="Ours", enabled=False)
+    Upstream.objects.update(concurrency=2)
+    settings.STUDIO_CHAT_PORT = 8200
+    call_command("offerdemochat")
+    row, model = Upstream.objects.get(), ChatModel.objects.get()
+    assert (row.base_url, row.concurrency) == ("http://127.0.0.1:8200", 2)
+    assert (model.title, model.enabled) == ("Ours", False)
+    assert ChatTarget.objects.count() == 1

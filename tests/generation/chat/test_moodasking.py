@@ -1,0 +1,129 @@
+"""Moods from real servers: who can choose and who is asked in words, what fails over, and what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from generation.chat.breaker import Breaker, Rules
+from generation.chat.moodasking import Moods
+from generation.chat.relay import Relay
+from generation.chat.sentiment import judge_text, judge_texts
+from generation.chat.targets import Offer, Target
+from generation.chat.tasks import MOODS, read_tasks
+from generation.errors import ChatRefused, ChatUnavailable, SentimentUnclear
+from tests.generation.chat.scripted import DONE, Script, Served, Wire, event, hang, reset, serving
+
+TASK = read_tasks().sentiment
+SCORES = {"positive": 0.8, "neutral": 0.15, "negative": 0.05}
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    found = Relay(Breaker(rules=Rules(rest_s=0.3)), queue_s=0.2)
+    yield found
+    assert not any(found.slots._busy.values()), "a place was not given back"
+    found.close()
+
+
+def choosing(probabilities: Any = SCORES) -> Script:
+    """`transformers serve`."""
+
+    async def run(wire: Wire) -> None:
+        assert wire.asked.path == "/v1/systemone"
+        answers = {"mood": {"type": "choice", "choice": "positive", "probabilities": probabilities}}
+        usage = {"input_tokens": 36, "output_tokens": 0}
+        await wire.answer(200, {"model": "theirs", "answers": answers, "usage": usage})
+
+    return run
+
+
+def saying(*words: str, status: int = 404) -> Script:
+    """Any other compatible server."""
+    waiting = list(words)
+
+    async def run(wire: Wire) -> None:
+        if wire.asked.path == "/v1/systemone":
+            await wire.answer(status, {"error": {"message": "no such path"}})
+            return
+        word = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        usage = {"prompt_tokens": 40, "completion_tokens": 2, "total_tokens": 42}
+        await wire.stream(event({"content": word}), event({}, "stop"), event(None, usage=usage), DONE)
+
+    return run
+
+
+def both(one: Served, two: Served) -> Offer:
+    """Two upstreams, the first is asked first."""
+    first, second = one.upstream(id="one", weight=100), two.upstream(id="two")
+    return Offer(slug="chat", targets=(Target(upstream=first, model="theirs"), Target(upstream=second, model="theirs")))
+
+
+async def test_a_choice_is_one_json_and_its_tokens_count(relay: Relay) -> None:
+    async with serving(choosing()) as served:
+        ask = Moods(relay, served.offer(), lacking={})
+        moods = await judge_texts(["so good", "还行"], task=TASK, ask=ask)
+        assert [mood.to_json() for mood in moods] == [{"label": "positive", "scores": SCORES}] * 2
+        body = served.asked[0].json
+        assert body["model"] == "theirs" and body["state"] == "so good"
+        assert list(body["questions"]["mood"]["criteria"]) == list(MOODS)
+        assert (ask.record.tokens_in, ask.record.tokens_out, ask.record.attempts) == (72, 2, 2)
+        assert served.connections <= 2
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_who_cannot_choose_is_asked_once_and_then_in_words(relay: Relay, status: int) -> None:
+    lacking: dict[str, float] = {}
+    async with serving(saying("negative", status=status)) as served:
+        for _ in range(2):
+            mood = await judge_text("so bad", task=TASK, ask=Moods(relay, served.offer(), lacking=lacking))
+            assert mood.to_json() == {"label": "negative", "scores": None}
+        assert [asked.path for asked in served.asked] == ["/v1/systemone", *["/v1/chat/completions"] * 2]
+        assert (
+            served.asked[1].json["max_tokens" if "max_tokens" in served.asked[1].json else "max_completion_tokens"] == 8
+        )
+        assert list(lacking) == ["one"]
+
+
+async def test_ollama_is_asked_in_words_at_once(relay: Relay) -> None:
+    async with serving(saying("positive")) as served:
+        assert not Moods(relay, served.offer("ollama"), lacking={}).chooses
+
+
+async def test_a_server_that_hangs_costs_its_bound_and_another_answers(relay: Relay) -> None:
+    async with serving(hang) as one, serving(choosing()) as two:
+        mood = await judge_text("so good", task=TASK, ask=Moods(relay, both(one, two), lacking={}))
+        assert mood.label == "positive"
+        assert len(one.asked) == 1 and len(two.asked) == 1
+
+
+async def test_all_that_fail_are_unavailable_and_the_breaker_knows(relay: Relay) -> None:
+    for script, times in ((hang, 1), (reset, 5)):
+        async with serving(script) as served:
+            for _ in range(times + 1):
+                with pytest.raises(ChatUnavailable) as error:
+                    await judge_text("so good", task=TASK, ask=Moods(relay, served.offer(id=str(times)), lacking={}))
+                assert error.value.retry_after_s
+            assert len(served.asked) == times, "the breaker is open"
+
+
+async def test_a_refusal_is_told_and_lies_are_no_moods(relay: Relay) -> None:
+    async def refuse(wire: Wire) -> None:
+        await wire.answer(422, {"error": {"message": "theirs cannot read this"}})
+
+    async with serving(refuse) as served:
+        with pytest.raises(ChatRefused, match="chat cannot read this"):
+            await judge_text("so good", task=TASK, ask=Moods(relay, served.offer(), lacking={}))
+    async with serving(choosing([1, 2])) as served:
+        with pytest.raises(SentimentUnclear):
+            await judge_text("so good", task=TASK, ask=Moods(relay, served.offer(), lacking={}))
+
+
+async def test_words_that_are_no_mood_are_asked_for_again_and_all_of_it_counts(relay: Relay) -> None:
+    async with serving(saying("a red circle", "positive")) as served:
+        ask = Moods(relay, served.offer(), lacking={"one": float("inf")})
+        assert (await judge_text("so good", task=TASK, ask=ask)).label == "positive"
+        assert len(served.asked[1].json["messages"]) == 4
+        assert (ask.record.tokens_in, ask.record.tokens_out) == (80, 4)

@@ -1,0 +1,153 @@
+"""The demo chat model: moods of 500 held-out sentences beside two bags of words, 200 held-out wishes that the demo
+image model draws, and both ways to ask for a mood, by `transformers serve` itself: how many are right, how long they
+take.
+
+A second set of sentences has templates of its own (`FRESH`), written after the last training: nobody has looked at them
+while templates for training were chosen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from generation.chat.asking import NotWell, check_health
+from generation.chat.breaker import Breaker
+from generation.chat.demomodel import DEMO_MODEL
+from generation.chat.moodasking import Moods
+from generation.chat.relay import Relay
+from generation.chat.sentiment import CHOICE_PATH, judge_text
+from generation.chat.targets import TRANSFORMERS_FIELDS, Offer, Target, Upstream
+from generation.chat.tasks import MOODS, read_tasks
+from generation.chat.wire.bounds import Times
+from qwenstudio.embedded.ports import free_port
+from tests.proofs.record import ROOT, write_record
+
+PROVES = ("generation/engine/chatdemo", "generation/chat/sentiment.py")
+SENTENCES, WISHES, ASKED = 500, 200, 100
+START_S = 120.0
+# A gap is filled with a held-out word: `feel` and `thing` of the sentence's mood, `not_` of the other. No gap: neutral.
+FRESH = {
+    "en": (
+        "my whole family was {feel} about it", "that must have been {thing}", "I went to bed {feel}",
+        "nothing has ever made me so {feel}", "their answer was {thing}", "I am not {not_feel} about it",
+        "it does not have to be {not_thing}", "although it was {not_thing} before, it is {thing} now",
+        "the shop closes at six", "which bus goes to the museum", "he put the letter on the desk",
+    ),
+    "zh": (
+        "我们全家都很{feel}", "这部电影真的{thing}", "收到信的时候我特别{feel}", "我才不{not_feel}呢",
+        "这个结果并不{not_thing}",
+        "虽然昨天很{not_feel}，今天很{feel}", "超市几点关门", "他把书放在桌子上", "明天坐几路公交车",
+    ),
+}  # fmt: skip
+_GAP = re.compile(r"\{(not_)?(feel|thing)\}")
+
+
+def fresh_sentences() -> list[tuple[str, str]]:
+    """Each of `FRESH` with three words of either mood, or as it is, and its mood."""
+    from generation.engine.chatdemo.vocabulary import NEGATIVE, NEUTRAL, POSITIVE
+
+    rng = random.Random("fresh")
+    found: list[tuple[str, str]] = []
+    for language, patterns in FRESH.items():
+        for pattern in patterns:
+            for mood in (POSITIVE, NEGATIVE) * 3 if _GAP.search(pattern) else (NEUTRAL,):
+                found.append((fill(pattern, language, mood, rng), mood))
+    return found
+
+
+def fill(pattern: str, language: str, mood: str, rng: random.Random) -> str:
+    """The pattern with its gaps filled."""
+    from generation.engine.chatdemo.moods import opposite, words_of
+
+    words = words_of(language, True).moods
+    return _GAP.sub(lambda gap: rng.choice(words[opposite(mood) if gap[1] else mood][gap[2]]), pattern)
+
+
+async def ask_server(texts: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Accuracy and latency of both ways, one text at a time, by a true `transformers serve`."""
+    port, task = free_port(), read_tasks().sentiment
+    line = [sys.executable, "-m", "qwenstudio.units.chatguard", str(port), DEMO_MODEL, "--device", "cpu"]
+    began = time.monotonic()
+    server = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    upstream = Upstream(
+        id="demo", kind="openai", base_url=f"http://127.0.0.1:{port}", times=Times(first_byte=60),
+        fields=TRANSFORMERS_FIELDS,
+    )  # fmt: skip
+    offer = Offer(slug="demo-chat", targets=(Target(upstream=upstream, model=DEMO_MODEL),))
+    relay = Relay(Breaker(None))
+    try:
+        while True:
+            try:
+                await check_health(upstream)
+                break
+            except NotWell:
+                if time.monotonic() - began > START_S or server.poll() is not None:
+                    raise SystemExit("transformers serve does not start") from None
+                await asyncio.sleep(0.2)
+        found: dict[str, Any] = {"start_s": round(time.monotonic() - began, 1)}
+        for way, lacking in (("choice", {}), ("words", {"demo": time.monotonic() + 1e6})):
+            ask = Moods(relay, offer, lacking=lacking)
+            await judge_text(texts[0][0], task=task, ask=ask)  # whatever warms up
+            found[way] = await _time_way(texts, ask)
+        return found
+    finally:
+        relay.close()
+        server.terminate()
+        server.wait(30)
+
+
+async def _time_way(texts: Sequence[tuple[str, str]], ask: Moods) -> dict[str, Any]:
+    task, right, seconds, unclear = read_tasks().sentiment, 0, [], 0
+    for text, mood in texts:
+        began = time.perf_counter()
+        try:
+            right += (await judge_text(text, task=task, ask=ask)).label == mood
+        except Exception as error:
+            if type(error).__name__ != "SentimentUnclear":
+                raise
+            unclear += 1
+        seconds.append(time.perf_counter() - began)
+    return {
+        "path": CHOICE_PATH if ask.chooses else "/v1/chat/completions",
+        "right": round(right / len(texts), 4),
+        "unclear": unclear,
+        "median_ms": round(statistics.median(seconds) * 1000, 1),
+        "p95_ms": round(sorted(seconds)[int(len(seconds) * 0.95)] * 1000, 1),
+    }
+
+
+def likeliest(scores: Mapping[str, Any]) -> str:
+    """The mood with the highest score."""
+    return max(MOODS, key=lambda mood: scores[mood])
+
+
+def main() -> int:
+    """Judge, ask, keep; 1 when a bound was missed."""
+    from generation.engine.chatdemo.evaluate import WANTED_MOODS, WANTED_WISHES, Demo, evaluate
+    from generation.engine.chatdemo.model import CHECKPOINT
+    from generation.engine.chatdemo.moods import held_out_sentences
+
+    began = time.monotonic()
+    counts = evaluate(CHECKPOINT, sentences=SENTENCES, wishes=WISHES)
+    demo, fresh = Demo(), fresh_sentences()
+    missed = [text for text, mood in fresh if likeliest(demo.decide(text)) != mood]
+    counts["fresh"] = {"count": len(fresh), "right": round(1 - len(missed) / len(fresh), 4), "wrong": missed}
+    sentences = held_out_sentences(seed=1, count=ASKED)
+    counts["served"] = asyncio.run(ask_server([(one.text, one.mood) for one in sentences]))
+    golden = all(likeliest(scores) == scores["wanted"] for scores in counts["golden"].values())
+    good = counts["moods"]["choice"] >= WANTED_MOODS and counts["wishes"]["right"] >= WANTED_WISHES and golden
+    write_record("chatdemo", proves=PROVES, counts={"passed": good, **counts}, seconds=time.monotonic() - began)
+    print({name: counts[name] for name in ("fresh", "served")}, counts["moods"]["choice"], counts["wishes"]["right"])
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
