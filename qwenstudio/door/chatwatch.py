@@ -43,9 +43,10 @@ class Watched:
     """One call: its task, and what it is ended with."""
 
     def __init__(
-        self, credential: Credential, task: asyncio.Task[None], sender: Sender, end: Callable[[], None]
+        self, credential: Credential, scope: Scope, task: asyncio.Task[None], sender: Sender, end: Callable[[], None]
     ) -> None:
         self.credential = credential
+        self.scope = scope
         self.sender = sender
         self.tick: asyncio.Task[None] | None = None
         self.ended: StudioError | ClientGone | None = None
@@ -76,7 +77,13 @@ class Watch:
 
     @asynccontextmanager
     async def while_allowed(
-        self, house: House, credential: Credential, *, sender: Sender, end: Callable[[], None]
+        self,
+        house: House,
+        credential: Credential,
+        *,
+        sender: Sender,
+        end: Callable[[], None],
+        scope: Scope = Scope.CHAT,
     ) -> AsyncIterator[None]:
         """Run the block until its caller may not any longer, its client is stuck, or the process ends.
 
@@ -84,7 +91,7 @@ class Watch:
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (requests run in tasks)
-        call = Watched(credential, task, sender, end)
+        call = Watched(credential, scope, task, sender, end)
         self._calls.add(call)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(house), name="chat-watch")
@@ -127,7 +134,7 @@ class Watch:
             refused: StudioError | None = StudioStops() if stops else None
             if answers and not stops:
                 try:
-                    refused = await _refusal(house, call.credential)
+                    refused = await _refusal(house, call.credential, call.scope)
                 except DatabaseError as error:  # it refuses nobody, and would take seconds for each
                     answers = False
                     log.warning("cannot ask whether callers are still such: %s", type(error).__name__)
@@ -140,10 +147,10 @@ class Watch:
                 call.tick = asyncio.create_task(call.sender.keep_alive())
 
 
-async def _refusal(house: House, credential: Credential) -> StudioError | None:
+async def _refusal(house: House, credential: Credential, scope: Scope) -> StudioError | None:
     """What refuses the caller by now. Raises the driver's errors."""
     try:
-        (await house.callers.find(credential)).require_scope(Scope.CHAT.value)
+        (await house.callers.find(credential)).require_scope(scope.value)
     except StudioError as error:
         return error
     return None

@@ -136,7 +136,11 @@ class Judging:
         ask = Moods(self._chat.relay, plan.offer, lacking=self._chat.lacking, record=record)
         try:
             async with self._chat.watch.while_allowed(
-                self._house, self._credential, sender=Whole(), end=lambda: record.end("revoked")
+                self._house,
+                self._credential,
+                sender=Whole(),
+                end=lambda: record.end("revoked"),
+                scope=KeyScope.SENTIMENT,
             ):
                 moods = await judge_texts(plan.asked.texts, task=self._chat.tasks.sentiment, ask=ask)
         except StudioError as error:
