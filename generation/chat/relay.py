@@ -197,10 +197,11 @@ class Relay:
             data = await response.read()
             if not data:
                 raise BrokenOff("an empty answer")
+            reader = dialect.reader(response.head.media_type)
+            first = read_first(reader, data)
             record.note_first_byte()
             self._warm[upstream.id, lease.target.model] = time.monotonic()
-            reader = dialect.reader(response.head.media_type)
-            answer = Answer(self, lease, response, reader, record, first=data)
+            answer = Answer(self, lease, response, reader, record, first=first)
             if lease.ticket.probe:
                 await self.breaker.succeed(lease.ticket)
         except (WireError, AnswerError) as error:
@@ -247,7 +248,7 @@ class Answer:
     """One answer, from its first byte on. `async with` it, and iterate over its deltas."""
 
     def __init__(
-        self, relay: Relay, lease: _Lease, response: Response, reader: Reader, record: CallRecord, *, first: bytes
+        self, relay: Relay, lease: _Lease, response: Response, reader: Reader, record: CallRecord, *, first: list[Delta]
     ) -> None:
         self._relay = relay
         self._lease = lease
@@ -302,7 +303,7 @@ class Answer:
             await self._relay.breaker.succeed(self._lease.ticket)
 
     async def _read(self) -> AsyncIterator[list[Delta]]:
-        yield self._reader.feed(self._first)
+        yield self._first
         while not self._reader.done:
             data = await self._response.read()
             yield self._reader.feed(data) if data else self._reader.end()
@@ -318,6 +319,17 @@ class Answer:
             return  # a client that takes its answer too slowly: no verdict about the server
         self._has_verdict = True
         await self._relay.breaker.fail(self._lease.ticket)
+
+
+def read_first(reader: Reader, data: bytes) -> list[Delta]:
+    """The answer's beginning: nobody has heard of it yet, so what cannot be read is as none. Raises `AnswerError`."""
+    try:
+        return reader.feed(data)
+    except AnswerError:
+        raise
+    except Exception as error:  # our reader's own: the server's fault or ours, there is no answer
+        log.exception("an answer could not be read")
+        raise AnswerError("it cannot be read") from error
 
 
 def outcome_of(kind: type[BaseException] | None) -> Outcome:

@@ -201,12 +201,7 @@ async def measure(folder: Path, *, rounds: int = ROUNDS) -> dict[str, Any]:
             "failures_until_open": max(one["failures_until_open"] for one in found),
             "reached_while_open": max(one["reached_while_open"] for one in found),
             "fast_p99_ms": max(one["fast_p99_ms"] for one in found),
-            "probes": max(
-                one[f"probes_of_a_crowd_{when}"]
-                for one in found
-                for when in ("while_failing", "when_well")
-                if (one["way"], when) != ("no_json", "when_well")
-            ),
+            "probes": max(one[f"probes_of_a_crowd_{when}"] for one in found for when in ("while_failing", "when_well")),
             "answered_after_it_was_well_s": max(one["answered_after_it_was_well_s"] for one in found),
         },
         "books": books,
@@ -223,7 +218,7 @@ def is_good(counts: Mapping[str, Any]) -> bool:
             and one["without_retry_after"] == 0
             and one["fast_p99_ms"] < counts["bound_ms"]
             and one["probes_of_a_crowd_while_failing"] == 1
-            and (one["probes_of_a_crowd_when_well"] == 1 or one["way"] == "no_json")
+            and one["probes_of_a_crowd_when_well"] == 1
             and one["answered_after_it_was_well_s"] <= counts["rest_s"] + 1
             and one["after"] == {"200": CROWD}
             for one in counts["rounds"]

@@ -14,7 +14,7 @@ from generation.chat.sentiment import judge_text, judge_texts
 from generation.chat.targets import Offer, Target
 from generation.chat.tasks import MOODS, read_tasks
 from generation.errors import ChatRefused, ChatUnavailable, SentimentUnclear
-from tests.generation.chat.scripted import DONE, Script, Served, Wire, event, hang, reset, serving
+from tests.generation.chat.scripted import DONE, IMPATIENT, Script, Served, Wire, event, hang, reset, serving
 
 TASK = read_tasks().sentiment
 SCORES = {"positive": 0.8, "neutral": 0.15, "negative": 0.05}
@@ -22,7 +22,7 @@ SCORES = {"positive": 0.8, "neutral": 0.15, "negative": 0.05}
 
 @pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
-    found = Relay(Breaker(rules=Rules(rest_s=0.3)), queue_s=0.2)
+    found = Relay(Breaker(rules=Rules(rest_s=600)), queue_s=0.2)
     yield found
     assert not any(found.slots._busy.values()), "a place was not given back"
     found.close()
@@ -57,7 +57,7 @@ def saying(*words: str, status: int = 404) -> Script:
 
 def both(one: Served, two: Served) -> Offer:
     """Two upstreams, the first is asked first."""
-    first, second = one.upstream(id="one", weight=100), two.upstream(id="two")
+    first, second = one.upstream(id="one", weight=100, times=IMPATIENT), two.upstream(id="two")
     return Offer(slug="chat", targets=(Target(upstream=first, model="theirs"), Target(upstream=second, model="theirs")))
 
 
@@ -103,8 +103,9 @@ async def test_all_that_fail_are_unavailable_and_the_breaker_knows(relay: Relay)
     for script, times in ((hang, 1), (reset, 5)):
         async with serving(script) as served:
             for _ in range(times + 1):
+                offer = served.offer(id=str(times), times=IMPATIENT)
                 with pytest.raises(ChatUnavailable) as error:
-                    await judge_text("so good", task=TASK, ask=Moods(relay, served.offer(id=str(times)), lacking={}))
+                    await judge_text("so good", task=TASK, ask=Moods(relay, offer, lacking={}))
                 assert error.value.retry_after_s
             assert len(served.asked) == times, "the breaker is open"
 

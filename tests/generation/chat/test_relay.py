@@ -58,11 +58,15 @@ async def ask(relay: Relay, offer: Offer, record: CallRecord | None = None, requ
         return [delta async for delta in answer.deltas() if delta]
 
 
-async def listen(relay: Relay, offer: Offer, record: CallRecord, heard: list[Delta]) -> None:
+async def listen(
+    relay: Relay, offer: Offer, record: CallRecord, heard: list[Delta], began: asyncio.Event | None = None
+) -> None:
     """The same, each as it comes."""
     async with await relay.open(HI, offer, record) as answer:
         async for delta in answer.deltas():
             heard.append(delta)
+            if began is not None:
+                began.set()
 
 
 def words(deltas: list[Delta]) -> str:
@@ -171,15 +175,40 @@ async def test_after_the_first_byte_nothing_is_repeated(relay: Relay, cut: Any) 
         assert record.tokens_out == 2  # what came is counted
 
 
-@pytest.mark.parametrize(
-    "rest",
-    [b"data: {broken\n\n", b'data: {"error": {"message": "CUDA out of memory"}}\n\n', event({"content": 5})],
-)
+BAD = [b"data: {broken\n\n", b'data: {"error": {"message": "CUDA out of memory"}}\n\n', event({"content": 5})]
+
+
+@pytest.mark.parametrize("rest", BAD)
 async def test_an_answer_that_turns_bad(relay: Relay, rest: bytes) -> None:
-    async with serving(lambda wire: wire.stream(HELLO[1], rest, *HELLO[2:])) as served:
+    heard = asyncio.Event()
+
+    async def run(wire: Wire) -> None:
+        await wire.head()
+        await wire.chunk(HELLO[1])
+        await heard.wait()
+        await wire.chunk(rest + b"".join(HELLO[2:]))
+
+    async with serving(run) as served:
+        found: list[Delta] = []
         with pytest.raises(ChatBroken) as caught:
-            await ask(relay, served.offer())
-        assert "CUDA" not in caught.value.message
+            await listen(relay, served.offer(), CallRecord(), found, heard)
+        assert "CUDA" not in caught.value.message and words(found) == "Hello"
+
+
+@pytest.mark.parametrize("rest", BAD)
+async def test_an_answer_that_is_bad_from_the_start_is_none(relay: Relay, rest: bytes) -> None:
+    """Nobody has heard of it, so another server is asked; as a probe it closes no breaker."""
+    relay.breaker = Breaker(rules=Rules(failures=1, rest_s=600))
+    async with serving(lambda wire: wire.stream(rest)) as bad, serving(hello) as good:
+        record = CallRecord()
+        assert words(await ask(relay, both(bad, good, times=PATIENT), record)) == "Hello world"
+        assert (record.attempts, record.upstream, len(bad.asked)) == (2, "two", 1)
+        await end_rest(relay.breaker, "one")
+        with pytest.raises(ChatUnavailable) as caught:  # the probe
+            await ask(relay, bad.offer())
+        assert "CUDA" not in caught.value.message and len(bad.asked) == 2
+        with pytest.raises(BreakerOpen):
+            await relay.breaker.admit("one", probe_s=1)
 
 
 async def test_a_kept_connection_that_died_is_replaced(relay: Relay) -> None:
@@ -377,16 +406,27 @@ async def test_hostile_servers_leave_the_relay_well(relay: Relay) -> None:
 
 async def test_an_answer_that_our_own_reader_trips_over(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is broken like any other: a part of an answer that just ends would be taken for the whole."""
+    feed, heard = StreamReader.feed, asyncio.Event()
 
     def trip(self: StreamReader, data: bytes) -> list[Delta]:
-        raise KeyError("a case that nobody thought of")
+        if heard.is_set():
+            raise KeyError("a case that nobody thought of")
+        return feed(self, data)
+
+    async def run(wire: Wire) -> None:
+        await wire.head()
+        await wire.chunk(HELLO[1])
+        await heard.wait()
+        await wire.chunk(HELLO[2])
 
     monkeypatch.setattr(StreamReader, "feed", trip)
-    async with serving(hello) as served:
+    async with serving(run) as served:
         record = CallRecord()
         with pytest.raises(ChatBroken):
-            await ask(relay, served.offer(), record)
+            await listen(relay, served.offer(), record, [], heard)
         assert record.outcome == "broken"
+        with pytest.raises(ChatUnavailable):  # from its first byte on: there is no answer
+            await ask(relay, served.offer())
 
 
 async def test_a_slow_client_is_not_the_servers_fault(relay: Relay) -> None:
