@@ -10,6 +10,7 @@ from functools import cache
 from generation.engine.chatdemo.noise import EXTENSIONS, blur, disturb, unknown_word
 from generation.engine.chatdemo.split import HELD_OUT, held_out_words
 from generation.engine.chatdemo.vocabulary import GAPS, NEGATIVE, NEUTRAL, POSITIVE, More, read_more, read_vocabulary
+from generation.engine.chatdemo.vocabulary import Words as WordLists
 
 KINDS = {"plain": 0.42, "negated": 0.2, "turn": 0.1, "neutral": 0.28}
 """How a sentence says what it says, and how often in training."""
@@ -72,11 +73,12 @@ def words_of(language: str, held_out: bool, more: bool = False) -> Words:
 
 
 def _add_more(words: Words, more: More) -> Words:
-    def joined(some: Mapping[str, tuple[str, ...]], others: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        return {gap: found + others.get(gap, ()) for gap, found in some.items()}
+    moods = {mood: _joined(gaps, more.moods[mood]) for mood, gaps in words.moods.items()}
+    return Words(moods=moods, flat=_joined(words.flat, more.flat), events=words.events)
 
-    moods = {mood: joined(gaps, more.moods[mood]) for mood, gaps in words.moods.items()}
-    return Words(moods=moods, flat=joined(words.flat, more.flat), events=words.events)
+
+def _joined(some: WordLists, others: WordLists) -> WordLists:
+    return {gap: found + others.get(gap, ()) for gap, found in some.items()}
 
 
 def make_sentence(
