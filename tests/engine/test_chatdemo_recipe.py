@@ -5,8 +5,13 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
 
 import pytest
+import torch
 from jinja2 import Environment
 from transformers import Qwen2Tokenizer
 
@@ -15,11 +20,13 @@ from generation.engine.chatdemo import prompts
 from generation.engine.chatdemo.batches import NOT_ASKED, Encoder, make_batches, question_text
 from generation.engine.chatdemo.bpe import Merges, spell
 from generation.engine.chatdemo.examples import Example, decide_mood, sample_example
-from generation.engine.chatdemo.moods import GOLDEN, held_out_sentences, make_sentence, sample_sentence, words_of
+from generation.engine.chatdemo.moods import GOLDEN, KINDS, held_out_sentences, make_sentence, sample_sentence, words_of
 from generation.engine.chatdemo.split import HELD_OUT, held_out_words
 from generation.engine.chatdemo.tokenizer import train_tokenizer
-from generation.engine.chatdemo.vocabulary import NEGATIVE, POSITIVE, read_vocabulary
+from generation.engine.chatdemo.train import ChatRecipe, train
+from generation.engine.chatdemo.vocabulary import NEGATIVE, POSITIVE, read_more, read_vocabulary
 from generation.engine.chatdemo.wishes import held_out_wishes, sample_wish
+from tests.proofs.chatdemo import FRESH
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +37,7 @@ def tokenizer() -> Qwen2Tokenizer:
 @pytest.fixture(scope="module")
 def examples() -> list[Example]:
     rng = random.Random(1)
-    return [sample_example(rng) for _ in range(3000)]
+    return [sample_example(rng, more=number % 2 == 1) for number in range(3000)]
 
 
 def test_training_meets_no_held_out_word_and_no_golden_sentence(examples: list[Example]) -> None:
@@ -53,6 +60,32 @@ def test_held_out_sentences_are_what_they_claim() -> None:
         templates = read_vocabulary(language).templates
         for kind in ("plain", "negated", "turn", "neutral"):
             assert not set(templates[kind]) & set(templates[f"{kind}_held_out"])
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_training_template_can_become_one_that_is_held_out(language: str) -> None:
+    templates, more = read_vocabulary(language).templates, read_more(language).templates
+    kept = {one for kind in KINDS for one in templates[f"{kind}_held_out"]}
+    kept |= {re.sub(r"\{not_", "{", one) for one in FRESH[language]}
+    trained = {text for kind in KINDS for one in templates[kind] + more[kind] for text in choices_of(one)}
+    assert len(trained) > 10_000 and not trained & kept
+    assert not set(more["openers"]) & set(templates["openers_held_out"])
+
+
+def choices_of(pattern: str) -> Iterator[str]:
+    """Every way to choose among `[a|b]`."""
+    parts = re.split(r"\[([^\]]*)\]", pattern)
+    return map("".join, product(*(part.split("|") if at % 2 else [part] for at, part in enumerate(parts))))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_words_of_the_second_part_are_not_held_out(language: str) -> None:
+    more = read_more(language)
+    added = [*more.flat.values(), *(words for gaps in more.moods.values() for words in gaps.values())]
+    assert not [word for words in added for word in words if held_out_words(word.lower())]
+    for mood in (POSITIVE, NEGATIVE):
+        for gap, words in words_of(language, False, more=True).moods[mood].items():
+            assert set(words) == {*words_of(language, False).moods[mood][gap], *more.moods[mood].get(gap, ())}
 
 
 def test_an_english_word_that_is_held_out_has_a_family_that_stays() -> None:
@@ -114,14 +147,31 @@ def test_batches_are_padded_behind_and_within_their_size(tokenizer: Qwen2Tokeniz
         assert ((batch.targets != NOT_ASKED).sum(1) > 0).all()
 
 
+def test_training_has_two_parts_and_goes_on_where_it_stopped(tokenizer: Qwen2Tokenizer, tmp_path: Path) -> None:
+    recipe = ChatRecipe(steps=100, more_steps=100)
+    assert recipe.rate(60) > recipe.rate(99) > recipe.rate(100) == pytest.approx(0.02)
+    assert recipe.rate(101) < recipe.rate(150) == pytest.approx(0.4 * 0.645, abs=0.02)
+    assert recipe.rate(200) == pytest.approx(0.4 * 0.02)
+    small = ChatRecipe(steps=1, more_steps=1, tokens=256)
+    train(replace(small, more_steps=0), tokenizer, work=tmp_path)
+    first = torch.load(tmp_path / "chat.pt", weights_only=True)
+    train(small, tokenizer, work=tmp_path)
+    second = torch.load(tmp_path / "chat.pt", weights_only=True)
+    assert (first["step"], second["step"]) == (1, 2)
+    assert any((second["namer"][name] != weight).any() for name, weight in first["namer"].items())
+
+
 @pytest.mark.parametrize("kind", ["plain", "negated", "turn", "neutral"])
 def test_sentences_have_no_gap_left(kind: str) -> None:
     rng = random.Random(3)
     for language in ("en", "zh"):
-        for held_out in (False, True):
+        for more in (None, False, True):
             for mood in ("neutral",) if kind == "neutral" else (POSITIVE, NEGATIVE):
-                one = make_sentence(rng, kind=kind, mood=mood, language=language, held_out=held_out)
-                assert not re.search(r"[{}\[\]|]", one.text) and one.mood == mood
+                for _ in range(20):
+                    one = make_sentence(
+                        rng, kind=kind, mood=mood, language=language, held_out=more is None, more=bool(more)
+                    )
+                    assert not re.search(r"[{}\[\]|]", one.text) and one.mood == mood
 
 
 def test_the_shipped_tasks_ask_as_the_model_was_taught() -> None:

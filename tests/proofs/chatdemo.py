@@ -2,8 +2,8 @@
 image model draws, and both ways to ask for a mood, by `transformers serve` itself: how many are right, how long they
 take.
 
-A second set of sentences has templates of its own (`FRESH`), written after the last training: nobody has looked at them
-while templates for training were chosen.
+A second set of sentences has templates of its own (`FRESH`). No training template can become one of them, and
+nobody had looked at what a model got wrong of them when templates for training were chosen.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ START_S = 120.0
 FRESH = {
     "en": (
         "my whole family was {feel} about it", "that must have been {thing}", "I went to bed {feel}",
-        "nothing has ever made me so {feel}", "their answer was {thing}", "I am not {not_feel} about it",
+        "nothing has ever made me so {feel}", "their answer was {thing}", "I would not be {not_feel} in your place",
         "it does not have to be {not_thing}", "although it was {not_thing} before, it is {thing} now",
         "the shop closes at six", "which bus goes to the museum", "he put the letter on the desk",
     ),

@@ -44,7 +44,7 @@ class BagOfWords:
     def __init__(self, features: Callable[[str], list[str]], *, sentences: int = 20000, seed: int = 0) -> None:
         self._features = features
         rng = random.Random(f"baseline {seed}")
-        examples = [sample_sentence(rng) for _ in range(sentences)]
+        examples = [sample_sentence(rng, more=number % 2 == 1) for number in range(sentences)]
         names = sorted({name for example in examples for name in features(example.text)})
         self._ids = {name: number for number, name in enumerate(names)}
         torch.manual_seed(seed)

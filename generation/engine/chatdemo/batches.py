@@ -107,12 +107,14 @@ def question_text(question: Mapping[str, Any]) -> str:
     return "\n".join([question["instructions"], *(f"{label} {option}" for label, option in options)])
 
 
-def make_batches(tokenizer: Qwen2Tokenizer, *, tokens: int, seed: int) -> Iterator[Batch]:
-    """Training batches of at most `tokens` tokens without end, rows of like length together."""
+def make_batches(tokenizer: Qwen2Tokenizer, *, tokens: int, seed: int, more: bool = False) -> Iterator[Batch]:
+    """Training batches of at most `tokens` tokens without end, rows of like length together; `more`: of the second part
+    of training.
+    """
     rng = random.Random(f"batches {seed}")
     encoder = Encoder(tokenizer)
     while True:
-        rows = [encoder.encode(sample_example(rng), rng=rng) for _ in range(POOL * tokens // 80)]
+        rows = [encoder.encode(sample_example(rng, more=more), rng=rng) for _ in range(POOL * tokens // 80)]
         rows.sort(key=len)
         chunks: list[list[Row]] = [[]]
         for row in rows:

@@ -11,9 +11,12 @@ from generation.engine.chatdemo.talk import sample_exchange
 from generation.engine.chatdemo.vocabulary import MOODS
 from generation.engine.chatdemo.wishchanges import make_change
 from generation.engine.chatdemo.wishes import Wish, sample_wish
+from generation.engine.demo.specs import Shape
 
 LABELS = ("A", "B", "C", "D", "E", "F")
 SHARES = {"decide": 0.34, "judge": 0.17, "wish": 0.33, "talk": 0.1, "other": 0.06}
+HARD = 0.5
+"""How often a wish without a background is replaced by another one, in the second part of training."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,13 @@ class Example:
         return self.messages[-1][1]
 
 
-def sample_example(rng: random.Random) -> Example:
-    """One training example; none holds a word that is held out, or a sentence of the golden suite."""
+def sample_example(rng: random.Random, *, more: bool = False) -> Example:
+    """One training example, `more`: of the second part of training; none holds a word that is held out, or a sentence
+    of the golden suite.
+    """
     golden = {text for text, _ in GOLDEN}
     while True:
-        found = MAKERS[rng.choices(list(SHARES), list(SHARES.values()))[0]](rng)
+        found = MAKERS[rng.choices(list(SHARES), list(SHARES.values()))[0]](rng, more)
         texts = [text for role, text in found.messages if role != "system"] + [found.answer]
         if not any(held_out_words(text) or text in golden for text in texts):
             return found
@@ -57,12 +62,12 @@ def _decision(instructions: str, options: list[str], about: Sentence | Wish, rig
     return Example((("user", about.text),), LABELS[options.index(right)], question, sentence)
 
 
-def _make_decide(rng: random.Random) -> Example:
-    return decide_mood(sample_sentence(rng), rng)
+def _make_decide(rng: random.Random, more: bool) -> Example:
+    return decide_mood(sample_sentence(rng, more=more), rng)
 
 
-def _make_judge(rng: random.Random) -> Example:
-    sentence = sample_sentence(rng)
+def _make_judge(rng: random.Random, more: bool) -> Example:
+    sentence = sample_sentence(rng, more=more)
     messages = (("system", prompts.pick_sentiment(rng)), ("user", sentence.text))
     return Example(messages, sentence.mood, sentence=sentence)
 
@@ -72,13 +77,21 @@ def _system(rng: random.Random) -> tuple[tuple[str, str], ...]:
     return (("system", chosen),) if chosen else ()
 
 
-def _make_wish(rng: random.Random) -> Example:
+def _make_wish(rng: random.Random, more: bool) -> Example:
     turns: list[tuple[str, str]] = []
-    wish = sample_wish(rng)
+    wish = _pick_wish(rng, hard=more)
     while rng.random() < 0.25 and len(turns) < 4:
         turns += [("user", wish.text), ("assistant", wish.prompt)]
         wish = _follow(wish, rng)
     return Example((*_system(rng), *turns, ("user", wish.text)), wish.prompt)
+
+
+def _pick_wish(rng: random.Random, *, hard: bool) -> Wish:
+    """A training wish. Of `hard` ones more have a background: two colours, and which one is whose."""
+    wish = sample_wish(rng)
+    while hard and not (isinstance(wish.spec, Shape) and wish.spec.background) and rng.random() < HARD:
+        wish = sample_wish(rng)
+    return wish
 
 
 def _follow(before: Wish, rng: random.Random) -> Wish:
@@ -87,7 +100,7 @@ def _follow(before: Wish, rng: random.Random) -> Wish:
     return changed or sample_wish(rng)
 
 
-def _make_talk(rng: random.Random) -> Example:
+def _make_talk(rng: random.Random, more: bool) -> Example:
     before = sample_exchange(rng)
     turns = (("user", before.text), ("assistant", before.answer)) if rng.random() < 0.15 else ()
     exchange = sample_exchange(rng)
@@ -97,9 +110,9 @@ def _make_talk(rng: random.Random) -> Example:
     return Example((*_system(rng), *turns, ("user", exchange.text)), exchange.answer, sentence=exchange.sentence)
 
 
-def _make_other(rng: random.Random) -> Example:
+def _make_other(rng: random.Random, more: bool) -> Example:
     """Other questions about a text, so that the question matters."""
-    about: Wish | Sentence = sample_wish(rng) if rng.random() < 0.5 else sample_sentence(rng)
+    about: Wish | Sentence = sample_wish(rng) if rng.random() < 0.5 else sample_sentence(rng, more=more)
     if rng.random() < 0.5:
         instructions, options = rng.choice(prompts.LANGUAGE_INSTRUCTIONS), ["English", "Chinese"]
         right = options[about.language == "zh"]

@@ -9,7 +9,8 @@ from functools import cache
 
 from generation.engine.chatdemo.noise import EXTENSIONS, blur, disturb, unknown_word
 from generation.engine.chatdemo.split import HELD_OUT, held_out_words
-from generation.engine.chatdemo.vocabulary import GAPS, NEGATIVE, NEUTRAL, POSITIVE, read_vocabulary
+from generation.engine.chatdemo.vocabulary import GAPS, NEGATIVE, NEUTRAL, POSITIVE, More, read_more, read_vocabulary
+from generation.engine.chatdemo.vocabulary import Words as WordLists
 
 KINDS = {"plain": 0.42, "negated": 0.2, "turn": 0.1, "neutral": 0.28}
 """How a sentence says what it says, and how often in training."""
@@ -48,8 +49,10 @@ class Words:
 
 
 @cache
-def words_of(language: str, held_out: bool) -> Words:
-    """The words of a language that training may use, or those that it may not."""
+def words_of(language: str, held_out: bool, more: bool = False) -> Words:
+    """The words of a language that training may use, `more` of them in its second part, or those that it may not."""
+    if more:
+        return _add_more(words_of(language, held_out), read_more(language))
     words, reserved = read_vocabulary(language), HELD_OUT[language]
 
     def side(every: Sequence[str]) -> tuple[str, ...]:
@@ -69,17 +72,36 @@ def words_of(language: str, held_out: bool) -> Words:
     )
 
 
+def _add_more(words: Words, more: More) -> Words:
+    moods = {mood: _joined(gaps, more.moods[mood]) for mood, gaps in words.moods.items()}
+    return Words(moods=moods, flat=_joined(words.flat, more.flat), events=words.events)
+
+
+def _joined(some: WordLists, others: WordLists) -> WordLists:
+    return {gap: found + others.get(gap, ()) for gap, found in some.items()}
+
+
 def make_sentence(
-    rng: random.Random, *, kind: str, mood: str, language: str, held_out: bool = False, noisy: bool = True
+    rng: random.Random,
+    *,
+    kind: str,
+    mood: str,
+    language: str,
+    held_out: bool = False,
+    noisy: bool = True,
+    more: bool = False,
 ) -> Sentence:
     """One sentence. `held_out`: its template and every word with a mood are among those kept from training, and all of
-    its words exist; `noisy`: some do not.
+    its words exist; `noisy`: some do not; `more`: with what the second part of training adds.
     """
     ending = "_held_out" if held_out else ""
     templates = read_vocabulary(language).templates
     patterns, openers = templates[kind + ending], templates["openers" + ending]
+    if more:
+        added = read_more(language).templates
+        patterns, openers = patterns + added[kind], openers + added["openers"]
     weights = [1 + pattern.count("[") for pattern in patterns]
-    words, noisy = words_of(language, held_out), noisy and not held_out
+    words, noisy = words_of(language, held_out, more), noisy and not held_out
     while True:
         filler = _Filler(rng, words, mood=mood, kind=kind, language=language, unknown=UNKNOWN if noisy else 0.0)
         pattern = _ANY.sub(lambda found: rng.choice(found[1].split("|")), rng.choices(patterns, weights)[0])
@@ -158,11 +180,11 @@ def _dress(text: str, openers: Sequence[str], language: str, rng: random.Random)
     return text + rng.choice(("", "", ".", ".", ".", "!", "!", "...", "!!"))
 
 
-def sample_sentence(rng: random.Random, *, noisy: bool = True) -> Sentence:
-    """One training sentence, in either language."""
+def sample_sentence(rng: random.Random, *, noisy: bool = True, more: bool = False) -> Sentence:
+    """One training sentence, in either language; `more`: one of the second part of training."""
     kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
     mood = NEUTRAL if kind == "neutral" else rng.choice((POSITIVE, NEGATIVE))
-    return make_sentence(rng, kind=kind, mood=mood, language=rng.choice(("en", "zh")), noisy=noisy)
+    return make_sentence(rng, kind=kind, mood=mood, language=rng.choice(("en", "zh")), noisy=noisy, more=more)
 
 
 def held_out_sentences(*, seed: int, count: int) -> list[Sentence]:

@@ -18,9 +18,17 @@ from generation.engine.demo.progress import MovingAverage, Progress, learning_ra
 
 @dataclass(frozen=True)
 class ChatRecipe:
-    """The figures of the training."""
+    """The figures of the training, which has two parts.
+
+    The second one goes on with the first one's weights, at a lower rate, and with what `more.toml` adds.
+    """
 
     steps: int = 1700
+    """The first part's."""
+    more_steps: int = 1600
+    """The second part's."""
+    more_rate: float = 0.4
+    """The second part's highest rate, as a share of the first one's."""
     tokens: int = 4096
     """Tokens a batch, padding included."""
     muon_peak: float = 4e-3
@@ -28,6 +36,12 @@ class ChatRecipe:
     naming: float = 0.5
     """How much the reading of moods counts beside the answers."""
     seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """The share of the peak rates: each part's goes up, stays, and comes down to a fiftieth of its own."""
+        if step <= self.steps:
+            return learning_rate(step, steps=self.steps, warmup=50, hold=0.3)
+        return self.more_rate * learning_rate(step - self.steps, steps=self.more_steps, warmup=50, hold=0.2)
 
 
 class Namer(nn.Module):
@@ -76,19 +90,23 @@ def train(recipe: ChatRecipe, tokenizer: Qwen2Tokenizer, *, work: Path) -> Qwen2
         optimizer.load_state_dict(state["optimizer"])
         average.load(state["average"])
         start = state["step"]
-    progress = Progress("chat", steps=recipe.steps, start=start)
-    batches = make_batches(tokenizer, tokens=recipe.tokens, seed=recipe.seed + start)
+    last = recipe.steps + recipe.more_steps
+    progress = Progress("chat", steps=last, start=start)
     smooth: tuple[float, float] | None = None
-    for step in range(start + 1, recipe.steps + 1):
+    for step in range(start + 1, last + 1):
+        if step in (start + 1, recipe.steps + 1):
+            batches = make_batches(
+                tokenizer, tokens=recipe.tokens, seed=recipe.seed + step - 1, more=step > recipe.steps
+            )
         answers, moods = namer(next(batches))
         (answers + recipe.naming * moods).backward()
         torch.nn.utils.clip_grad_norm_(namer.parameters(), 1.0)
-        optimizer.step(learning_rate(step, steps=recipe.steps, warmup=50, hold=0.3))
+        optimizer.step(recipe.rate(step))
         average.update(step)
         now = (answers.item(), moods.item())
         smooth = now if smooth is None else (0.97 * smooth[0] + 0.03 * now[0], 0.97 * smooth[1] + 0.03 * now[1])
         progress.tell(step, answers=smooth[0], moods=smooth[1])
-        if progress.is_time_to_save() or step == recipe.steps:
+        if progress.is_time_to_save() or step in (recipe.steps, last):
             save_state(
                 path,
                 {
@@ -107,11 +125,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--work", type=Path, required=True, help="folder for the state between runs")
-    parser.add_argument("--steps", type=int, default=ChatRecipe().steps)
+    parser.add_argument("--steps", type=int, default=ChatRecipe.steps, help="of the first part")
+    parser.add_argument("--more-steps", type=int, default=ChatRecipe.more_steps, help="of the second part")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer()
-    model = train(ChatRecipe(steps=args.steps), tokenizer, work=args.work)
+    model = train(ChatRecipe(steps=args.steps, more_steps=args.more_steps), tokenizer, work=args.work)
     save_checkpoint(args.out, model=model, tokenizer=tokenizer)
 
 

@@ -52,6 +52,23 @@ def read_vocabulary(language: str) -> Vocabulary:
     )
 
 
+@dataclass(frozen=True)
+class More:
+    """What the second part of training adds; the fields are those of `Vocabulary`."""
+
+    templates: Words
+    flat: Words
+    moods: Mapping[str, Words]
+
+
+@cache
+def read_more(language: str) -> More:
+    """One language of `more.toml`."""
+    table = tomllib.loads((Path(__file__).parent / "more.toml").read_text(encoding="utf-8"))[language]
+    moods = {mood: _tuples(table.get("words", {}).get(mood, {})) for mood in (POSITIVE, NEGATIVE)}
+    return More(templates=_tuples(table["templates"]), flat=_tuples(table["flat"]), moods=moods)
+
+
 def _tuples(table: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(words) for name, words in table.items()}
 
