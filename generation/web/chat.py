@@ -29,9 +29,10 @@ from generation.books.presets import MAX_PRESETS, NAME_CHARS, list_presets
 from generation.books.shown import show_conversation, show_message, show_preset
 from generation.books.transcripts import all_as_lines, as_json, as_markdown
 from generation.books.turns import list_messages
+from generation.chat.demomodel import DEMO_SLUG
 from generation.domain.catalog import visible_models
 from generation.models import Conversation
-from generation.web.chatsamples import presets, samples
+from generation.web.chatsamples import demo_samples, presets, samples
 
 LISTED = 60
 SHOWN = 30  # messages; the page asks for earlier ones
@@ -52,10 +53,13 @@ def chat(request: StudioRequest, caller: Caller, conversation: UUID | None = Non
         raise Http404 from None
     query = request.GET.get("q", "").strip()[:QUERY_CHARS]
     found = _list(caller, query, request.GET.get("before"))
+    models = visible_chat_models(caller)
+    only_demo = [model.slug for model in models] == [DEMO_SLUG]
     context = {
         "may_chat": True,
         "may_draw": caller.may(Scope.IMAGES_WRITE) and bool(visible_models(caller)),
-        "models": visible_chat_models(caller),
+        "models": models,
+        "only_demo": only_demo,
         "conversation": opened,
         "conversations": found.results,
         "older": urlencode({**({"q": query} if query else {}), "before": found.next}) if found.next else "",
@@ -63,7 +67,7 @@ def chat(request: StudioRequest, caller: Caller, conversation: UUID | None = Non
         "snapshot": _snapshot(caller, opened),
         "presets": presets(),
         "own_presets": [show_preset(row) for row in list_presets(by=caller)],
-        "samples": samples(),
+        "samples": demo_samples() if only_demo else samples(),
         "limits": {"title": TITLE_CHARS, "system": SYSTEM_CHARS, "name": NAME_CHARS, "presets": MAX_PRESETS},
     }
     return render(request, "generation/chat.html", context)

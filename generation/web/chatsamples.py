@@ -38,3 +38,13 @@ def samples() -> list[str]:
         _("Which day of the year is the shortest, and why?"),
         _("Suggest five names for a small bakery."),
     ]
+
+
+def demo_samples() -> list[str]:
+    """What the demo chat model can do, in the page's language."""
+    return [
+        _("Could I have something red and round?"),
+        _("Please show me a yellow house at sunset"),
+        _("I would like a green tree at night"),
+        _("Who are you?"),
+    ]

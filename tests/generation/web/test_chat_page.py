@@ -110,3 +110,14 @@ def test_a_viewer_is_told_whom_to_ask(alice: Person) -> None:
 def test_without_a_model(alice: Person) -> None:
     ChatModel.objects.update(enabled=False)
     assert "No chat model yet" in page(alice)
+
+
+def test_with_the_demo_model_alone_it_says_what_that_can_do(alice: Person) -> None:
+    row = ChatModel.objects.get(slug="talker")
+    assert "The demo model is tiny" not in page(alice) and "rainbow" in page(alice)
+    ChatModel.objects.create(slug="demo-chat", title="Demo model")
+    assert "The demo model is tiny" not in page(alice)
+    row.enabled = False
+    row.save()
+    text = page(alice)
+    assert "The demo model is tiny" in text and "something red and round" in text and "rainbow" not in text
