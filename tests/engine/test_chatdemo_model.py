@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from generation.engine.chatdemo import prompts
 from generation.engine.chatdemo.evaluate import Demo
 from generation.engine.chatdemo.model import CHECKPOINT
 from generation.engine.chatdemo.moods import GOLDEN, held_out_sentences
+from generation.engine.chatdemo.quickjudge import QuickJudge
 from generation.engine.chatdemo.tokenizer import train_tokenizer
 from generation.engine.chatdemo.wishes import held_out_wishes
 
@@ -57,3 +59,23 @@ def test_a_sample_of_held_out_wishes(demo: Demo) -> None:
 
 def test_a_wish_in_plain_words(demo: Demo) -> None:
     assert demo.chat("could I have something red and round", system="") == "a red circle"
+
+
+def test_many_at_once_are_judged_as_one_by_one(demo: Demo) -> None:
+    judge = QuickJudge(demo.model, demo.tokenizer, device=torch.device("cpu"))
+    texts = [one.text for one in held_out_sentences(seed=2, count=20)]
+    assert sum(a == likeliest(demo, text) for a, text in zip(judge.decide(texts), texts, strict=True)) >= 19
+    wishes = [one.text for one in held_out_wishes(seed=2, count=6)]
+    assert sum(a == demo.chat(text) for a, text in zip(judge.answer(wishes), wishes, strict=True)) >= 5
+
+
+def test_without_a_mask_the_fused_attention_looks_back_only(demo: Demo) -> None:
+    model, ids = demo.model, torch.arange(40).reshape(2, 20)
+    with torch.no_grad():
+        usual = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        model.set_attn_implementation("sdpa")
+        bare = model.model(input_ids=ids, attention_mask={"full_attention": None}, use_cache=False).last_hidden_state
+        ids[:, 10:] += 50
+        other = model.model(input_ids=ids, attention_mask={"full_attention": None}, use_cache=False).last_hidden_state
+    torch.testing.assert_close(bare, usual, rtol=0.1, atol=0.1)
+    torch.testing.assert_close(bare[:, :10], other[:, :10])

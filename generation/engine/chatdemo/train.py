@@ -91,8 +91,8 @@ class Namer(nn.Module):
         with torch.autocast(kind, torch.bfloat16):
             found = self.model.model(input_ids=batch.ids, attention_mask=mask, use_cache=False)
             hidden = found.last_hidden_state.flatten(0, 1)
-            logits = self.model.lm_head(hidden[batch.asked])
-            moods = self.reading(hidden[batch.tagged])
+            logits = self.model.lm_head(hidden.index_select(0, batch.asked))
+            moods = self.reading(hidden.index_select(0, batch.tagged))
         losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
         named = F.cross_entropy(moods.float(), batch.tags, reduction="sum")
         return (losses * batch.weights).sum() / batch.weights.sum(), named / max(1, len(batch.tags))
