@@ -1,4 +1,7 @@
-"""The front with books in memory: one chat model, answered for by the server that CHAT_UPSTREAM names."""
+"""The front with books in memory: one chat model, answered for by the server that CHAT_UPSTREAM names.
+
+CHAT_MODEL is its name there; with CHAT_SERVER=transformers it is asked for what `transformers serve` takes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 from qwenstudio.wsgi import application  # first: it sets Django up, which the other imports need
 
 from generation.chat import breaker  # isort: skip
-from generation.chat.targets import Offer, Target, Upstream  # isort: skip
+from generation.chat.targets import OPTIONAL_FIELDS, TRANSFORMERS_FIELDS, Offer, Target, Upstream  # isort: skip
 from generation.chat.wire.bounds import Times  # isort: skip
 from qwenstudio.door import chat, chatrates  # isort: skip
 from qwenstudio.door.app import Door  # isort: skip
@@ -18,8 +21,13 @@ from tests.qwenstudio.memorybooks import MemoryBooks  # isort: skip
 for module in (breaker, chat, chatrates):
     module.PATIENCE_S = 5.0  # a busy machine may keep Valkey for a second; then each process would count for itself
 upstream = Upstream(
-    id="one", kind="openai", base_url=os.environ["CHAT_UPSTREAM"], times=Times(connect=30, first_byte=60, idle=60)
+    id="one",
+    kind="openai",
+    base_url=os.environ["CHAT_UPSTREAM"],
+    times=Times(connect=30, first_byte=60, idle=60),
+    fields=TRANSFORMERS_FIELDS if os.environ.get("CHAT_SERVER") == "transformers" else OPTIONAL_FIELDS,
 )
+target = Target(upstream=upstream, model=os.environ.get("CHAT_MODEL", "theirs"))
 pages = Bridge(application, threads=4)
-door = Door(pages=pages, books=MemoryBooks(Offer(slug="chat", targets=(Target(upstream=upstream, model="theirs"),))))
+door = Door(pages=pages, books=MemoryBooks(Offer(slug="chat", targets=(target,))))
 front = Front(door=door, pages=pages)

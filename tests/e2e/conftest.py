@@ -25,7 +25,7 @@ FLAGS = (
 )
 SLOW_MS = 60_000  # everything is awaited; this only bounds how long a broken page may hold the suite
 START_MS = 180_000  # the first start of a browser reads a quarter of a gigabyte from the disk
-BROKEN_OFF = ("htmx:sendAbort", "htmx:sendError")
+BROKEN_OFF = ("htmx:sendAbort", "htmx:sendError", "htmx:afterRequest")
 """How htmx logs that its page was left while a fragment was on its way. An answer that is an error has other words."""
 expect.set_options(timeout=SLOW_MS)
 

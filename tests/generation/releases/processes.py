@@ -194,6 +194,9 @@ class Links:
     def release_of(self, lane: str) -> str:
         return str(self.notes.read("links").get(lane, ""))
 
+    def tasks_of(self, lane: str) -> Path:
+        return ROOT / "deploy" / "tasks.toml"  # one checkout is all releases
+
     def link(self, lane: str, release: str) -> None:
         self.notes.put("links", **{lane: release})
 
