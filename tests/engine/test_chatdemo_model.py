@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from generation.engine.chatdemo.model import CHECKPOINT
 from generation.engine.chatdemo.moods import GOLDEN, held_out_sentences
 from generation.engine.chatdemo.quickjudge import QuickJudge
 from generation.engine.chatdemo.tokenizer import train_tokenizer
+from generation.engine.chatdemo.train import RECORD_FILE, ChatRecipe
 from generation.engine.chatdemo.wishes import held_out_wishes
 
 
@@ -36,6 +38,24 @@ def test_checkpoint_is_small_and_holds_no_pickles_or_folders() -> None:
     assert (CHECKPOINT / "decision_template.jinja").read_text() == prompts.DECISION_TEMPLATE
 
 
+def test_the_recipe_as_it_stands_made_the_checkpoint() -> None:
+    record = json.loads((CHECKPOINT / RECORD_FILE).read_text())
+    recipe, config = ChatRecipe(), json.loads((CHECKPOINT / "config.json").read_text())
+    by_clock = ("steps", "seconds")
+    kept = {name: value for name, value in record["recipe"].items() if name not in by_clock}
+    assert kept == json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if k not in by_clock}))
+    assert recipe.steps == record["done"]
+    assert (recipe.width, recipe.layers) == (config["hidden_size"], config["num_hidden_layers"])
+    assert recipe.inner == config["intermediate_size"]
+
+
+def test_the_checkpoint_is_the_best_of_those_trained_by_the_dev_split() -> None:
+    record = json.loads((CHECKPOINT / RECORD_FILE).read_text())
+    assert record["chosen"] == max(record["trained"], key=lambda name: record["trained"][name]["dev"])
+    assert record["trained"][record["chosen"]]["done"] == record["done"]
+    assert record["trained"][record["chosen"]]["dev"] == record["dev"]["all"]
+
+
 def test_tokenizer_is_what_the_recipe_makes(demo: Demo) -> None:
     assert demo.tokenizer.get_vocab() == train_tokenizer().get_vocab()
 
@@ -48,13 +68,13 @@ def test_golden_sentences(demo: Demo, text: str, mood: str) -> None:
 def test_a_sample_of_held_out_sentences(demo: Demo) -> None:
     sentences = held_out_sentences(seed=0, count=100)
     wrong = [one.text for one in sentences if likeliest(demo, one.text) != one.mood]
-    assert len(wrong) <= 12, wrong
+    assert len(wrong) <= 8, wrong
 
 
 def test_a_sample_of_held_out_wishes(demo: Demo) -> None:
     wishes = held_out_wishes(seed=0, count=12)
     wrong = [(one.text, answer) for one in wishes if (answer := demo.chat(one.text)) != one.prompt]
-    assert len(wrong) <= 4, wrong
+    assert len(wrong) <= 2, wrong
 
 
 def test_a_wish_in_plain_words(demo: Demo) -> None:

@@ -22,7 +22,7 @@ from generation.engine.chatdemo.moods import Sentence
 from generation.engine.chatdemo.tokenizer import END
 from generation.engine.chatdemo.vocabulary import MOODS, NEUTRAL
 
-CUTS = (0.0, 0.0, 0.0, 0.1)
+CUTS = (0.0, 0.0, 0.1, 0.2)
 """Shares of places between two Latin letters of a sentence where it is cut before it is encoded, each equally often, so
 that a word is known by its pieces too. (The tokenizer's own dropout of merges knows no seed.)
 """
