@@ -7,15 +7,19 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from django.utils.translation import override
 
 from generation.engine.chatdemo import prompts
 from generation.engine.chatdemo.evaluate import Demo
 from generation.engine.chatdemo.model import CHECKPOINT
 from generation.engine.chatdemo.moods import GOLDEN, held_out_sentences
 from generation.engine.chatdemo.quickjudge import QuickJudge
+from generation.engine.chatdemo.talk import read_talk
 from generation.engine.chatdemo.tokenizer import train_tokenizer
 from generation.engine.chatdemo.train import RECORD_FILE, ChatRecipe
 from generation.engine.chatdemo.wishes import held_out_wishes
+from generation.web.chatsamples import demo_samples
+from generation.web.moods import samples
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +103,16 @@ def test_without_a_mask_the_fused_attention_looks_back_only(demo: Demo) -> None:
         other = model.model(input_ids=ids, attention_mask={"full_attention": None}, use_cache=False).last_hidden_state
     torch.testing.assert_close(bare, usual, rtol=0.1, atol=0.1)
     torch.testing.assert_close(bare[:, :10], other[:, :10])
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_what_the_pages_offer_to_try_goes_right(demo: Demo, language: str) -> None:
+    with override(language):
+        moods, wishes = samples(), demo_samples()
+    assert [likeliest(demo, text) for text in moods] == ["positive", "negative", "neutral"]
+    answers = [demo.chat(text, system="") for text in wishes]
+    assert answers == (
+        ["a red circle", "a yellow house at sunset", "a green tree at night", read_talk("en").answers["who"]]
+        if language == "en"
+        else ["一个红色的圆形", "日落时的一座黄色的房子", "夜晚的一棵绿色的树", read_talk("zh").answers["who"]]
+    )
