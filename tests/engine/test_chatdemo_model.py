@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from multiprocessing.pool import ThreadPool
 
 import pytest
 import torch
-from django.utils.translation import override
 
 from generation.engine.chatdemo import prompts
-from generation.engine.chatdemo.evaluate import Demo
+from generation.engine.chatdemo.evaluate import Demo, judge_moods, judge_wishes
 from generation.engine.chatdemo.model import CHECKPOINT
 from generation.engine.chatdemo.moods import GOLDEN, held_out_sentences
 from generation.engine.chatdemo.quickjudge import QuickJudge
-from generation.engine.chatdemo.talk import read_talk
 from generation.engine.chatdemo.tokenizer import train_tokenizer
 from generation.engine.chatdemo.train import RECORD_FILE, ChatRecipe
 from generation.engine.chatdemo.wishes import held_out_wishes
-from generation.web.chatsamples import demo_samples
-from generation.web.moods import samples
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +78,19 @@ def test_a_sample_of_held_out_wishes(demo: Demo) -> None:
     assert len(wrong) <= 2, wrong
 
 
+def test_what_is_counted_is_what_was_judged_and_drawn() -> None:
+    sentences, wishes = held_out_sentences(seed=0, count=20)[::4], held_out_wishes(seed=0, count=3)
+    wishes[1] = replace(wishes[1], spec=wishes[2].spec)  # drawn as wished, but not this
+    with ThreadPool(2) as workers:
+        moods, drawn = (
+            judge_moods(CHECKPOINT, sentences, workers=workers),
+            judge_wishes(CHECKPOINT, wishes, workers=workers),
+        )
+    assert moods["choice"] == 1 - len(moods["wrong"]) / 5 and moods["count"] == 5
+    assert (drawn["right"], drawn["worded_as_expected"], len(drawn["wrong"])) == (0.6667, 1.0, 1)
+    assert drawn["wrong"][0]["wish"] == wishes[1].text
+
+
 def test_a_wish_in_plain_words(demo: Demo) -> None:
     assert demo.chat("could I have something red and round", system="") == "a red circle"
 
@@ -103,16 +113,3 @@ def test_without_a_mask_the_fused_attention_looks_back_only(demo: Demo) -> None:
         other = model.model(input_ids=ids, attention_mask={"full_attention": None}, use_cache=False).last_hidden_state
     torch.testing.assert_close(bare, usual, rtol=0.1, atol=0.1)
     torch.testing.assert_close(bare[:, :10], other[:, :10])
-
-
-@pytest.mark.parametrize("language", ["en", "zh-hans"])
-def test_what_the_pages_offer_to_try_goes_right(demo: Demo, language: str) -> None:
-    with override(language):
-        moods, wishes = samples(), demo_samples()
-    assert [likeliest(demo, text) for text in moods] == ["positive", "negative", "neutral"]
-    answers = [demo.chat(text, system="") for text in wishes]
-    assert answers == (
-        ["a red circle", "a yellow house at sunset", "a green tree at night", read_talk("en").answers["who"]]
-        if language == "en"
-        else ["一个红色的圆形", "日落时的一座黄色的房子", "夜晚的一棵绿色的树", read_talk("zh").answers["who"]]
-    )

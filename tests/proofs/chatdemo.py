@@ -178,6 +178,7 @@ def main() -> int:
     counts["fresh"] = {"count": len(fresh), "right": round(1 - len(missed) / len(fresh), 4), "wrong": missed}
     said = {one["text"]: one["said"] for one in counts["moods"]["wrong"]}
     asked = [(one.text, one.mood) for one in held_out_sentences(seed=0, count=SENTENCES)[:: SENTENCES // ASKED]]
+    print(f"asking transformers serve for {len(asked)} moods, both ways …", file=sys.stderr)
     counts["served"] = asyncio.run(ask_server(asked, [said.get(text, mood) for text, mood in asked]))
     golden = all(likeliest(scores) == scores["wanted"] for scores in counts["golden"].values())
     same = counts["served"]["choices_as_counted"] >= SAME_SHARE * ASKED

@@ -25,8 +25,10 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import QwenImagePipeline
+from diffusers.utils import logging as diffusers_logging
 from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 from transformers.pipelines import DecisionPipeline
+from transformers.utils import logging as transformers_logging
 
 from generation.engine.chatdemo import prompts
 from generation.engine.chatdemo.baseline import BagOfWords, pieces_in, words_in
@@ -38,6 +40,7 @@ from generation.engine.demo.evaluate import render
 from generation.engine.demo.judge import Case, judge, shrink
 from generation.engine.demo.model import CHECKPOINT as IMAGE_CHECKPOINT
 from generation.engine.demo.model import load_pipeline
+from generation.engine.demo.progress import Progress
 
 WANTED_MOODS, WANTED_WISHES = 0.95, 0.90
 PART = 10
@@ -75,12 +78,22 @@ class Demo:
 
 def start_workers() -> Pool:
     """Processes of one thread each, at most four."""
-    return get_context("spawn").Pool(min(4, os.cpu_count() or 1), torch.set_num_threads, (1,))
+    return get_context("spawn").Pool(min(4, os.cpu_count() or 1), _begin_worker)
+
+
+def _begin_worker() -> None:
+    torch.set_num_threads(1)
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
 
 
 def judge_moods(folder: Path, sentences: Sequence[Sentence], *, workers: Pool) -> dict[str, Any]:
     """Shares that are right, by both ways and by kind and language, and what the choice gets wrong."""
-    asked = workers.map(partial(_ask, folder), [one.text for one in sentences], chunksize=PART)
+    asked: list[tuple[dict[str, float], str]] = []
+    progress = Progress("moods", steps=len(sentences), every=100)
+    for found in workers.imap(partial(_ask, folder), [one.text for one in sentences], chunksize=PART):
+        asked.append(found)
+        progress.tell(len(asked))
     scores = [score for score, _ in asked]
     decided = [max(score, key=lambda mood: score[mood]) for score in scores]
     groups = {**{one.kind: "kind" for one in sentences}, **{one.language: "language" for one in sentences}}
@@ -136,12 +149,15 @@ def judge_wishes(
 ) -> dict[str, Any]:
     """Shares of wishes whose prompt is word for word the expected one, and whose picture shows what was wished."""
     count = len(wishes)
-    parts = [range(start, min(start + PART, count)) for start in range(0, count, PART)]
-    drawn = workers.starmap(
-        partial(_draw, folder, image), [([wishes[k].text for k in part], part) for part in parts], 1
-    )
-    answers = [answer for part, _ in drawn for answer in part]
-    pictures = [picture for _, part in drawn for picture in part]
+    numbered = list(enumerate(wish.text for wish in wishes))
+    parts = [numbered[start : start + PART] for start in range(0, count, PART)]
+    answers: list[str] = []
+    pictures: list[np.ndarray] = []
+    progress = Progress("wishes", steps=count)
+    for said, drawn in workers.imap(partial(_draw, folder, image), parts):
+        answers += said
+        pictures += drawn
+        progress.tell(len(answers))
     cases = [Case(wish.spec, pictures[k], pictures[(k + 1) % count], 0) for k, wish in enumerate(wishes)]
     verdicts = workers.map(judge, cases, chunksize=4)
     wrong = [
@@ -158,10 +174,11 @@ def judge_wishes(
     }
 
 
-def _draw(folder: Path, image: Path, texts: Sequence[str], seeds: range) -> tuple[list[str], list[np.ndarray]]:
-    """What the model answers to wishes, and the pictures that the image demo draws of the answers."""
-    answers = [_demo(folder).chat(text) for text in texts]
-    return answers, [shrink(picture) for picture in render(_pipeline(image), answers, seeds=seeds)]
+def _draw(folder: Path, image: Path, wishes: Sequence[tuple[int, str]]) -> tuple[list[str], list[np.ndarray]]:
+    """What the model answers to wishes, and the pictures that the image demo draws of the answers, by seed."""
+    answers = [_demo(folder).chat(text) for _, text in wishes]
+    pictures = render(_pipeline(image), answers, seeds=[seed for seed, _ in wishes])
+    return answers, [shrink(picture) for picture in pictures]
 
 
 @cache

@@ -25,8 +25,8 @@ STATE_FILE, RECORD_FILE = "chat.pt", "training.json"
 
 @dataclass(frozen=True)
 class ChatRecipe:
-    """The figures of the training, those of the shipped checkpoint (`checkpoint/training.json`). It ends at the last step,
-    or when its time is up, whichever comes first; the rate comes down to its least by then.
+    """The figures of the training, those of the shipped checkpoint (`checkpoint/training.json`). It ends at the last
+    step, or when its time is up, whichever comes first; the rate comes down to its least by then.
     """
 
     steps: int = 6058
