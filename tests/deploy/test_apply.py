@@ -181,7 +181,7 @@ def test_reloads_under_load_lose_nothing(
                     ended.append(cancelled(nginx, alice))
             wait_until(lambda: listener.openings > 1, seconds=60, what="the stream to come back")
             ended.append(cancelled(nginx, alice))
-            wait_until(lambda: seen(listener) >= set(map(str, ended)), seconds=60, what="every event")
+            wait_until(lambda: seen(listener) >= set(map(str, ended)), seconds=120, what="every event")
         counts = sum((asker.counts for asker in askers), Counter())
     again = counts.pop(AGAIN, 0) + writer.counts.pop(AGAIN, 0)
     print(f"reads {dict(counts)}, writes {dict(writer.counts)}, sent again {again}, streams {listener.openings}, "
