@@ -18,10 +18,10 @@ from benchmarks.engine.floor import Recorder, time_floor
 from generation.engine.catalog import ModelSpec
 from generation.engine.files import encode_picture
 from generation.engine.loader import LoadedModel
+from generation.engine.nohooks import NoHooks
 from generation.engine.request import PassRow
 from generation.engine.run import run_pass
 from generation.engine.tail import Tail, TailResult
-from generation.worker.load import NoHooks
 
 PROMPT = "a red circle on a yellow background, number"
 
