@@ -156,10 +156,15 @@ def measure_steps(name: str, bench: Any, options: argparse.Namespace, report: Re
     side = bench.model.spec.default_width
     one: dict[str, Any] = {}
     report.models[name]["steps"][str(steps)] = one
+
+    def keep_round(found: dict[str, Any]) -> None:
+        one.update(found)
+        report.save()
+
     if "speed" in options.parts:
         with report.part(name, f"speed {steps}", "speed", at=one):
-            one |= compare.compare_speed(
-                bench, side=side, steps=steps, rounds=options.rounds, pictures=options.pictures
+            compare.compare_speed(
+                bench, side=side, steps=steps, rounds=options.rounds, pictures=options.pictures, keep=keep_round
             )
     if "floor" in options.parts and name != "demo":
         with report.part(name, f"floor {steps}", "B1", at=one):
