@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, InternalError, OperationalError, transaction
 
 from accounts.domain.notices import send_limit_notices
 from accounts.domain.rotate import forget_ended_secrets
@@ -148,7 +148,7 @@ def _wake_errands(report: SweepReport, *, lane: str | None) -> None:
 def _attempt(report: SweepReport, what: str, act: Callable[[], T]) -> T | None:
     try:
         return act()
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError, InternalError):  # `generation.worker.database.UNREACHABLE` says why
         raise
     except Exception as error:  # one bad row must not stop what others wait for
         logger.exception("sweep could not %s", what)

@@ -348,17 +348,18 @@ def test_a_call_that_a_crash_has_forgotten_is_written_anew(alice: Person, admin_
 
 
 def test_what_may_not_be_on_the_disk_is_settled_again(
-    alice: Person, admin_sql: Sql, monkeypatch: pytest.MonkeyPatch
+    alice: Person, admin_sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The database commits, and dies before it has said that it is written."""
-    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    monkeypatch.setattr(module, "RETRY_S", 0.5)  # longer than the pause below: it happens between two tries
     monkeypatch.setattr(module, "FLUSH_SQL", "SELECT pg_terminate_backend(pg_backend_pid())")
 
     async def scene(books: TableBooks) -> None:
         settled = asyncio.create_task(books.settle(await reserve(books, alice.key_caller), used(5, 6)))
         async with asyncio.timeout(10):
-            while admin_sql.execute("SELECT outcome FROM generation_chatcall").fetchall() != [("done",)]:
+            while "may not be on the disk yet" not in caplog.text:
                 await asyncio.sleep(0.01)
+        assert admin_sql.execute("SELECT outcome FROM generation_chatcall").fetchall() == [("done",)]
         with admin_sql.transaction():  # what it had goes with it
             for table in ("generation_chatcall", "accounts_ledgerentry", "accounts_counter"):
                 admin_sql.execute(f"DELETE FROM {table}")
