@@ -36,7 +36,8 @@ def measure_queue(
 ) -> dict[str, Any]:  # fmt: skip
     """Queue requests of three sizes, two numbers of steps and two lengths; then start a worker and read its watch.
 
-    What the worker compiles for `warm` requests of the same kinds, which it draws first, is not in the figures.
+    What the worker compiles for `warm` requests of the same kinds, which it draws first, is not in the figures. Rows
+    that share a pass later make other shapes: where `new_shapes` is not 0 the compiler's time is in the transformer's.
     """
     passes = folder / f"{spec.slug}-passes.jsonl"
     submit = offer(spec)
@@ -84,6 +85,7 @@ def sum_up(passes: list[dict[str, Any]], *, ended_at: float, requests: int) -> d
         "requests": requests,
         "passes": len(passes),
         "forwards": sum(one["forwards"] for one in passes),
+        "new_shapes": sum(one["new_shapes"] for one in passes),
         "wall_s": round(wall, 3),
         "transformer_s": round(transformer, 3),
         "transformer_share": round(transformer / wall, 4),

@@ -52,13 +52,19 @@ class TimedEngine(TorchEngine):
         return build_model(pipe, spec=spec, device=device, compiler=Compiler(cache=cache))
 
     def run(self, model: LoadedModel, rows: Sequence[PassRow], hooks: Hooks) -> PassOutcome:
-        began = time.time()
+        began, shapes = time.time(), count_shapes(model)
         outcome = super().run(model, rows, hooks)
         assert self._watch is not None
         line = {"began": began, "ended": time.time(), "rows": len(rows), **self._watch.read()}
+        line["new_shapes"] = count_shapes(model) - shapes
         with self._record.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         return outcome
+
+
+def count_shapes(model: LoadedModel) -> int:
+    """How many shapes the compiled blocks have seen; 0 where there are none."""
+    return len(model.blocks.seen) if model.blocks else 0
 
 
 class Watch:

@@ -171,9 +171,10 @@ def test_the_clock_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_shares_of_the_wall() -> None:
     passes = [
-        {"began": 100.0, "ended": 104.0, "rows": 1, "transformer_s": 3.5, "forwards": 4},
-        {"began": 104.5, "ended": 109.0, "rows": 1, "transformer_s": 4.0, "forwards": 8},
+        {"began": 100.0, "ended": 104.0, "rows": 1, "transformer_s": 3.5, "forwards": 4, "new_shapes": 1},
+        {"began": 104.5, "ended": 109.0, "rows": 2, "transformer_s": 4.0, "forwards": 8, "new_shapes": 2},
     ]
     found = sum_up(passes, ended_at=110.0, requests=2)
     assert found["wall_s"] == 10.0 and found["transformer_share"] == 0.75 and found["passes_share"] == 0.85
     assert found["seconds_per_picture"] == 5.0 and found["forwards"] == 12
+    assert found["new_shapes"] == 3, "a share with the compiler's time in it says so"
