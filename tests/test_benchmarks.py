@@ -16,7 +16,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     "load": ("--minutes", "0.1", "--clients", "4", "--think", "0.2", "--nice", "0"),
     "claim": ("--rows", "400", "--finished", "400", "--tenants", "20", "--claims", "5"),
     "engine": (
-        "--scale", "tiny", "--models", "z-image", "--device", "cpu", "--requests", "6", "--rounds", "1",
+        "--scale", "tiny", "--models", "z-image", "--device", "cpu", "--requests", "6", "--warm", "2", "--rounds", "1",
         "--pictures", "1", "--steps", "2", "--backend", "eager",
     ),
     "gateway": ("--rounds", "1", "--seconds", "0.3", "--each", "5", "--tenants", "2", "--only", "direct", "studio"),
