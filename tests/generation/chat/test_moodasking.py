@@ -183,8 +183,8 @@ async def test_a_refusal_is_told_and_lies_are_no_moods(relay: Relay) -> None:
         )
 
     async with serving(refuse) as served:
-        with pytest.raises(ChatRefused, match="chat cannot read this: Bearer …$"):
-            offer = served.offer(credential="sk-ours")
+        offer = served.offer(credential="sk-ours")
+        with pytest.raises(ChatRefused, match=r"chat cannot read this: Bearer …$"):
             await judge_text("so good", task=TASK, ask=Moods(relay, offer, lacking={}))
     async with serving(choosing([1, 2])) as served:
         with pytest.raises(SentimentUnclear):
