@@ -52,6 +52,7 @@ function show(text, mood) {
 }
 
 async function judge() {
+  if (button.disabled) return; // it is being asked
   const texts = read();
   if (!texts) return;
   refuse("");
