@@ -28,6 +28,10 @@ sampling = {{ temperature = 0 }}
 """It was trained on conversations of up to 1,024 tokens, and knows one good answer to each."""
 
 
+LAST = 1000
+"""Its place among the models: where none is named the first is asked, which is a true one where there is one."""
+
+
 def offer_demo_chat(*, port: int, name: str) -> bool:
     """Write it into the tables, or its new port. What staff change in the admin stays, disabled too.
 
@@ -35,7 +39,10 @@ def offer_demo_chat(*, port: int, name: str) -> bool:
     """
     if not _may_write(name):
         return False
+    is_new = not ChatModel.objects.filter(slug=DEMO_SLUG).exists()
     write_upstreams(parse_upstreams(_FILE.format(port=port, name=name, slug=DEMO_SLUG), path=Path("demo")), apply=True)
+    if is_new:
+        ChatModel.objects.filter(slug=DEMO_SLUG).update(position=LAST)
     return True
 
 

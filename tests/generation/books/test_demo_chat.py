@@ -51,3 +51,14 @@ def test_what_is_somebodys_own_stays(name: str) -> None:
     else:
         model = ChatModel.objects.get()
         assert (model.title, model.public, Upstream.objects.count()) == ("Ours", False, 0)
+
+
+def test_a_true_model_comes_first() -> None:
+    call_command("offerdemochat")
+    ChatModel.objects.create(slug="qwen", title="Qwen")
+    ChatModel.objects.filter(slug="demo-chat").update(title="Ours")
+    call_command("offerdemochat")
+    assert list(ChatModel.objects.order_by("position", "slug").values_list("slug", flat=True)) == ["qwen", "demo-chat"]
+    ChatModel.objects.filter(slug="demo-chat").update(position=0)
+    call_command("offerdemochat")
+    assert ChatModel.objects.get(slug="demo-chat").position == 0, "staff may think otherwise"
