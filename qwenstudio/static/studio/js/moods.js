@@ -15,7 +15,7 @@ const percent = new Intl.NumberFormat(document.documentElement.lang || "en", { s
 function refuse(text) {
   error.textContent = text;
   error.hidden = !text;
-  field.toggleAttribute("aria-invalid", Boolean(text));
+  field.setAttribute("aria-invalid", String(Boolean(text)));
   if (text) field.focus();
 }
 
