@@ -192,9 +192,11 @@ class Moods:
 
     @property
     def _effort(self) -> Effort | None:
-        """What the model has; Ollama lets models think that can, unless it is told not to: no word comes then."""
-        only_ollama = all(target.upstream.kind == "ollama" for target in self._offer.targets)
-        return self._offer.sampling.get("reasoning_effort") or ("none" if only_ollama else None)
+        """Ollama lets models think that can, unless it is told not to: no word comes then. Elsewhere the model's."""
+        if all(target.upstream.kind == "ollama" for target in self._offer.targets):
+            return "none"
+        effort: Effort | None = self._offer.sampling.get("reasoning_effort")
+        return effort
 
     def _note_first_byte(self) -> None:
         """The first of them all counts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,7 +110,8 @@ async def test_ollama_is_asked_in_words_at_once_and_does_not_think(relay: Relay)
         await wire.chunk(b"")
 
     async with serving(say) as served:
-        ask = Moods(relay, served.offer("ollama"), lacking={})
+        offer = replace(served.offer("ollama"), sampling={"reasoning_effort": "high"})
+        ask = Moods(relay, offer, lacking={})
         assert (await judge_text("so good", task=TASK, ask=ask)).label == "positive"
         assert [(asked.path, asked.json["think"]) for asked in served.asked] == [("/api/chat", False)]
         assert ask.record.first_byte_ms is not None
