@@ -36,4 +36,8 @@ def sentiment(request: StudioRequest, caller: Caller) -> HttpResponseBase:
 
 def samples() -> list[str]:
     """Texts to try, of each mood one."""
-    return [_("I am in such a good mood today"), _("This experiment is too hard, I give up"), _("Let us talk a little")]
+    return [
+        _("I am in such a good mood today"),
+        _("This experiment is too hard, I am desperate"),
+        _("Let us talk a little"),
+    ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,13 @@ from transformers import Qwen2Tokenizer
 
 from generation.chat.tasks import read_tasks
 from generation.engine.chatdemo import prompts
-from generation.engine.chatdemo.batches import NOT_ASKED, Encoder, make_batches, question_text
+from generation.engine.chatdemo.batches import NOT_ASKED, Encoder, make_batches, question_text, source_of
 from generation.engine.chatdemo.bpe import Merges, spell
+from generation.engine.chatdemo.coined import coin
+from generation.engine.chatdemo.dev import TEMPLATES, dev_sentences
 from generation.engine.chatdemo.examples import Example, decide_mood, sample_example
 from generation.engine.chatdemo.moods import GOLDEN, KINDS, held_out_sentences, make_sentence, sample_sentence, words_of
-from generation.engine.chatdemo.split import HELD_OUT, held_out_words
+from generation.engine.chatdemo.split import DEV, HELD_OUT, held_out_words
 from generation.engine.chatdemo.tokenizer import train_tokenizer
 from generation.engine.chatdemo.train import ChatRecipe, train
 from generation.engine.chatdemo.vocabulary import NEGATIVE, POSITIVE, read_more, read_vocabulary
@@ -67,6 +70,7 @@ def test_no_training_template_can_become_one_that_is_held_out(language: str) -> 
     templates, more = read_vocabulary(language).templates, read_more(language).templates
     kept = {one for kind in KINDS for one in templates[f"{kind}_held_out"]}
     kept |= {re.sub(r"\{not_", "{", one) for one in FRESH[language]}
+    kept |= {one for kind in KINDS for one in TEMPLATES[language][kind]}
     trained = {text for kind in KINDS for one in templates[kind] + more[kind] for text in choices_of(one)}
     assert len(trained) > 10_000 and not trained & kept
     assert not set(more["openers"]) & set(templates["openers_held_out"])
@@ -131,7 +135,7 @@ def test_merges_that_grow_do_not_stand_in_each_others_way() -> None:
 def test_a_row_is_what_the_server_makes_of_the_question(tokenizer: Qwen2Tokenizer) -> None:
     rng = random.Random(2)
     example = decide_mood(sample_sentence(rng, noisy=False), rng)
-    row = Encoder(tokenizer).encode(example)
+    row = Encoder(tokenizer.backend_tokenizer).encode(example)
     template = Environment(autoescape=False).from_string(prompts.DECISION_TEMPLATE)  # noqa: S701  (no page)
     assert tokenizer.decode(row.prompt) == template.render(question=example.question, state=example.state)
     assert question_text(example.question).splitlines()[1] == f"A {example.question['options'][0]}"
@@ -140,25 +144,66 @@ def test_a_row_is_what_the_server_makes_of_the_question(tokenizer: Qwen2Tokenize
 
 
 def test_batches_are_padded_behind_and_within_their_size(tokenizer: Qwen2Tokenizer) -> None:
-    batches = make_batches(tokenizer, tokens=1024, seed=0)
-    for _ in range(5):
-        batch = next(batches)
-        assert batch.ids.numel() <= 1024 and batch.ids.shape == batch.targets.shape == batch.tags.shape
-        assert ((batch.targets != NOT_ASKED).sum(1) > 0).all()
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    for batch in islice(make_batches(source_of(tokenizer, tokens=1024, seed=0)), 5):
+        assert batch.ids.numel() <= 1024
+        flat = batch.ids.flatten()
+        assert (flat[batch.asked + 1] == batch.targets).all()
+        assert (batch.targets == end).sum() == len(batch.ids)
+        assert len(batch.weights) == len(batch.targets) and len(batch.tagged) == len(batch.tags)
 
 
-def test_training_has_two_parts_and_goes_on_where_it_stopped(tokenizer: Qwen2Tokenizer, tmp_path: Path) -> None:
-    recipe = ChatRecipe(steps=100, more_steps=100)
-    assert recipe.rate(60) > recipe.rate(99) > recipe.rate(100) == pytest.approx(0.02)
-    assert recipe.rate(101) < recipe.rate(150) == pytest.approx(0.4 * 0.645, abs=0.02)
-    assert recipe.rate(200) == pytest.approx(0.4 * 0.02)
-    small = ChatRecipe(steps=1, more_steps=1, tokens=256)
-    train(replace(small, more_steps=0), tokenizer, work=tmp_path)
+def test_batches_are_the_same_whatever_the_number_of_processes(tokenizer: Qwen2Tokenizer) -> None:
+    source = source_of(tokenizer, tokens=256, seed=3, more=True)
+    count = 2 * len(source.make_pool(0))
+    alone, together = make_batches(source), make_batches(source, workers=2)
+    for one, other in zip(islice(alone, count), islice(together, count), strict=True):
+        assert all(torch.equal(vars(one)[name], vars(other)[name]) for name in vars(one))
+    together.close()
+
+
+def test_the_rate_comes_down_by_the_end_of_the_steps_or_of_the_time() -> None:
+    recipe = ChatRecipe(warmup=100, hold=0.3)
+    assert recipe.rate(50, 0.0) == pytest.approx(0.5)
+    assert recipe.rate(200, 0.2) == 1.0 > recipe.rate(5000, 0.65) > recipe.rate(9000, 1.0) == pytest.approx(0.02)
+
+
+def test_training_goes_on_where_it_stopped_and_says_how_far_it_came(tokenizer: Qwen2Tokenizer, tmp_path: Path) -> None:
+    small = ChatRecipe(steps=2, tokens=256, width=64, layers=1, inner=64)
+    _, training = train(replace(small, steps=1), tokenizer, work=tmp_path)
     first = torch.load(tmp_path / "chat.pt", weights_only=True)
     train(small, tokenizer, work=tmp_path)
     second = torch.load(tmp_path / "chat.pt", weights_only=True)
-    assert (first["step"], second["step"]) == (1, 2)
+    assert (training.done, first["step"], second["step"]) == (1, 1, 2)
     assert any((second["namer"][name] != weight).any() for name, weight in first["namer"].items())
+
+
+def test_training_ends_when_its_time_is_up(tokenizer: Qwen2Tokenizer, tmp_path: Path) -> None:
+    recipe = ChatRecipe(seconds=1.0, tokens=256, width=64, layers=1, inner=64)
+    _, training = train(recipe, tokenizer, work=tmp_path)
+    assert 0 < training.done < recipe.steps and training.seconds < 10
+    training.write(tmp_path / "training.json")
+    assert json.loads((tmp_path / "training.json").read_text())["done"] == training.done
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_coined_word_is_of_neither_split_in_training(language: str) -> None:
+    rng = random.Random(5)
+    coined = {coin(language, mood, "thing", rng) for mood in (POSITIVE, NEGATIVE) for _ in range(200)}
+    assert len(coined) > 100
+    rng = random.Random(6)
+    texts = [sample_example(rng, more=True).state for _ in range(1500)]
+    assert not [text for text in texts if held_out_words(text, of=DEV)]
+    assert not DEV[language] & HELD_OUT[language]
+
+
+def test_dev_sentences_hold_words_of_the_dev_split_alone() -> None:
+    found = dev_sentences(count=200)
+    assert len({one.text for one in found}) == 200
+    assert {one.kind for one in found} == set(KINDS)
+    for one in found:
+        assert all(word in DEV[one.language] for word, _ in one.words)
+        assert bool(one.words) == (one.kind != "neutral")
 
 
 @pytest.mark.parametrize("kind", ["plain", "negated", "turn", "neutral"])

@@ -3,21 +3,32 @@
 Moods: sentences whose template and whose every word with a mood are held out, judged by a choice with probabilities and
 by a chat, beside two bags of words. Wishes: held-out openings and combinations; the answer is drawn by the demo image
 model at four steps and judged as `generation.engine.demo.evaluate` judges.
+
+Texts are asked one by one, as a server asks them, in several processes of one thread each: two threads of one process
+wait for each other longer than they work wherever somebody else needs the cores.
 """
 
 import argparse
 import json
+import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache, partial
 from importlib.metadata import version
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from diffusers import QwenImagePipeline
+from diffusers.utils import logging as diffusers_logging
 from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 from transformers.pipelines import DecisionPipeline
+from transformers.utils import logging as transformers_logging
 
 from generation.engine.chatdemo import prompts
 from generation.engine.chatdemo.baseline import BagOfWords, pieces_in, words_in
@@ -29,8 +40,11 @@ from generation.engine.demo.evaluate import render
 from generation.engine.demo.judge import Case, judge, shrink
 from generation.engine.demo.model import CHECKPOINT as IMAGE_CHECKPOINT
 from generation.engine.demo.model import load_pipeline
+from generation.engine.demo.progress import Progress
 
 WANTED_MOODS, WANTED_WISHES = 0.95, 0.90
+PART = 10
+"""Texts, or pictures, that a process takes at once."""
 
 
 class Demo:
@@ -62,16 +76,31 @@ class Demo:
         return answer
 
 
-def judge_moods(demo: Demo, sentences: Sequence[Sentence]) -> dict[str, Any]:
+def start_workers() -> Pool:
+    """Processes of one thread each, at most four."""
+    return get_context("spawn").Pool(min(4, os.cpu_count() or 1), _begin_worker)
+
+
+def _begin_worker() -> None:
+    torch.set_num_threads(1)
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
+
+
+def judge_moods(folder: Path, sentences: Sequence[Sentence], *, workers: Pool) -> dict[str, Any]:
     """Shares that are right, by both ways and by kind and language, and what the choice gets wrong."""
-    scores = [demo.decide(one.text) for one in sentences]
+    asked: list[tuple[dict[str, float], str]] = []
+    progress = Progress("moods", steps=len(sentences), every=100)
+    for found in workers.imap(partial(_ask, folder), [one.text for one in sentences], chunksize=PART):
+        asked.append(found)
+        progress.tell(len(asked))
+    scores = [score for score, _ in asked]
     decided = [max(score, key=lambda mood: score[mood]) for score in scores]
-    answered = [demo.chat(one.text, system=prompts.SENTIMENT) for one in sentences]
     groups = {**{one.kind: "kind" for one in sentences}, **{one.language: "language" for one in sentences}}
     return {
         "count": len(sentences),
         "choice": _share(decided, sentences),
-        "chat": _share(answered, sentences),
+        "chat": _share([word for _, word in asked], sentences),
         "by": {
             name: _share(
                 *zip(
@@ -89,27 +118,48 @@ def judge_moods(demo: Demo, sentences: Sequence[Sentence]) -> dict[str, Any]:
     }
 
 
-def judge_baselines(sentences: Sequence[Sentence]) -> dict[str, float]:
+@cache
+def _demo(folder: Path) -> Demo:
+    return Demo(folder)
+
+
+def _ask(folder: Path, text: str) -> tuple[dict[str, float], str]:
+    """Both ways to judge a mood."""
+    demo = _demo(folder)
+    return demo.decide(text), demo.chat(text, system=prompts.SENTIMENT)
+
+
+def judge_baselines(sentences: Sequence[Sentence], *, workers: Pool) -> dict[str, float]:
     """The same sentences by two bags of words."""
     texts = [one.text for one in sentences]
-    return {
-        "bag_of_words": _share(BagOfWords(words_in).judge(texts), sentences),
-        "bag_of_pieces": _share(BagOfWords(pieces_in).judge(texts), sentences),
-    }
+    words, pieces = workers.map(partial(_ask_bag, texts), (words_in, pieces_in), chunksize=1)
+    return {"bag_of_words": _share(words, sentences), "bag_of_pieces": _share(pieces, sentences)}
+
+
+def _ask_bag(texts: Sequence[str], features: Callable[[str], list[str]]) -> list[str]:
+    return BagOfWords(features).judge(texts)
 
 
 def _share(said: Sequence[str], sentences: Sequence[Sentence]) -> float:
     return round(sum(a == one.mood for a, one in zip(said, sentences, strict=True)) / len(sentences), 4)
 
 
-def judge_wishes(demo: Demo, wishes: Sequence[Wish], *, image: Path = IMAGE_CHECKPOINT) -> dict[str, Any]:
+def judge_wishes(
+    folder: Path, wishes: Sequence[Wish], *, workers: Pool, image: Path = IMAGE_CHECKPOINT
+) -> dict[str, Any]:
     """Shares of wishes whose prompt is word for word the expected one, and whose picture shows what was wished."""
-    answers = [demo.chat(wish.text) for wish in wishes]
-    pictures = [
-        shrink(p) for p in render(load_pipeline(image, dtype=torch.bfloat16), answers, seeds=range(len(wishes)))
-    ]
     count = len(wishes)
-    verdicts = [judge(Case(wish.spec, pictures[k], pictures[(k + 1) % count], 0)) for k, wish in enumerate(wishes)]
+    numbered = list(enumerate(wish.text for wish in wishes))
+    parts = [numbered[start : start + PART] for start in range(0, count, PART)]
+    answers: list[str] = []
+    pictures: list[np.ndarray] = []
+    progress = Progress("wishes", steps=count)
+    for said, drawn in workers.imap(partial(_draw, folder, image), parts):
+        answers += said
+        pictures += drawn
+        progress.tell(len(answers))
+    cases = [Case(wish.spec, pictures[k], pictures[(k + 1) % count], 0) for k, wish in enumerate(wishes)]
+    verdicts = workers.map(judge, cases, chunksize=4)
     wrong = [
         {"wish": wish.text, "answer": answer, "expected": wish.prompt, "drawn": str(verdict.drawn)}
         for wish, answer, verdict in zip(wishes, answers, verdicts, strict=True)
@@ -124,14 +174,33 @@ def judge_wishes(demo: Demo, wishes: Sequence[Wish], *, image: Path = IMAGE_CHEC
     }
 
 
+def _draw(folder: Path, image: Path, wishes: Sequence[tuple[int, str]]) -> tuple[list[str], list[np.ndarray]]:
+    """What the model answers to wishes, and the pictures that the image demo draws of the answers, by seed."""
+    answers = [_demo(folder).chat(text) for _, text in wishes]
+    pictures = render(_pipeline(image), answers, seeds=[seed for seed, _ in wishes])
+    return answers, [shrink(picture) for picture in pictures]
+
+
+@cache
+def _pipeline(folder: Path) -> QwenImagePipeline:
+    return load_pipeline(folder, dtype=torch.bfloat16)
+
+
 def evaluate(folder: Path, *, sentences: int, wishes: int, seed: int = 0) -> dict[str, Any]:
     """Everything, ready for JSON."""
-    demo, began = Demo(folder), time.monotonic()
+    began = time.monotonic()
     held_out = held_out_sentences(seed=seed, count=sentences)
+    demo = Demo(folder)
+    golden = {text: demo.decide(text) | {"wanted": mood} for text, mood in GOLDEN}
+    with start_workers() as workers:
+        moods = judge_moods(folder, held_out, workers=workers) | judge_baselines(held_out, workers=workers)
+        drawn = judge_wishes(folder, held_out_wishes(seed=seed, count=wishes), workers=workers) if wishes else None
+        workers.close()
+        workers.join()
     return {
-        "moods": judge_moods(demo, held_out) | judge_baselines(held_out),
-        "golden": {text: demo.decide(text) | {"wanted": mood} for text, mood in GOLDEN},
-        "wishes": judge_wishes(demo, held_out_wishes(seed=seed, count=wishes)) if wishes else None,
+        "moods": moods,
+        "golden": golden,
+        "wishes": drawn,
         "bytes": sum(file.stat().st_size for file in folder.iterdir()),
         "seconds": round(time.monotonic() - began, 1),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

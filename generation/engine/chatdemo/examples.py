@@ -6,7 +6,7 @@ from typing import Any
 
 from generation.engine.chatdemo import prompts
 from generation.engine.chatdemo.moods import GOLDEN, Sentence, sample_sentence
-from generation.engine.chatdemo.split import held_out_words
+from generation.engine.chatdemo.split import DEV, held_out_words
 from generation.engine.chatdemo.talk import sample_exchange
 from generation.engine.chatdemo.vocabulary import MOODS
 from generation.engine.chatdemo.wishchanges import make_change
@@ -37,14 +37,14 @@ class Example:
 
 
 def sample_example(rng: random.Random, *, more: bool = False) -> Example:
-    """One training example, `more`: of the second part of training; none holds a word that is held out, or a sentence
-    of the golden suite.
+    """One training example, `more`: of the second part of training; none holds a word that is held out or of the dev
+    split, or a sentence of the golden suite.
     """
     golden = {text for text, _ in GOLDEN}
     while True:
         found = MAKERS[rng.choices(list(SHARES), list(SHARES.values()))[0]](rng, more)
         texts = [text for role, text in found.messages if role != "system"] + [found.answer]
-        if not any(held_out_words(text) or text in golden for text in texts):
+        if not any(held_out_words(text) or held_out_words(text, of=DEV) or text in golden for text in texts):
             return found
 
 

@@ -13,7 +13,7 @@ CHECKPOINT = Path(__file__).parent / "checkpoint"
 HEAD_DIM = 32
 
 
-def build_model(tokenizer: Qwen2Tokenizer, *, width: int = 192, layers: int = 4, inner: int = 512) -> Qwen2ForCausalLM:
+def build_model(tokenizer: Qwen2Tokenizer, *, width: int, layers: int, inner: int) -> Qwen2ForCausalLM:
     """Untrained weights in FP32; input and output embeddings are one."""
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("im_end", "endoftext")}
     config = Qwen2Config(

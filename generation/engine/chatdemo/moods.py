@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from generation.engine.chatdemo.coined import coin
 from generation.engine.chatdemo.noise import EXTENSIONS, blur, disturb, unknown_word
 from generation.engine.chatdemo.split import HELD_OUT, held_out_words
 from generation.engine.chatdemo.vocabulary import GAPS, NEGATIVE, NEUTRAL, POSITIVE, More, read_more, read_vocabulary
@@ -16,10 +17,10 @@ KINDS = {"plain": 0.42, "negated": 0.2, "turn": 0.1, "neutral": 0.28}
 """How a sentence says what it says, and how often in training."""
 GOLDEN = (("今天心情真好", POSITIVE), ("这个实验太难了,我快崩溃了", NEGATIVE), ("随便聊聊吧", NEUTRAL))
 """Sentences that the golden suite asks for; no training text is one of them."""
-UNKNOWN, EXTENDED, DISTURBED, BLURRED = 0.2, 0.15, 0.2, 0.3
+UNKNOWN, EXTENDED, DISTURBED, BLURRED, COINED = 0.2, 0.15, 0.2, 0.3, 0.25
 """Shares of training gaps with a word that does not exist, of English topics with more words behind, of training
-sentences with a word too many, and of those whose template (of a kind where no word of it matters) has one word that
-does not exist."""
+sentences with a word too many, of those whose template (of a kind where no word of it matters) has one word that
+does not exist, and of words with a mood that are coined (with `more`)."""
 BLURRED_KINDS = ("plain", "neutral")
 _FLAT_GAPS = {"flat_state": "state"}
 _GAP = re.compile(r"\{(\w+)\}")
@@ -104,6 +105,7 @@ def make_sentence(
     words, noisy = words_of(language, held_out, more), noisy and not held_out
     while True:
         filler = _Filler(rng, words, mood=mood, kind=kind, language=language, unknown=UNKNOWN if noisy else 0.0)
+        filler.coined = COINED if noisy and more else 0.0
         pattern = _ANY.sub(lambda found: rng.choice(found[1].split("|")), rng.choices(patterns, weights)[0])
         if noisy and kind in BLURRED_KINDS and rng.random() < BLURRED:
             pattern = blur(pattern, language, rng)
@@ -131,6 +133,8 @@ class _Filler:
         self._rng, self._words, self._mood, self._language = rng, words, mood, language
         self._own = opposite(mood) if kind == "negated" else mood
         self._unknown = unknown
+        self.coined = 0.0
+        """The share of words with a mood that are coined."""
         self.used: list[tuple[str, str]] = []
 
     def fill(self, pattern: str) -> str | None:
@@ -148,7 +152,9 @@ class _Filler:
         side = opposite(self._own) if gap.startswith("other_") else self._own
         name = gap.removeprefix("other_").rstrip(string.digits)
         if name in GAPS:
-            self.used.append((self._rng.choice(self._words.moods[side][name]), side))
+            is_coined = self.coined and self._rng.random() < self.coined
+            coined = coin(self._language, side, name, self._rng) if is_coined else None
+            self.used.append((coined or self._rng.choice(self._words.moods[side][name]), side))
             return self.used[-1][0]
         # An unknown quality is the likeliest to be a mood after all.
         picked = self._pick(self._words.flat[_FLAT_GAPS.get(name, name)], self._unknown / 2 if name == "flat" else None)

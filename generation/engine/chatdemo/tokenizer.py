@@ -3,7 +3,6 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
 from functools import cache
 
 from tokenizers import Regex
@@ -15,26 +14,16 @@ from generation.engine.chatdemo import prompts
 from generation.engine.chatdemo.bpe import Merges, alphabet
 from generation.engine.chatdemo.examples import LABELS
 from generation.engine.chatdemo.moods import sample_sentence
-from generation.engine.chatdemo.split import HELD_OUT
+from generation.engine.chatdemo.stems import ENDING, ENDINGS, PREFIXES, stems_by_mood
 from generation.engine.chatdemo.talk import sample_exchange
-from generation.engine.chatdemo.vocabulary import NEGATIVE, POSITIVE, read_vocabulary
+from generation.engine.chatdemo.vocabulary import NEGATIVE, POSITIVE
 from generation.engine.chatdemo.wishes import sample_wish
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END = "<|im_end|>"
 VOCABULARY_SIZE = 4096
 MAX_LENGTH = 1024
-SHORTEST_STEM = 3
 _LATIN = re.compile(r"[A-Za-z]+")
-PREFIXES = ("un", "dis", "em", "in")
-_PREFIX = re.compile(f"^({'|'.join(PREFIXES)})(?=[a-z]{{4}})", re.IGNORECASE)
-ENDINGS = (
-    "fully", "fulness", "ful", "lessness", "less", "ingly", "ing", "edly", "ed", "iest", "ier", "er", "est", "iness",
-    "ness", "ously", "ous", "ably", "able", "ment", "ation", "tion", "ion", "ily", "ly", "ish", "ic", "ance", "ence",
-    "ent", "ant", "ive", "y", "e",
-)  # fmt: skip
-"""Longer ones first."""
-_ENDING = re.compile(f"(?<=[a-z]{{3}})({'|'.join(ENDINGS)})$", re.IGNORECASE)
 _PRETOKENIZER = Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
 _CHINESE = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]")
 
@@ -96,22 +85,9 @@ def _words(line: str) -> list[str]:
 
 @cache
 def _stem_of() -> dict[str, str]:
-    """Per English word with a mood its stem: where its family begins alike that, else the word without its ending."""
-    words = read_vocabulary("en")
-    found: dict[str, str] = {}
-    for family in (*words.families[POSITIVE], *words.families[NEGATIVE]):
-        kept = sorted(family - HELD_OUT["en"])
-        common = _ENDING.sub("", _common_start(kept))
-        for word in kept:
-            bare = _ENDING.sub("", _PREFIX.sub("", word))
-            found[word] = common if len(common) >= SHORTEST_STEM else bare
-    return found
-
-
-def _common_start(words: Sequence[str]) -> str:
-    """The letters with which all of them begin."""
-    first, *others = words
-    return next((first[:at] for at in range(len(first), 0, -1) if all(one[:at] == first[:at] for one in others)), "")
+    """Per English word with a mood its stem."""
+    found = stems_by_mood()
+    return {**found[POSITIVE], **found[NEGATIVE]}
 
 
 def _parts(word: str) -> list[str]:
@@ -120,4 +96,4 @@ def _parts(word: str) -> list[str]:
     if stem is None:
         return [word]
     before, found, rest = re.split(f"({re.escape(stem)})", word, maxsplit=1, flags=re.IGNORECASE)
-    return [part for part in (before, found, *_ENDING.sub(r"\n\1", rest).split("\n")) if part]
+    return [part for part in (before, found, *ENDING.sub(r"\n\1", rest).split("\n")) if part]

@@ -1,47 +1,76 @@
-"""The whole recipe: `python -m generation.engine.chatdemo.train --out DIR --work DIR`."""
+"""The whole recipe: `python -m generation.engine.chatdemo.train --out DIR --work DIR [--device cuda --seconds 240]`."""
 
 import argparse
-from dataclasses import dataclass
+import copy
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 
-from generation.engine.chatdemo.batches import NOT_ASKED, TAGS, Batch, make_batches
+from generation.engine.chatdemo.batches import CUTS, TAGS, Batch, make_batches, source_of
 from generation.engine.chatdemo.model import build_model, save_checkpoint
 from generation.engine.chatdemo.tokenizer import train_tokenizer
 from generation.engine.demo.muon import Muon
-from generation.engine.demo.progress import MovingAverage, Progress, learning_rate, save_state
+from generation.engine.demo.progress import MovingAverage, Progress, save_state
+
+STATE_FILE, RECORD_FILE = "chat.pt", "training.json"
 
 
 @dataclass(frozen=True)
 class ChatRecipe:
-    """The figures of the training, which has two parts.
-
-    The second one goes on with the first one's weights, at a lower rate, and with what `more.toml` adds.
+    """The figures of the training, those of the shipped checkpoint (`checkpoint/training.json`). It ends at the last
+    step, or when its time is up, whichever comes first; the rate comes down to its least by then.
     """
 
-    steps: int = 1700
-    """The first part's."""
-    more_steps: int = 1600
-    """The second part's."""
-    more_rate: float = 0.4
-    """The second part's highest rate, as a share of the first one's."""
-    tokens: int = 4096
+    steps: int = 6058
+    """As many as the shipped one took before its time was up."""
+    seconds: float | None = None
+    """A bound for one run's time, what it takes to start included: for machines that are lent."""
+    tokens: int = 8192
     """Tokens a batch, padding included."""
+    width: int = 256
+    layers: int = 6
+    inner: int = 704
     muon_peak: float = 4e-3
     adam_peak: float = 4e-3
+    warmup: int = 100
+    """Steps in which the rate goes up."""
+    hold: float = 0.3
+    """The share of the training after which it comes down."""
     naming: float = 0.5
     """How much the reading of moods counts beside the answers."""
-    seed: int = 0
+    cuts: tuple[float, ...] = CUTS
+    seed: int = 1
 
-    def rate(self, step: int) -> float:
-        """The share of the peak rates: each part's goes up, stays, and comes down to a fiftieth of its own."""
-        if step <= self.steps:
-            return learning_rate(step, steps=self.steps, warmup=50, hold=0.3)
-        return self.more_rate * learning_rate(step - self.steps, steps=self.more_steps, warmup=50, hold=0.2)
+    def rate(self, step: int, passed: float) -> float:
+        """The share of the peak rates when `passed`, from 0 to 1, of the training is over: up, level, and down to a
+        fiftieth.
+        """
+        down = min(1.0, (1 - min(1.0, passed)) / (1 - self.hold))
+        return min(1.0, step / self.warmup) * (0.02 + 0.98 * down)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What became of a recipe: `done` of the steps that it may take."""
+
+    recipe: ChatRecipe
+    done: int
+    seconds: float
+    """Of this run alone."""
+    device: str
+    """The card's name, where it is one."""
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
 class Namer(nn.Module):
@@ -58,66 +87,117 @@ class Namer(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss over answers, and the one over moods. Padding stands behind what counts: no mask is needed."""
-        wanted, tagged = batch.targets != NOT_ASKED, batch.tags != NOT_ASKED
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = self.model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-            logits = self.model.lm_head(hidden[wanted])
-            moods = self.reading(hidden[tagged])
-        weights = batch.weights[:, None].expand_as(batch.targets)[wanted]
-        losses = F.cross_entropy(logits.float(), batch.targets[wanted], reduction="none")
-        named = F.cross_entropy(moods.float(), batch.tags[tagged], reduction="sum")
-        return (losses * weights).sum() / weights.sum(), named / max(1, int(tagged.sum()))
+        kind = batch.ids.device.type
+        # The fused attention is causal without a mask; to make one, a GPU would be waited for.
+        mask: Any = {"full_attention": None} if kind == "cuda" else None
+        with torch.autocast(kind, torch.bfloat16):
+            found = self.model.model(input_ids=batch.ids, attention_mask=mask, use_cache=False)
+            hidden = found.last_hidden_state.flatten(0, 1)
+            logits = self.model.lm_head(hidden.index_select(0, batch.asked))
+            moods = self.reading(hidden.index_select(0, batch.tagged))
+        losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
+        named = F.cross_entropy(moods.float(), batch.tags, reduction="sum")
+        return (losses * batch.weights).sum() / batch.weights.sum(), named / max(1, len(batch.tags))
 
 
-def train(recipe: ChatRecipe, tokenizer: Qwen2Tokenizer, *, work: Path) -> Qwen2ForCausalLM:
-    """Train, or go on from what an earlier run left in `work`/chat.pt."""
+def train(
+    recipe: ChatRecipe,
+    tokenizer: Qwen2Tokenizer,
+    *,
+    work: Path,
+    device: torch.device = torch.device("cpu"),  # noqa: B008  (immutable)
+    workers: int = 0,
+    saved: Callable[[Qwen2ForCausalLM, Training], None] | None = None,
+) -> tuple[Qwen2ForCausalLM, Training]:
+    """Train, or go on from what an earlier run left in `work`. `saved` is given the averaged model whenever the
+    state is saved, to keep or to look at.
+    """
+    began = time.monotonic()
     torch.manual_seed(recipe.seed)
-    model = build_model(tokenizer).train()
-    model.set_attn_implementation("eager")  # at 64 tokens the fused one takes a third of every step to go back
-    namer = Namer(model)
-    optimizer = Muon(
-        namer.parameters(),
-        plain=[*model.get_input_embeddings().parameters(), *namer.reading.parameters()],
-        muon_peak=recipe.muon_peak,
-        adam_peak=recipe.adam_peak,
-        like_adam=True,
-    )
-    average = MovingAverage([model], decay=0.998)
-    path, start = work / "chat.pt", 0
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        namer.load_state_dict(state["namer"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.load(state["average"])
-        start = state["step"]
-    last = recipe.steps + recipe.more_steps
-    progress = Progress("chat", steps=last, start=start)
-    smooth: tuple[float, float] | None = None
-    for step in range(start + 1, last + 1):
-        if step in (start + 1, recipe.steps + 1):
-            batches = make_batches(
-                tokenizer, tokens=recipe.tokens, seed=recipe.seed + step - 1, more=step > recipe.steps
-            )
-        answers, moods = namer(next(batches))
-        (answers + recipe.naming * moods).backward()
-        torch.nn.utils.clip_grad_norm_(namer.parameters(), 1.0)
-        optimizer.step(recipe.rate(step))
-        average.update(step)
-        now = (answers.item(), moods.item())
-        smooth = now if smooth is None else (0.97 * smooth[0] + 0.03 * now[0], 0.97 * smooth[1] + 0.03 * now[1])
-        progress.tell(step, answers=smooth[0], moods=smooth[1])
-        if progress.is_time_to_save() or step in (recipe.steps, last):
-            save_state(
-                path,
-                {
-                    "namer": namer.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "average": average.values,
-                    "step": step,
-                },
-            )
-    average.swap()
-    return model.eval()
+    model = build_model(tokenizer, width=recipe.width, layers=recipe.layers, inner=recipe.inner).train()
+    # On a processor, at 64 tokens, the fused one takes a third of every step to go back.
+    model.set_attn_implementation("sdpa" if device.type == "cuda" else "eager")
+    run = _Run(recipe, Namer(model).to(device), path=work / STATE_FILE)
+    source = source_of(tokenizer, tokens=recipe.tokens, seed=recipe.seed, more=True, cuts=recipe.cuts)
+    batches = make_batches(source, workers=workers, start=run.step)  # another run's are others
+    first = next(batches)
+    progress = Progress("chat", steps=recipe.steps, start=run.step)
+
+    def record() -> Training:
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+        return Training(recipe, run.step, round(time.monotonic() - began, 1), name)
+
+    smooth: torch.Tensor | None = None
+    try:
+        while run.step < recipe.steps:
+            passed = run.step / recipe.steps
+            if recipe.seconds:
+                passed = max(passed, (time.monotonic() - began) / recipe.seconds)
+            if passed >= 1:
+                break
+            losses = run.take(first.to(device), passed)
+            smooth = losses if smooth is None else smooth.lerp(losses, 0.03)
+            if run.step % progress.every == 0 or run.step == recipe.steps:
+                progress.tell(run.step, answers=smooth[0].item(), moods=smooth[1].item())
+            if progress.is_time_to_save():
+                run.save()
+                if saved is not None:
+                    saved(run.averaged(), record())
+            first = next(batches)
+    finally:
+        batches.close()
+    run.save()
+    run.average.swap()
+    return model.cpu().eval(), record()
+
+
+class _Run:
+    """Weights, optimizer and average, and how far they are."""
+
+    def __init__(self, recipe: ChatRecipe, namer: Namer, *, path: Path) -> None:
+        self._recipe, self._namer, self._path = recipe, namer, path
+        self._optimizer = Muon(
+            namer.parameters(),
+            plain=[*namer.model.get_input_embeddings().parameters(), *namer.reading.parameters()],
+            muon_peak=recipe.muon_peak,
+            adam_peak=recipe.adam_peak,
+            like_adam=True,
+        )
+        self.average = MovingAverage([namer.model], decay=0.998)
+        self.step = 0
+        if path.exists():
+            state = torch.load(path, weights_only=True, map_location=namer.reading.weight.device)
+            namer.load_state_dict(state["namer"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self.average.load(state["average"])
+            self.step = state["step"]
+
+    def take(self, batch: Batch, passed: float) -> torch.Tensor:
+        """One step; the two losses."""
+        self.step += 1
+        answers, moods = self._namer(batch)
+        (answers + self._recipe.naming * moods).backward()
+        torch.nn.utils.clip_grad_norm_(self._namer.parameters(), 1.0)
+        self._optimizer.step(self._recipe.rate(self.step, passed))
+        self.average.update(self.step)
+        return torch.stack((answers.detach(), moods.detach()))
+
+    def averaged(self) -> Qwen2ForCausalLM:
+        """A copy of the model with averaged weights."""
+        self.average.swap()
+        found = copy.deepcopy(self._namer.model).cpu().eval()
+        self.average.swap()
+        return found
+
+    def save(self) -> None:
+        """Write what a later run needs to go on."""
+        state = {
+            "namer": self._namer.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "average": self.average.values,
+            "step": self.step,
+        }
+        save_state(self._path, state)
 
 
 def main() -> None:
@@ -125,13 +205,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--work", type=Path, required=True, help="folder for the state between runs")
-    parser.add_argument("--steps", type=int, default=ChatRecipe.steps, help="of the first part")
-    parser.add_argument("--more-steps", type=int, default=ChatRecipe.more_steps, help="of the second part")
+    parser.add_argument("--steps", type=int, default=ChatRecipe.steps)
+    parser.add_argument("--seconds", type=float, help="end by then, with the rate at its least")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches; 0: none of their own")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer()
-    model = train(ChatRecipe(steps=args.steps, more_steps=args.more_steps), tokenizer, work=args.work)
+    recipe = ChatRecipe(steps=args.steps, seconds=args.seconds)
+    model, training = train(recipe, tokenizer, work=args.work, device=torch.device(args.device), workers=args.workers)
     save_checkpoint(args.out, model=model, tokenizer=tokenizer)
+    training.write(args.work / RECORD_FILE)
 
 
 if __name__ == "__main__":

@@ -46,19 +46,30 @@ class Muon:
             group["lr"] = self._adam_peak * scale
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
+        trained = [
+            (weight, momentum)
+            for weight, momentum in zip(self._matrices, self._momenta, strict=True)
+            if weight.grad is not None
+        ]
+        if not trained:
+            return
+        gradients = [weight.grad for weight, _ in trained if weight.grad is not None]
+        momenta = [momentum for _, momentum in trained]
+        torch._foreach_mul_(momenta, 0.95)
+        torch._foreach_add_(momenta, gradients)
+        updates = torch._foreach_add(gradients, momenta, alpha=0.95)
         by_shape: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = {}
-        for weight, momentum in zip(self._matrices, self._momenta, strict=True):
-            if weight.grad is None:
-                continue
-            momentum.mul_(0.95).add_(weight.grad)
-            update = weight.grad.add(momentum, alpha=0.95).reshape(weight.shape[0], -1)
-            by_shape.setdefault((update.shape[0], update.shape[1]), []).append((weight, update))
+        for (weight, _), update in zip(trained, updates, strict=True):
+            matrix = update.reshape(weight.shape[0], -1)
+            by_shape.setdefault((matrix.shape[0], matrix.shape[1]), []).append((weight, matrix))
             weight.grad = None
         for (rows, columns), pairs in by_shape.items():
             share = 0.2 * max(rows, columns) ** 0.5 if self._like_adam else max(1.0, rows / columns) ** 0.5
             rate = self._muon_peak * scale * share
-            for (weight, _), update in zip(pairs, orthogonalise(torch.stack([u for _, u in pairs])), strict=True):
-                weight.add_(update.reshape(weight.shape), alpha=-rate)
+            weights: list[Tensor] = [weight for weight, _ in pairs]
+            whole = orthogonalise(torch.stack([matrix for _, matrix in pairs]))
+            steps = [step.reshape(weight.shape) for weight, step in zip(weights, whole, strict=True)]
+            torch._foreach_add_(weights, steps, alpha=-rate)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on."""
