@@ -1,6 +1,6 @@
 """Each benchmark runs from nothing and keeps what it found; small, so that no figure means anything.
 
-Those that start a whole studio take minutes: `make proof NAMES=benchmarks` runs them in small.
+The others take minutes, most of them with a whole studio: `make proof NAMES=benchmarks` runs them in small.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ from tests.proofs.benchmarks import run_small
 from tests.proofs.modules import ROOT, program_names
 
 SMALL: dict[str, tuple[str, ...]] = {
-    "admin": ("--rows", "16000", "--tenants", "20", "--asks", "2"),
     "claim": ("--rows", "400", "--finished", "400", "--tenants", "20", "--claims", "5"),
-    "golden": ("--few",),
     "history": ("--rows", "600", "--others", "100", "--rounds", "3", "--pictures", "5", "--picture-kb", "20"),
-    "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "5"),
     "usage": ("--entries", "400", "--rounds", "3"),
 }
 

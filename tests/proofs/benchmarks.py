@@ -1,4 +1,4 @@
-"""`python -m tests.proofs.benchmarks`: the benchmarks that start whole studios, in small: each still runs to its end.
+"""`python -m tests.proofs.benchmarks`: the benchmarks that take long even in small: each still runs to its end.
 
 Their figures mean nothing; what they count must add up. The cheaper ones run with every `make test`
 (`tests/test_benchmarks.py`).
@@ -18,18 +18,21 @@ from tests.proofs.modules import ROOT
 from tests.proofs.record import write_record
 
 SMALL: dict[str, tuple[str, ...]] = {
+    "admin": ("--rows", "16000", "--tenants", "20", "--asks", "2"),
     "engine": (
         "--scale", "tiny", "--models", "z-image", "--device", "cpu", "--requests", "6", "--warm", "2", "--rounds", "1",
         "--pictures", "1", "--steps", "2", "--backend", "eager",
     ),
     "gateway": ("--rounds", "1", "--seconds", "0.3", "--each", "5", "--tenants", "2", "--only", "direct", "studio"),
+    "golden": ("--few",),
     "load": ("--minutes", "0.1", "--clients", "4", "--think", "0.2", "--nice", "0"),
+    "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "5"),
     "streams": ("--streams", "5", "--events", "3"),
     "submit": ("--count", "5"),
 }  # fmt: skip
 PROVES = (
     *(f"benchmarks/{name}" for name in ("engine", "gateway", "load")),
-    *(f"benchmarks/{name}.py" for name in ("results", "streams", "studio", "submit")),
+    *(f"benchmarks/{name}.py" for name in ("admin", "golden", "metrics", "results", "streams", "studio", "submit")),
     "deploy/load",
     "qwenstudio/units",
     "tests/deploy/installed.py",
