@@ -43,9 +43,9 @@ def make_rows(spec: Any, *, seed: int = 0, steps: int | None = None) -> list[Any
 
 def draw(model: Any, rows: Sequence[Any], *, together: bool = False) -> Pictures:
     """Every row's picture as a PNG file, each alone in its pass unless `together`. A row that fails has none."""
+    from generation.engine.nohooks import NoHooks
     from generation.engine.run import run_pass
     from generation.engine.tail import Tail
-    from generation.worker.load import NoHooks
 
     found: Pictures = {}
     tail = Tail(model)

@@ -20,7 +20,7 @@ ARRIVALS = 40_000
 GPUS = (1, 2, 4, 8)
 MODELS = (
     ("`demo`, 256 px, 4 steps, two CPU cores for a GPU", 0.5, "measured"),
-    ("Qwen-Image with a four-step LoRA, 1024 px", 0.8, "reckoned"),
+    ("Qwen-Image with a four-step LoRA, 1024 px", 0.8, "measured"),
     ("Qwen-Image, 50 steps with guidance, 1024 px", 18.5, "reckoned"),
 )
 """Name, seconds of a GPU for a picture, and where that figure is from (deploy/README.md has the sums)."""

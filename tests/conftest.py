@@ -42,6 +42,9 @@ examples.register_profile(
 )
 examples.load_profile("suite")
 
+# Hundreds of processes are started here: each would compile the whole studio again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _services = pytest.StashKey[Services]()
 _migrations = pytest.StashKey[subprocess.Popen[str]]()
 _var = pytest.StashKey[Path]()

@@ -15,13 +15,14 @@ import torch
 
 from benchmarks.engine.clock import forget_peak, peak_bytes, synchronize
 from benchmarks.engine.floor import Recorder, time_floor
+from benchmarks.engine.report import NOT_MEASURED
 from generation.engine.catalog import ModelSpec
 from generation.engine.files import encode_picture
 from generation.engine.loader import LoadedModel
+from generation.engine.nohooks import NoHooks
 from generation.engine.request import PassRow
 from generation.engine.run import run_pass
 from generation.engine.tail import Tail, TailResult
-from generation.worker.load import NoHooks
 
 PROMPT = "a red circle on a yellow background, number"
 
@@ -118,43 +119,63 @@ def ask_pipeline(bench: Bench, row: PassRow, *, output_type: str) -> Any:
     return answer.images
 
 
-def compare_speed(bench: Bench, *, side: int, steps: int, rounds: int, pictures: int) -> dict[str, Any]:
-    """Rounds in which each way draws in turn; the medians, and the medians of the ratios within a round."""
+def compare_speed(
+    bench: Bench, *, side: int, steps: int, rounds: int, pictures: int, keep: Callable[[dict[str, Any]], object]
+) -> None:
+    """Rounds in which each way draws in turn; `keep` gets what is known after each of them.
+
+    Where the compiler fails, the eager ways are compared, and "compiler" says why.
+    """
     numbers = Numbers()
-    ways: dict[str, Callable[[], float]] = {
-        "ours": lambda: draw_ours(bench, [[row] for row in numbers.rows(pictures, side=side, steps=steps)]),
-        "diffusers": lambda: draw_theirs(bench, numbers.rows(pictures, side=side, steps=steps)),
+    ways: dict[str, Callable[[list[PassRow]], float]] = {
+        "ours": lambda rows: draw_ours(bench, [[row] for row in rows]),
+        "diffusers": lambda rows: draw_theirs(bench, rows),
     }
-    kinds = ("eager", "compiled") if bench.model.blocks is not None else ("eager",)
-    seconds: dict[str, list[float]] = {f"{way} {kind}": [] for kind in kinds for way in ways}
+    seconds: dict[str, list[float]] = {}
     peak = 0
     for turn in range(rounds + 1):
-        for kind in kinds:
+        count = pictures if turn else 1  # the first round compiles, and chooses kernels
+        for kind in ("eager", "compiled"):
+            if kind == "compiled" and not can_compile(bench.model):
+                continue
             with blocks(bench.model, compiled=kind == "compiled"):
                 for way, draw in ways.items():
                     forget_peak(bench.device)
-                    took = draw() / pictures
+                    took = draw(numbers.rows(count, side=side, steps=steps)) / count
                     peak = max(peak, peak_bytes(bench.device)) if way == "ours" else peak
-                    if turn:  # the first round compiles, and chooses kernels
-                        seconds[f"{way} {kind}"].append(took)
-    ours = seconds[f"ours {kinds[-1]}"]
+                    if turn:
+                        seconds.setdefault(f"{way} {kind}", []).append(took)
+        if turn:
+            keep(sum_up_speed(bench.model, seconds, peak=peak))
+
+
+def can_compile(model: LoadedModel) -> bool:
+    """Whether there are compiled blocks, and the compiler has not failed."""
+    return model.blocks is not None and not model.blocks.reason
+
+
+def sum_up_speed(model: LoadedModel, seconds: dict[str, list[float]], *, peak: int) -> dict[str, Any]:
+    """Medians, and medians of the ratios within a round. Ours is the compiled one where both ways could compile."""
+    kind = "compiled" if can_compile(model) else "eager"
     found: dict[str, Any] = {
-        "seconds_per_picture": round(statistics.median(ours), 4),
+        "seconds_per_picture": round(statistics.median(seconds[f"ours {kind}"]), 4),
         "peak_bytes": peak,
         "seconds": {way: [round(took, 4) for took in taken] for way, taken in seconds.items()},
         "ratio_to_diffusers": {},
     }
-    for kind in ("eager", "compiled"):
-        theirs = seconds.get(f"diffusers {kind}")
-        ratios = [their / our for our, their in zip(ours, theirs or [], strict=False)]
-        found["ratio_to_diffusers"][kind] = (
+    if model.blocks is not None and model.blocks.reason:
+        found["compiler"] = model.blocks.reason
+    for other in ("eager", "compiled"):
+        ours, theirs = seconds[f"ours {kind}"], seconds.get(f"diffusers {other}", [])
+        ratios = [their / our for our, their in zip(ours, theirs, strict=False)]
+        found["ratio_to_diffusers"][other] = (
             {
                 "median": round(statistics.median(ratios), 3),
                 "least": round(min(ratios), 3),
                 "most": round(max(ratios), 3),
             }
-            if ratios
-            else "not measured"
+            if ratios and (other == "eager" or kind == "compiled")
+            else NOT_MEASURED
         )
     return found
 
@@ -206,7 +227,7 @@ def compare_pictures(bench: Bench, *, side: int, steps: int) -> dict[str, float]
         ours = frame()
         theirs = ask_pipeline(bench, row, output_type="pt")[0].to(ours.device).float()
     found = {"diffusers": psnr(ours, theirs)}
-    if bench.model.blocks is not None:
+    if can_compile(bench.model):
         with blocks(bench.model, compiled=True):
             found["compiled"] = psnr(frame(), ours)
     return found

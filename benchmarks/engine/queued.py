@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from qwenstudio.embedded import Services
 
 _LOOK_S = 0.2
 _PATIENCE_S = 3600.0
+KINDS = 12  # of requests: so many in a row are one of each
 _LONG = " under a large green sunset with a boat far away on the sea" * 3
 
 # Counted from the first pass to the last row's end: what the worker does before its first claim is nobody's.
@@ -29,30 +31,49 @@ SELECT count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE stat
 
 
 def measure_queue(
-    services: Services, folder: Path, spec: ModelSpec, *, requests: int, scale: str, threads: int | None
-) -> dict[str, Any]:
-    """Queue `requests` of three sizes, two numbers of steps and two lengths; then start a worker and read its watch."""
+    services: Services, folder: Path, spec: ModelSpec, *, requests: int, warm: int, scale: str, threads: int | None,
+    cache: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Queue requests of three sizes, two numbers of steps and two lengths; then start a worker and read its watch.
+
+    What the worker compiles for `warm` requests of the same kinds, which it draws first, is not in the figures. Rows
+    that share a pass later make other shapes: where `new_shapes` is not 0 the compiler's time is in the transformer's.
+    """
     passes = folder / f"{spec.slug}-passes.jsonl"
-    submit_mixed(spec, requests=requests)
+    submit = offer(spec)
     environment = {**os.environ, "STUDIO_PROCESS": "worker", "BENCH_PASSES": str(passes), "BENCH_SCALE": scale}
+    if cache:
+        environment["BENCH_CACHE"] = str(cache.resolve())
     if threads:
         environment |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
     line = [sys.executable, "manage.py", "gpuworker", "--pool", spec.pool, "--engine"]
+    submit(warm or requests)
     with (folder / f"{spec.slug}.log").open("wb") as log:
         child = subprocess.Popen(
             [*line, "benchmarks.engine.timed:TimedEngine"], cwd=ROOT, env=environment, stdout=log, stderr=log
         )
         try:
-            drawn, ended_at = wait_until_ended(services, spec.slug, requests, child)
+            drawn, ended_at = wait_until_ended(services, spec.slug, warm or requests, child)
+            before = len(read_passes(passes)) if warm else 1  # the first is the worker's own
+            if warm and drawn == warm:
+                submit(requests)
+                drawn, ended_at = wait_until_ended(services, spec.slug, warm + requests, child)
         finally:
             child.terminate()
             child.wait(120)
-    if drawn < requests:
+    if drawn < warm + requests:
         raise SystemExit(
-            f"{requests - drawn} of {requests} failed:\n" + (folder / f"{spec.slug}.log").read_text()[-3000:]
+            f"{warm + requests - drawn} of {warm + requests} failed:\n"
+            + (folder / f"{spec.slug}.log").read_text(errors="replace")[-3000:]
         )
-    lines = [json.loads(text) for text in passes.read_text(encoding="utf-8").splitlines()]
-    return sum_up(lines[1:], ended_at=ended_at, requests=requests)  # the first is the warm-up
+    return sum_up(read_passes(passes)[before:], ended_at=ended_at, requests=requests)
+
+
+def read_passes(file: Path) -> list[dict[str, Any]]:
+    """What the watch wrote so far."""
+    if not file.exists():
+        return []
+    return [json.loads(text) for text in file.read_text(encoding="utf-8").splitlines()]
 
 
 def sum_up(passes: list[dict[str, Any]], *, ended_at: float, requests: int) -> dict[str, Any]:
@@ -64,6 +85,7 @@ def sum_up(passes: list[dict[str, Any]], *, ended_at: float, requests: int) -> d
         "requests": requests,
         "passes": len(passes),
         "forwards": sum(one["forwards"] for one in passes),
+        "new_shapes": sum(one["new_shapes"] for one in passes),
         "wall_s": round(wall, 3),
         "transformer_s": round(transformer, 3),
         "transformer_share": round(transformer / wall, 4),
@@ -72,8 +94,8 @@ def sum_up(passes: list[dict[str, Any]], *, ended_at: float, requests: int) -> d
     }
 
 
-def submit_mixed(spec: ModelSpec, *, requests: int) -> None:
-    """Offer the model, and queue the requests of one person whose plan refuses none of them."""
+def offer(spec: ModelSpec) -> Callable[[int], None]:
+    """Offer the model; the answer queues so many requests of one person whose plan refuses none of them."""
     from generation.domain.request import GenerationRequest  # the settings are read by now
     from generation.domain.submit import submit_generation
     from generation.models import Model, Pool
@@ -87,15 +109,19 @@ def submit_mixed(spec: ModelSpec, *, requests: int) -> None:
     person = make_person(*make_tenant("Bench", plan=plan))
     side = spec.default_width
     sizes = [(side, side), (side, side // 2), (side // 2, side // 2)]
-    for number in range(requests):
-        width, height = sizes[number % 3]
-        submit_generation(
-            caller=person.key_caller,
-            request=GenerationRequest(
-                model=spec.slug, prompt=f"a red circle, number {number}{_LONG if number % 4 == 3 else ''}",
-                width=width, height=height, num_inference_steps=8 if number % 2 else 4, seed=number,
-            ),
-        )  # fmt: skip
+
+    def submit(requests: int) -> None:
+        for number in range(requests):
+            width, height = sizes[number % 3]
+            submit_generation(
+                caller=person.key_caller,
+                request=GenerationRequest(
+                    model=spec.slug, prompt=f"a red circle, number {number}{_LONG if number % 4 == 3 else ''}",
+                    width=width, height=height, num_inference_steps=8 if number % 2 else 4, seed=number,
+                ),
+            )  # fmt: skip
+
+    return submit
 
 
 def wait_until_ended(services: Services, slug: str, requests: int, child: subprocess.Popen[bytes]) -> tuple[int, float]:

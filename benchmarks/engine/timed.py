@@ -1,6 +1,7 @@
 """The product's engine with a watch on its transformer, for `gpuworker --engine benchmarks.engine.timed:TimedEngine`.
 
-`BENCH_PASSES` names a file: one line of JSON for each pass. `BENCH_SCALE` says how large `random/…` models are.
+`BENCH_PASSES` names a file: one line of JSON for each pass. `BENCH_SCALE` says how large `random/…` models are, and
+`BENCH_CACHE` where their compiled code is kept (default: where the studio's is).
 """
 
 from __future__ import annotations
@@ -47,16 +48,23 @@ class TimedEngine(TorchEngine):
         dtype, _ = pick_dtype(device)
         name = spec.path.removeprefix(PATH)
         pipe = build_pipeline(name, os.environ["BENCH_SCALE"], device=device, dtype=dtype)
-        return build_model(pipe, spec=spec, device=device, compiler=Compiler(cache=settings.STUDIO_VAR / "compiled"))
+        cache = Path(os.environ.get("BENCH_CACHE") or settings.STUDIO_VAR / "compiled")
+        return build_model(pipe, spec=spec, device=device, compiler=Compiler(cache=cache))
 
     def run(self, model: LoadedModel, rows: Sequence[PassRow], hooks: Hooks) -> PassOutcome:
-        began = time.time()
+        began, shapes = time.time(), count_shapes(model)
         outcome = super().run(model, rows, hooks)
         assert self._watch is not None
         line = {"began": began, "ended": time.time(), "rows": len(rows), **self._watch.read()}
+        line["new_shapes"] = count_shapes(model) - shapes
         with self._record.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         return outcome
+
+
+def count_shapes(model: LoadedModel) -> int:
+    """How many shapes the compiled blocks have seen; 0 where there are none."""
+    return len(model.blocks.seen) if model.blocks else 0
 
 
 class Watch:

@@ -7,6 +7,7 @@ from pathlib import Path
 from generation.books.loading import write_upstreams
 from generation.books.upstreamfile import parse_upstreams
 from generation.chat.demomodel import DEMO_SLUG
+from generation.models import ChatModel, Upstream
 
 _FILE = """
 [upstreams.demo]
@@ -27,6 +28,27 @@ sampling = {{ temperature = 0 }}
 """It was trained on conversations of up to 1,024 tokens, and knows one good answer to each."""
 
 
-def offer_demo_chat(*, port: int, name: str) -> None:
-    """Write it into the tables, or its new port. What staff change in the admin stays, disabled too."""
+LAST = 1000
+"""Its place among the models: where none is named the first is asked, which is a true one where there is one."""
+
+
+def offer_demo_chat(*, port: int, name: str) -> bool:
+    """Write it into the tables, or its new port. What staff change in the admin stays, disabled too.
+
+    False, and nothing is written, where an upstream or a model of others has its name.
+    """
+    if not _may_write(name):
+        return False
+    is_new = not ChatModel.objects.filter(slug=DEMO_SLUG).exists()
     write_upstreams(parse_upstreams(_FILE.format(port=port, name=name, slug=DEMO_SLUG), path=Path("demo")), apply=True)
+    if is_new:
+        ChatModel.objects.filter(slug=DEMO_SLUG).update(position=LAST)
+    return True
+
+
+def _may_write(name: str) -> bool:
+    """Whether the names are free, or ours: what was loaded last of the model says so."""
+    model = ChatModel.objects.filter(slug=DEMO_SLUG).first()
+    if model is None:
+        return not Upstream.objects.filter(slug="demo").exists()
+    return any((target["upstream"], target["name"]) == ("demo", name) for target in model.loaded.get("targets", ()))

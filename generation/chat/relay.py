@@ -231,9 +231,8 @@ class Relay:
         except WireError:  # the status says enough
             said = ""
         if status in _REQUESTS_FAULT:
-            if upstream.credential:  # some tell the headers that they got
-                said = said.replace(upstream.credential, "…")
-            raise ChatRefused(shown_error(said, lease.target.model, request.model), field="messages")
+            said = shown_error(said, lease.target.model, request.model, upstream.credential)
+            raise ChatRefused(said, field="messages")
         # Our credential, our path, our rate: staff must know, and the client cannot help it.
         log.log(logging.WARNING if status == 429 else logging.ERROR, "upstream %s answers %d", name, status)
         raise _Failed(ChatUnavailable("the server of this model does not take requests", retry_after_s=RETRY_S * 2))
@@ -341,8 +340,10 @@ def outcome_of(kind: type[BaseException] | None) -> Outcome:
     return "revoked" if issubclass(kind, StudioError) else "client_gone"
 
 
-def shown_error(said: str, theirs: str, ours: str) -> str:
-    """An upstream's message as a client may see it: one line, our name of the model, no addresses or paths."""
+def shown_error(said: str, theirs: str, ours: str, credential: str = "") -> str:
+    """An upstream's message as a client may see it: one line, our name of the model, no addresses, paths or secret."""
+    if credential:  # some tell the headers that they got
+        said = said.replace(credential, "…")
     words = " ".join(said[: ERROR_CHARS * 2].split()).replace(theirs, ours)
     words = _PLACE.sub("…", words)[:ERROR_CHARS]
     return f"the model's server refuses this request: {words}" if words else "the model's server refuses this request"

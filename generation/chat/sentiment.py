@@ -26,6 +26,8 @@ CHOICE_PATH = "/v1/systemone"
 QUESTION = "mood"
 _SUM_SLACK = 0.02  # probabilities that do not add up to 1 are somebody's mistake
 _REMEMBERED = 200  # characters of an answer that was no mood
+_MARK = re.compile(r"<\|(?=\w{1,40}\|>)")
+"""How a chat template's marks begin (`<|im_start|>`): servers read them in texts too, which could then speak for us."""
 _LATIN_OR_CHINESE = re.compile(r"[a-z]+|[\u3400-\u9fff]+")
 _WORDS = {
     **{mood: mood for mood in MOODS},
@@ -140,6 +142,7 @@ async def judge_texts(texts: Sequence[str], *, task: SentimentTask, ask: Ask) ->
 
 async def judge_text(text: str, *, task: SentimentTask, ask: Ask) -> Mood:
     """The mood of one text. Raises `SentimentUnclear`."""
+    text = _MARK.sub("< |", text)
     if ask.chooses:
         with suppress(CannotChoose):
             return read_choice(await ask.choose(choice_body(text, task.choice)))

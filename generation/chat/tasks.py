@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,6 +106,11 @@ class Tasks:
     chat: ChatTask
     sentiment: SentimentTask
 
+    def differences(self, other: Tasks) -> list[str]:
+        """The fields that are not alike, by their names in the file."""
+        ours, theirs = _flat(asdict(self)), _flat(asdict(other))
+        return [name for name, value in ours.items() if value != theirs[name]]
+
 
 def read_tasks(file: Path = FILE) -> Tasks:
     """The file's tasks.
@@ -168,6 +173,13 @@ class _Reader:
 
     def _wrong(self, path: str, why: str) -> TasksError:
         return TasksError(f"{self.file}: {path} {why}")
+
+
+def _flat(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        found |= _flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
+    return found
 
 
 def _check_text(name: str, value: object, *, empty: bool = False) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generation.domain.catalog import in_lane, spec_of
 from generation.engine.errors import CheckpointError
+from generation.engine.nohooks import NoHooks
 from generation.engine.request import InputPicture, PassRow
 from generation.models import Model
 from generation.worker.engine import Engine, offload_of
@@ -110,19 +111,3 @@ def _blank(mode: str, size: tuple[int, int], folder: Path) -> InputPicture:
     file = folder / f"{mode}.png"
     file.write_bytes(data.getvalue())
     return InputPicture(path=str(file), sha256=hashlib.sha256(data.getvalue()).hexdigest())
-
-
-class NoHooks:
-    """Nobody listens, as to a warm-up."""
-
-    def phase(self, name: Any, detail: Mapping[str, Any]) -> None:
-        return None
-
-    def step(self, step: int, steps: int, previews: Mapping[str, bytes]) -> None:
-        return None
-
-    def cancelled(self) -> set[str]:
-        return set()
-
-    def stop(self) -> bool:
-        return False

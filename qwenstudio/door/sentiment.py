@@ -112,9 +112,7 @@ class Judging:
             found = parse_strict(body) if len(body) <= AT_ONCE_BYTES else await asyncio.to_thread(parse_strict, body)
             asked = read_question(found)
             offer = await self._find(asked.model)
-            for text in asked.texts:
-                if len(text) + len(task.prompt.system) > offer.max_prompt_chars:
-                    raise InvalidRequest(f"prompt too long, max {offer.max_prompt_chars} chars", field="text")
+            check_lengths(asked, most=offer.max_prompt_chars - len(task.prompt.system), model=offer.slug)
         rate = await guard.count()
         tokens = tokens_of(asked.texts, task)
         chars = sum(map(len, asked.texts))
@@ -152,6 +150,14 @@ class Judging:
             send, 200, answer_json(plan, moods, record), headers=[*own_headers(self._request), *plan.limits]
         )
         return ""
+
+
+def check_lengths(asked: Question, *, most: int, model: str) -> None:
+    """Whether the model can read each text beside its prompt. Raises `InvalidRequest` naming the text and the bound."""
+    for number, text in enumerate(asked.texts):
+        if len(text) > most:
+            field = "text" if asked.single else f"texts[{number}]"
+            raise InvalidRequest(f"{field} too long, max {max(0, most)} chars for {model}", field=field)
 
 
 def answer_json(plan: Plan, moods: list[Mood], record: CallRecord) -> dict[str, Any]:

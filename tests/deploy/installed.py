@@ -34,6 +34,13 @@ UNITS = {
     "ticker": TICKER,
 }
 
+SLEEPING = """[Service]
+ExecStart=
+ExecStart=/bin/sh -ec 'set -a; . "{etc}/lanes/$${{1%%-*}}.env"; . "{etc}/gpu/$${{1##*-}}.env"; set +a; \\
+    cd "{opt}/lanes/$${{1%%-*}}"; exec .venv/bin/python manage.py gpuworker --pool "$$STUDIO_POOL" \\
+    --engine tests.chaos.sleeping:Sleeping' studio-gpu %i
+"""
+
 
 def run_install(*words: str, code: int = 0, release: str = "") -> str:
     """Run deploy/install by the machine's own Python, as a checkout of this release; what it printed."""
@@ -139,10 +146,16 @@ class Installed:
 
 
 @contextmanager
-def running(root: Path, services: Services) -> Iterator[Installed]:
-    """Install, put the tests' secrets and free ports in, start; ends everything in the end."""
+def running(root: Path, services: Services, *, sleeping: bool = False) -> Iterator[Installed]:
+    """Install, put the tests' secrets and free ports in, start; ends everything in the end.
+
+    `sleeping`: with that engine, whose model the test offers, instead of the demo's.
+    """
     layout = set_up(root, services)
-    studio(layout, "loadmodels")
+    if sleeping:
+        let_sleep(layout)
+    else:
+        studio(layout, "loadmodels")
     with managed(layout) as found:
         yield found
 
@@ -160,6 +173,13 @@ def set_up(root: Path, services: Services) -> Layout:
             f"STUDIO_LANE={lane}\nSTUDIO_PORT={free_port()}\nSTUDIO_STREAM_PORT={free_port()}\n"
         )
     return layout
+
+
+def let_sleep(layout: Layout) -> None:
+    """Have the units of the GPU start the sleeping engine, which loads no torch."""
+    folder = layout.units / "studio-gpu@.service.d"
+    folder.mkdir()
+    (folder / "10-sleeping.conf").write_text(SLEEPING.format(etc=layout.etc, opt=layout.opt))
 
 
 def clean_environment() -> dict[str, str]:

@@ -26,18 +26,12 @@ from qwenstudio.releasing import point
 from qwenstudio.units.catalog import lane_units
 from qwenstudio.units.layout import LANES, Layout
 from qwenstudio.units.unitfile import read_environment
-from tests.deploy.installed import DOMAIN, Installed, clean_environment, managed, set_up, studio, wait_for
+from tests.deploy.installed import DOMAIN, Installed, clean_environment, let_sleep, managed, set_up, studio, wait_for
 from tests.deploy.nginxes import RunningNginx, main_file
 from tests.needs import find_nginx
 
 START_S = 180.0
 """No bound of the product's: a busy machine may take so long."""
-SLEEPING = """[Service]
-ExecStart=
-ExecStart=/bin/sh -ec 'set -a; . "{etc}/lanes/$${{1%%-*}}.env"; . "{etc}/gpu/$${{1##*-}}.env"; set +a; \\
-    cd "{opt}/lanes/$${{1%%-*}}"; exec .venv/bin/python manage.py gpuworker --pool "$$STUDIO_POOL" \\
-    --engine tests.chaos.sleeping:Sleeping' studio-gpu %i
-"""
 
 
 @dataclass
@@ -155,9 +149,7 @@ def prepare(root: Path, services: Services, *, engine: str = "sleeping", **gpu: 
     kept = [line for line in lines if line.partition("=")[0] not in values]
     layout.settings.write_text("\n".join([*kept, *(f"{key}={value}" for key, value in values.items())]) + "\n")
     if engine == "sleeping":
-        folder = layout.units / "studio-gpu@.service.d"
-        folder.mkdir()
-        (folder / "10-sleeping.conf").write_text(SLEEPING.format(etc=layout.etc, opt=layout.opt))
+        let_sleep(layout)
     with layout.gpu_env("0").open("a", encoding="utf-8") as file:
         file.writelines(f"{key}={value}\n" for key, value in gpu.items())
     (root / "tmp").mkdir()

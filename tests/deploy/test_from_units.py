@@ -32,8 +32,15 @@ def installed(tmp_path: Path, services: Services, alice: Person) -> Iterator[Ins
         yield found
 
 
-@pytest.mark.timeout(600)
-def test_a_picture_through_the_installed_units(installed: Installed, alice: Person) -> None:
+@pytest.mark.timeout(900)
+def test_one_life_of_the_installed_units(installed: Installed, alice: Person) -> None:
+    """In one installation, as its start takes half a minute of a core."""
+    draw_a_picture(installed, alice)
+    stop_and_kill_each(installed)
+
+
+def draw_a_picture(installed: Installed, alice: Person) -> None:
+    """Through the web port; it is stored for those that may read it, and nginx is told where."""
     assert stat.S_IMODE(installed.layout.socket.stat().st_mode) == 0o600
     status, made = installed.ask(
         "web", "POST", "/api/v1/images", {"model": "demo", "prompt": "a red circle"}, key=alice.secret
@@ -58,9 +65,8 @@ def test_a_picture_through_the_installed_units(installed: Installed, alice: Pers
     assert (status, waited["lane"]) == (200, "blue")
 
 
-@pytest.mark.timeout(900)
-def test_whatever_stops_or_dies_serves_again(installed: Installed) -> None:
-    """A server's child is what serves; its parent is killed as well."""
+def stop_and_kill_each(installed: Installed) -> None:
+    """Whatever stops or dies serves again. A server's child is what serves; its parent is killed as well."""
     cases = [(kind, "serving", how) for kind in UNITS for how in (signal.SIGSTOP, signal.SIGKILL)]
     cases += [(kind, "main", signal.SIGKILL) for kind in ("web", "stream")]
     for kind, which, how in cases:

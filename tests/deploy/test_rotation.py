@@ -17,7 +17,17 @@ import pytest
 from qwenstudio.embedded import Services, start
 from qwenstudio.rotation import SECRETS, Rotation, RotationError, Secrets, database, files, redis, steps
 from qwenstudio.units.layout import Layout
-from tests.deploy.installed import DOMAIN, UNITS, Installed, database_words, install, running, wait_for
+from tests.deploy.installed import (
+    DOMAIN,
+    UNITS,
+    Installed,
+    database_words,
+    install,
+    let_sleep,
+    managed,
+    set_up,
+    wait_for,
+)
 
 LONG_S = 150.0
 KINDS = ("web", "stream", "worker", "ticker")
@@ -99,12 +109,12 @@ class Browser:
 
 @pytest.fixture
 def found(tmp_path: Path, own: Services) -> Iterator[Installed]:
-    """Everything but the GPU worker, whose loading would be most of the test."""
-    root = tmp_path / "server"
-    install(root, *database_words(own))
-    run_studio(Layout(root), "migrate", "--verbosity", "0")
-    run_studio(Layout(root), "bootstrap_demo")
-    with running(root, own) as found:
+    """Everything but the GPU worker: no secret is the engine's, so it need not even load."""
+    layout = set_up(tmp_path / "server", own)
+    let_sleep(layout)
+    run_studio(layout, "migrate", "--verbosity", "0")
+    run_studio(layout, "bootstrap_demo")
+    with managed(layout) as found:
         wait_for(lambda: found.units.answers(), seconds=LONG_S, what="the manager of the units")
         found.units.stop([UNITS["gpu"]])
         for kind in KINDS:

@@ -21,6 +21,7 @@ from qwenstudio.embedded.ports import free_port
 from qwenstudio.proxy.site import LanePorts
 from qwenstudio.units.catalog import TICKER, enabled_units, lane_units
 from qwenstudio.units.unitfile import quote, read_environment
+from tests.chaos.rig import offer_sleeping_model
 from tests.deploy.installed import UNITS, Installed, install, running, wait_for
 from tests.deploy.nginxes import RunningNginx, running_nginx
 from tests.factories import Person
@@ -55,7 +56,8 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path, services: Services, alice: Person) -> Iterator[Server]:
-    with running(tmp_path / "server", services) as found:
+    offer_sleeping_model()
+    with running(tmp_path / "server", services, sleeping=True) as found:
         layout = found.layout
         layout.lane_env("green").write_text(
             f"STUDIO_LANE=green\nSTUDIO_PORT={free_port()}\nSTUDIO_STREAM_PORT={free_port()}\n"

@@ -49,7 +49,7 @@ def test_a_hand_over_loses_nothing(tmp_path: Path, services: Services, db: objec
     offer_sleeping_model()
     visitors = make_visitors(2)
     with running_server(tmp_path / "server", services, **room_for_one(load_s=1)) as server:
-        counts = hand_over(server, visitors, folder=tmp_path, clients=2, streams=2, between_s=1)
+        counts = hand_over(server, visitors, folder=tmp_path, clients=2, streams=2, between_s=1, settle_s=2)
     print(counts)
     assert is_lossless(counts), counts
     assert len(counts["pauses"]) == 3

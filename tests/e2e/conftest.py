@@ -86,19 +86,19 @@ def rig(db: object, services: Services, tmp_path: Path, media: Path) -> Iterator
         rig.close()
 
 
-@pytest.fixture
-def front(rig: Rig, tmp_path: Path) -> Iterator[RunningFront]:
-    """The server that people talk to."""
-    with running_front(tmp_path) as front:
+@pytest.fixture(scope="module")
+def front(test_database: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFront]:
+    """The server that people talk to: one for a file, as it keeps nothing and its start takes seconds of a core."""
+    with running_front(tmp_path_factory.mktemp("front")) as front:
         yield front
 
 
-@pytest.fixture
-def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
-    """Chromium without a window."""
-    # Playwright's synchronous API runs a loop of its own, in which Django sees an async context.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-    with sync_playwright() as playwright:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window, one for a file; what it remembers is a context's, which each test has its own of."""
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright's synchronous API runs a loop of its own, in which Django sees an async context.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS), timeout=START_MS)
         yield browser
         browser.close()
@@ -114,8 +114,8 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def visitor(context: BrowserContext, front: RunningFront) -> Visitor:
-    """Somebody who has just opened the browser."""
+def visitor(context: BrowserContext, front: RunningFront, rig: Rig) -> Visitor:
+    """Somebody who has just opened the browser, in a studio that has a model to draw with."""
     visitor = Visitor(page=context.new_page(), url=front.url)
     visitor.watch()
     return visitor

@@ -35,7 +35,6 @@ browser_test = [pytest.mark.needs_chromium, pytest.mark.needs_axe, pytest.mark.t
 # What a page is looked at in: each width, theme and language, and not all of their combinations, which would take half
 # of the time of all tests.
 LOOKS = {"en-GB": ((1280, "light"), (390, "dark")), "zh-CN": ((390, "light"),)}
-LANGUAGES = pytest.mark.parametrize("language", ["en-GB", "zh-CN"])
 SERIOUS = ("serious", "critical")
 # What other people's code does, and we cannot mend from outside.
 NOT_OURS = {
@@ -91,8 +90,10 @@ def complaints(page: Page, url: str, language: str = "en-GB") -> list[dict[str, 
     return found
 
 
-def look(browser: Browser, front: RunningFront, language: str, addresses: list[str], who: User | None) -> None:
-    """Open all of them; fail with everything that is wrong."""
+def look(
+    browser: Browser, front: RunningFront, language: str, addresses: list[str], who: User | None
+) -> list[dict[str, Any]]:
+    """Open all of them; everything that is wrong."""
     context = browser.new_context(locale=language)
     context.set_default_timeout(60_000)
     if who is not None:
@@ -102,27 +103,24 @@ def look(browser: Browser, front: RunningFront, language: str, addresses: list[s
     for address in addresses:
         found += complaints(page, front.url + address, language)
     context.close()
-    assert not found, json.dumps(found, indent=1, ensure_ascii=False)
+    return found
 
 
 class TestPages:
     pytestmark = browser_test
 
-    @LANGUAGES
-    def test_before_one_is_signed_in(
-        self, browser: Browser, open_front: RunningFront, furnished: Furnished, language: str
+    def test_before_one_is_signed_in_as_an_owner_and_as_staff(
+        self, browser: Browser, open_front: RunningFront, furnished: Furnished
     ) -> None:
-        look(browser, open_front, language, [address(furnished) for address in OUTSIDE.values()], None)
-
-    @LANGUAGES
-    def test_an_owner(self, browser: Browser, open_front: RunningFront, furnished: Furnished, language: str) -> None:
-        addresses = [address(furnished) for address in (*INSIDE.values(), *MORE.values())]
-        look(browser, open_front, language, addresses, furnished.alice.user)
-
-    @LANGUAGES
-    def test_staff(self, browser: Browser, open_front: RunningFront, furnished: Furnished, language: str) -> None:
+        """One studio, as its start and its furniture take seconds of a core; a session of one's own for each look."""
         staff = User.objects.get(is_superuser=True)
-        look(browser, open_front, language, admin_addresses(), staff)
+        outside = [address(furnished) for address in OUTSIDE.values()]
+        inside = [address(furnished) for address in (*INSIDE.values(), *MORE.values())]
+        found: list[dict[str, Any]] = []
+        for language in LOOKS:
+            for addresses, who in ((outside, None), (inside, furnished.alice.user), (admin_addresses(), staff)):
+                found += look(browser, open_front, language, addresses, who)
+        assert not found, json.dumps(found, indent=1, ensure_ascii=False)
 
     def test_it_finds_what_is_wrong(self, browser: Browser, open_front: RunningFront) -> None:
         """A picture without words and grey on white: else its silence would say nothing."""

@@ -40,6 +40,8 @@ def test_the_shipped_file_reads() -> None:
     assert (demo.default_steps, demo.true_cfg_scale) == (4, 1.0)
     assert not turbo.enabled and turbo.folder is None and turbo.turbo_lora is not None
     assert (turbo.default_steps, turbo.true_cfg_scale) == (4, 1.0)
+    measured = {slug for slug, spec in specs.items() if spec.compile}
+    assert measured == {"qwen-image-turbo", "z-image-turbo"}, "docs/performance.md has what compiling gains them"
     for spec in specs.values():
         assert ModelSpec.from_table(spec.slug, json.loads(json.dumps(spec.to_table()))) == spec
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,11 +15,13 @@ import torch
 from diffusers import QwenImageTransformer2DModel, ZImageTransformer2DModel
 
 from benchmarks.engine import __main__ as program
-from benchmarks.engine.__main__ import NOT_MEASURED, measure_all
+from benchmarks.engine.__main__ import measure_all
 from benchmarks.engine.checkpoints import CONFIGS, made_on
 from benchmarks.engine.clock import time_calls
+from benchmarks.engine.compare import sum_up_speed
 from benchmarks.engine.floor import Recorder, count_flop, time_floor
 from benchmarks.engine.queued import sum_up
+from benchmarks.engine.report import NOT_MEASURED, Report
 
 META = torch.device("meta")
 
@@ -74,9 +80,69 @@ def test_without_a_gpu_the_full_sizes_are_not_measured(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(program, "measure_queues", nobody)
     options = argparse.Namespace(
-        device="cpu", scale="full", models=["qwen-image", "z-image"], requests=64, backend="", steps=[4, 8]
-    )
-    assert measure_all(options, tmp_path) == {"qwen-image": NOT_MEASURED, "z-image": NOT_MEASURED}
+        device="cpu", scale="full", models=["qwen-image", "z-image"], requests=64, backend="", steps=[4, 8],
+        parts=list(program.PARTS),
+    )  # fmt: skip
+    report = Report({"models": {}}, out=tmp_path / "engine.json")
+    measure_all(options, tmp_path, report)
+    assert report.models == {"qwen-image": NOT_MEASURED, "z-image": NOT_MEASURED} and not report.failures
+
+
+def test_a_part_that_fails_loses_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers do not start, one model cannot be built, one part of another fails: the rest stands in the file."""
+
+    def measure(name: str, bench: Any, options: Any, report: Report, *, steps: int) -> None:
+        report.models[name]["steps"][str(steps)] = one = {"seconds_per_picture": 0.5, "peak_bytes": 10**9}
+        with report.part(name, f"speed {steps}", "speed", at=one):
+            if steps == 8:
+                raise SystemExit("the compiler failed")
+
+    @contextmanager
+    def no_servers(folder: Path) -> Iterator[None]:
+        raise RuntimeError("no PostgreSQL here")
+        yield
+
+    def build(name: str, options: Any, *, device: Any) -> str:
+        if name == "qwen-image":
+            raise torch.OutOfMemoryError("too large")
+        return name
+
+    monkeypatch.setattr("tests.proofs.studio.own_database", no_servers)
+    monkeypatch.setattr(program, "make_bench", build)
+    monkeypatch.setattr(program, "describe_model", lambda bench: {"steps": {}})
+    monkeypatch.setattr(program, "measure_steps", measure)
+    monkeypatch.setattr(program, "measure_rest", lambda *args: None)
+    options = argparse.Namespace(
+        device="cpu", scale="tiny", models=["qwen-image", "z-image"], requests=1, backend="", steps=[4, 8],
+        parts=list(program.PARTS),
+    )  # fmt: skip
+    report = Report({"models": {}}, out=tmp_path / "engine.json")
+    measure_all(options, tmp_path, report)
+    kept = json.loads(report.out.read_text(encoding="utf-8"))["models"]
+    assert kept["qwen-image"]["B3"] == {"failed": "RuntimeError: no PostgreSQL here"}
+    assert kept["qwen-image"]["build"] == {"failed": "OutOfMemoryError: too large"}
+    assert kept["z-image"]["steps"]["4"] == {"seconds_per_picture": 0.5, "peak_bytes": 10**9}
+    assert kept["z-image"]["steps"]["8"]["speed"] == {"failed": "SystemExit: the compiler failed"}
+    assert set(kept["z-image"]["took_s"]) == {"build", "speed 4", "speed 8"}
+    assert report.failures == ["qwen-image: servers", "qwen-image: build", "z-image: speed 8"]
+    program.print_table(report.models)
+
+
+@pytest.mark.parametrize("reason", ["", "no compiler"])
+def test_rounds_are_summed_up_with_and_without_a_compiler(reason: str) -> None:
+    model: Any = SimpleNamespace(blocks=SimpleNamespace(reason=reason))
+    seconds = {"ours eager": [1.0, 1.2], "diffusers eager": [2.0, 1.8]}
+    if not reason:
+        seconds |= {"ours compiled": [0.5, 0.5], "diffusers compiled": [1.0, 0.75]}
+    found = sum_up_speed(model, seconds, peak=7)
+    assert found["seconds_per_picture"] == (1.1 if reason else 0.5) and found["peak_bytes"] == 7
+    eager, compiled = found["ratio_to_diffusers"].values()
+    if reason:
+        assert eager == {"median": 1.75, "least": 1.5, "most": 2.0}
+        assert compiled == NOT_MEASURED and found["compiler"] == "no compiler"
+    else:
+        assert eager == {"median": 3.8, "least": 3.6, "most": 4.0}
+        assert compiled == {"median": 1.75, "least": 1.5, "most": 2.0} and "compiler" not in found
 
 
 def test_the_clock_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,9 +171,10 @@ def test_the_clock_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_shares_of_the_wall() -> None:
     passes = [
-        {"began": 100.0, "ended": 104.0, "rows": 1, "transformer_s": 3.5, "forwards": 4},
-        {"began": 104.5, "ended": 109.0, "rows": 1, "transformer_s": 4.0, "forwards": 8},
+        {"began": 100.0, "ended": 104.0, "rows": 1, "transformer_s": 3.5, "forwards": 4, "new_shapes": 1},
+        {"began": 104.5, "ended": 109.0, "rows": 2, "transformer_s": 4.0, "forwards": 8, "new_shapes": 2},
     ]
     found = sum_up(passes, ended_at=110.0, requests=2)
     assert found["wall_s"] == 10.0 and found["transformer_share"] == 0.75 and found["passes_share"] == 0.85
     assert found["seconds_per_picture"] == 5.0 and found["forwards"] == 12
+    assert found["new_shapes"] == 3, "a share with the compiler's time in it says so"

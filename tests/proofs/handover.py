@@ -24,6 +24,8 @@ STREAMS = 10
 PAUSE_S = 0.5
 LOAD_S = 8
 BETWEEN_S = 15.0
+SETTLE_S = 5.0
+"""After a move, until the first pictures of the other lane are there."""
 SLACK_S = 5.0
 """The old worker ends its tail, a Python starts with the studio's code, nginx reloads, the queue is handed over; on two
 cores that the crowd shares."""
@@ -60,6 +62,7 @@ def hand_over(
     clients: int = CLIENTS,
     streams: int = STREAMS,
     between_s: float = BETWEEN_S,
+    settle_s: float = SETTLE_S,
 ) -> dict[str, Any]:
     """A whole release, back, and there again; raw counts."""
     from tests.chaos.audit import audit
@@ -85,7 +88,7 @@ def hand_over(
                 time.sleep(0.5)
             said = command.communicate()[0]
             assert command.returncode == 0, said
-            time.sleep(5)
+            time.sleep(settle_s)
             pauses.append({"step": " ".join(words), "pause_s": longest_gap(server, began), "said": said[-600:]})
         server.release("drain", "blue")
         server.release("finish")

@@ -83,10 +83,13 @@ def find_stale(*, folder: Path = FOLDER, root: Path = ROOT) -> dict[str, list[st
 
 
 def commit_of(root: Path) -> str:
-    """The checkout's commit, with `+` where files differ from it."""
+    """The checkout's commit, with `+` where files differ from it; "unknown" without git."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
+        except FileNotFoundError:
+            return ""
         return done.stdout.strip()
 
     return (git("rev-parse", "HEAD") or "unknown") + ("+" if git("status", "--porcelain", "-uno") else "")

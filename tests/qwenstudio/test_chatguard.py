@@ -1,6 +1,7 @@
 """The guard of `transformers serve`: what it starts, when it says so, and that a dead server is ended with it.
 
-The server is a stand-in of the same name that dies on command; the true one runs in `tests/engine/test_chat_demo.py`.
+The server is a stand-in of the same name that dies on command; the true one runs in
+`tests/clients/test_transformers_serve.py`.
 """
 
 from __future__ import annotations

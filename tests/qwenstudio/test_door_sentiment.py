@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from generation.chat.tasks import MOODS
 from generation.chat.wire.bounds import Times
 from qwenstudio.door.app import Door
 from tests.factories import Person, make_key, make_plan
-from tests.generation.chat.scripted import Served, Wire, hang
+from tests.generation.chat.scripted import IMPATIENT, Served, Wire, hang
 from tests.generation.chat.test_moodasking import SCORES, choosing, saying
 from tests.qwenstudio.doors import pass_cookie
 from tests.qwenstudio.exchange import PATIENCE_S
@@ -106,6 +107,19 @@ def test_wrong_bodies_reach_no_upstream(
     play(scene, choosing())
 
 
+def test_a_text_that_the_model_cannot_read_is_named(secret: str, redis: Redis) -> None:
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        most = 200 - len(door.chat.tasks.sentiment.prompt.system)
+        books.offer = replace(books.offer, max_prompt_chars=200)
+        assert (await ask(door, secret, {"text": "x" * most})).status == 200
+        answer = await ask(door, secret, {"texts": ["fits", "x" * (most + 1)]})
+        said = [f"texts[1] too long, max {most} chars for chat"]
+        assert (answer.status, answer.json["errors"]) == (400, {"texts[1]": said})
+        assert len(served.asked) == len(books.settled) == 1
+
+    play(scene, choosing())
+
+
 def test_who_may_not_ask(alice: Person, secret: str, redis: Redis) -> None:
     _, drawing = make_key(alice.tenant, alice.user, scopes=[Scope.CHAT.value, Scope.IMAGES_READ.value])
 
@@ -173,7 +187,7 @@ def test_a_server_that_does_not_answer(secret: str, redis: Redis) -> None:
         assert [record.outcome for _, record in books.settled] == ["unavailable"]
         assert books.used == 0
 
-    play(scene, hang)
+    play(scene, hang, times=IMPATIENT)
 
 
 def test_a_client_that_leaves_stops_the_server(secret: str, redis: Redis) -> None:

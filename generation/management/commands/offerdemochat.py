@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from generation.books.demochat import offer_demo_chat
-from generation.chat.demomodel import DEMO_MODEL
+from generation.chat.demomodel import DEMO_MODEL, DEMO_SLUG
 
 
 class Command(BaseCommand):
@@ -16,4 +16,5 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, **options: Any) -> None:
-        offer_demo_chat(port=settings.STUDIO_CHAT_PORT, name=DEMO_MODEL)
+        if not offer_demo_chat(port=settings.STUDIO_CHAT_PORT, name=DEMO_MODEL):
+            self.stderr.write(f"an upstream demo or a chat model {DEMO_SLUG} is somebody's own: it stays as it is")

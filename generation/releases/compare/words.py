@@ -71,7 +71,19 @@ def say_reason(reason: Mapping[str, Any]) -> str:
 
 
 _TEXT_CODES = frozenset(
-    {"label", "wrong_label", "scores", "agreement", "language", "refusal", "length", "words", "late", "old_unsaid"}
+    {
+        "label",
+        "wrong_label",
+        "scores",
+        "agreement",
+        "tasks",
+        "language",
+        "refusal",
+        "length",
+        "words",
+        "late",
+        "old_unsaid",
+    }
 )
 
 
@@ -85,6 +97,8 @@ def _say_text(code: str, reason: Mapping[str, Any]) -> str:
         return _("a probability has moved by %(value).2f, more than %(limit).2f") % dict(reason)
     if code == "agreement":
         return _("%(new)d of %(of)d moods are right, before %(old)d") % dict(reason)
+    if code == "tasks":
+        return _("it is asked in another way: %(fields)s") % {"fields": ", ".join(reason["fields"])}
     if code == "length":
         return _("%(new)d characters instead of %(old)d") % dict(reason)
     if code == "late":

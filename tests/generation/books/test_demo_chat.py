@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from django.conf import LazySettings
 from django.core.management import call_command
@@ -32,3 +34,31 @@ def test_it_follows_the_port_and_keeps_what_staff_say(settings: LazySettings) ->
     assert (row.base_url, row.concurrency) == ("http://127.0.0.1:8200", 2)
     assert (model.title, model.enabled) == ("Ours", False)
     assert ChatTarget.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", ["upstream", "model"])
+def test_what_is_somebodys_own_stays(name: str) -> None:
+    if name == "upstream":
+        Upstream.objects.create(slug="demo", kind="openai", base_url="https://gpu.example", credential="sealed")
+    else:
+        ChatModel.objects.create(slug="demo-chat", title="Ours", public=False)
+    said = io.StringIO()
+    call_command("offerdemochat", stderr=said)
+    assert "somebody's own" in said.getvalue()
+    if name == "upstream":
+        row = Upstream.objects.get()
+        assert (row.base_url, row.credential, ChatModel.objects.count()) == ("https://gpu.example", "sealed", 0)
+    else:
+        model = ChatModel.objects.get()
+        assert (model.title, model.public, Upstream.objects.count()) == ("Ours", False, 0)
+
+
+def test_a_true_model_comes_first() -> None:
+    call_command("offerdemochat")
+    ChatModel.objects.create(slug="qwen", title="Qwen")
+    ChatModel.objects.filter(slug="demo-chat").update(title="Ours")
+    call_command("offerdemochat")
+    assert list(ChatModel.objects.order_by("position", "slug").values_list("slug", flat=True)) == ["qwen", "demo-chat"]
+    ChatModel.objects.filter(slug="demo-chat").update(position=0)
+    call_command("offerdemochat")
+    assert ChatModel.objects.get(slug="demo-chat").position == 0, "staff may think otherwise"

@@ -322,6 +322,7 @@ def walk_settings(*, runs: int, steps: int, random: bool = False) -> settings:
         database=None,
         deadline=None,
         phases=[Phase.generate],
+        report_multiple_bugs=False,  # one is enough; a search for others would double the time
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )

@@ -119,6 +119,10 @@ def test_prompts_of_two_lanes(machine: Machine, model: TextModel, tmp_path: Path
     # A prompt that changes how sure the model is, and nothing else: shown, to be looked at.
     machine.tasks["green"] = tasks_file(tmp_path, INSTRUCTIONS, "What is the mood of the text, please?")
     found = run(machine)
+    assert found.by_model[1]["reasons"] == [
+        {"code": "tasks", "level": "yellow", "fields": ["sentiment.choice.instructions"]}
+    ]
+    assert say_reason(found.by_model[1]["reasons"][0]) == "it is asked in another way: sentiment.choice.instructions"
     row = texts_of(found)["thanks"]
     assert (found.verdict, row.verdict, row.reasons[0]["code"]) == ("yellow", "yellow", "scores")
     assert row.params["new"]["scores"]["positive"] == 0.7 and row.params["old"]["scores"]["positive"] == 0.9
@@ -127,7 +131,7 @@ def test_prompts_of_two_lanes(machine: Machine, model: TextModel, tmp_path: Path
     machine.tasks["green"] = tasks_file(tmp_path, INSTRUCTIONS, "Which language is this?")
     found = run(machine)
     assert found.verdict == "red"
-    (reason,) = found.by_model[1]["reasons"]
+    _, reason = found.by_model[1]["reasons"]
     assert (reason["code"], reason["new"], reason["old"], reason["of"]) == ("agreement", 4, 10, 10)
     row = texts_of(found)["broken"]
     assert row.reasons == [

@@ -38,11 +38,11 @@ def judge_said(pair: TextPair) -> Judged:
     return _ended([one for one in reasons if one])
 
 
-def judge_texts(model: str, pairs: Sequence[TextPair]) -> ModelJudged:
-    """Label agreement, latencies and errors of all cases of one chat model."""
+def judge_texts(model: str, pairs: Sequence[TextPair], *, changed: Sequence[str] = ()) -> ModelJudged:
+    """Label agreement, latencies and errors of all cases of one chat model; `changed` fields of its tasks are told."""
     moods = [pair for pair in pairs if pair.case.kind == "mood"]
     new, old = (sum(said is not None and said.text == case.wanted for case, said in side) for side in _sides(moods))
-    reasons = []
+    reasons = [_reason("tasks", Verdict.YELLOW, fields=list(changed))] if changed else []
     if moods and any(pair.old for pair in moods):
         found = _beyond("agreement", (old - new) / len(moods), AGREEMENT)
         reasons += [found | {"new": new, "old": old, "of": len(moods)}] if found else []

@@ -28,6 +28,7 @@ class Texts:
 
     model: str = ""
     pairs: tuple[TextPair, ...] = ()
+    changed: tuple[str, ...] = ()  # fields of the tasks, between the two lanes
 
     def rows(self, comparison: Comparison) -> list[ComparedCase]:
         """To be stored with the pictures': what was said stands in `params`."""
@@ -35,7 +36,7 @@ class Texts:
 
     def judged(self) -> list[ModelJudged]:
         """The model over all of them."""
-        return [judge_texts(self.model, self.pairs)] if self.pairs else []
+        return [judge_texts(self.model, self.pairs, changed=self.changed)] if self.pairs else []
 
 
 def choose_texts(slugs: Collection[str]) -> list[TextCase]:
@@ -63,7 +64,8 @@ def compare_texts(
         return Texts(offer.slug, tuple(pairs))
     old, trouble = _read(tasks_of(against), say)
     asked = ask_both(cases, new, old, offer=offer)
-    return Texts(offer.slug, tuple(TextPair(one.case, one.new, one.old or trouble) for one in asked))
+    pairs = [TextPair(one.case, one.new, one.old or trouble) for one in asked]
+    return Texts(offer.slug, tuple(pairs), tuple(new.differences(old)) if old else ())
 
 
 def find_model() -> Offer | None:

@@ -15,7 +15,7 @@ const percent = new Intl.NumberFormat(document.documentElement.lang || "en", { s
 function refuse(text) {
   error.textContent = text;
   error.hidden = !text;
-  field.toggleAttribute("aria-invalid", Boolean(text));
+  field.setAttribute("aria-invalid", String(Boolean(text)));
   if (text) field.focus();
 }
 
@@ -52,6 +52,7 @@ function show(text, mood) {
 }
 
 async function judge() {
+  if (button.disabled) return; // it is being asked
   const texts = read();
   if (!texts) return;
   refuse("");
