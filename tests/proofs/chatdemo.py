@@ -95,8 +95,10 @@ async def ask_server(texts: Sequence[tuple[str, str]], counted: Sequence[str]) -
             for way, lacking in (("choice", {}), ("words", {"demo": time.monotonic() + 1e6})):
                 ask = Moods(relay, offer, lacking=lacking)
                 await judge_text(texts[0][0], task=read_tasks().sentiment, ask=ask)  # whatever warms up
+                used = processor_s(server)
                 labels, times = await _time_way([text for text, _ in texts], ask)
                 found[way] = times | {
+                    "processor_ms": round((processor_s(server) - used) / len(texts) * 1000, 1),
                     "right": round(sum(a == mood for a, (_, mood) in zip(labels, texts, strict=True)) / len(texts), 4),
                     "unclear": labels.count(None),
                 }
@@ -139,8 +141,17 @@ async def _wait_until_well(server: subprocess.Popen[bytes], upstream: Upstream) 
 
 def memory_mb(server: subprocess.Popen[bytes]) -> int:
     """What the guard and its server hold together, in MB."""
+    return round(sum(one.memory_info().rss for one in _processes(server)) / 1e6)
+
+
+def processor_s(server: subprocess.Popen[bytes]) -> float:
+    """What they have used of a core so far: it stays about the same where others want the cores too."""
+    return sum(one.cpu_times().user + one.cpu_times().system for one in _processes(server))
+
+
+def _processes(server: subprocess.Popen[bytes]) -> list[psutil.Process]:
     guard = psutil.Process(server.pid)
-    return round(sum(one.memory_info().rss for one in (guard, *guard.children(recursive=True))) / 1e6)
+    return [guard, *guard.children(recursive=True)]
 
 
 async def _time_way(texts: Sequence[str], ask: Moods) -> tuple[list[str | None], dict[str, Any]]:
