@@ -1,6 +1,7 @@
 """The front with books in memory: one chat model, answered for by the server that CHAT_UPSTREAM names.
 
-CHAT_MODEL is its name there; with CHAT_SERVER=transformers it is asked for what `transformers serve` takes.
+CHAT_MODEL is its name there, CHAT_KIND the upstream's kind; with CHAT_SERVER=transformers it is asked for what
+`transformers serve` takes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from qwenstudio.wsgi import application  # first: it sets Django up, which the other imports need
 
 from generation.chat import breaker  # isort: skip
-from generation.chat.targets import OPTIONAL_FIELDS, TRANSFORMERS_FIELDS, Offer, Target, Upstream  # isort: skip
+from generation.chat.targets import KINDS, OPTIONAL_FIELDS, TRANSFORMERS_FIELDS, Offer, Target, Upstream  # isort: skip
 from generation.chat.wire.bounds import Times  # isort: skip
 from qwenstudio.door import chat, chatrates  # isort: skip
 from qwenstudio.door.app import Door  # isort: skip
@@ -22,7 +23,7 @@ for module in (breaker, chat, chatrates):
     module.PATIENCE_S = 5.0  # a busy machine may keep Valkey for a second; then each process would count for itself
 upstream = Upstream(
     id="one",
-    kind="openai",
+    kind=next(kind for kind in KINDS if kind == os.environ.get("CHAT_KIND", "openai")),
     base_url=os.environ["CHAT_UPSTREAM"],
     times=Times(connect=30, first_byte=60, idle=60),
     fields=TRANSFORMERS_FIELDS if os.environ.get("CHAT_SERVER") == "transformers" else OPTIONAL_FIELDS,

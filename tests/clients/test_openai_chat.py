@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
 from accounts.enums import Scope
 from tests.factories import Person, make_key
-from tests.generation.chat.scripted import DONE, HELLO, USAGE, Served, Wire, event, serving
+from tests.generation.chat.scripted import DONE, HELLO, USAGE, Served, Wire, event, serving_in_thread
 from tests.needs import find_node
 from tests.qwenstudio.fronts import RunningFront, running_front
 
@@ -51,22 +49,8 @@ async def answer(wire: Wire) -> None:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    """The upstream, in a thread of its own."""
-    started, over = threading.Event(), asyncio.Event()
-    found: list[Any] = []
-
-    async def serve() -> None:
-        async with serving(answer) as one:
-            found.extend((one, asyncio.get_running_loop()))
-            started.set()
-            await over.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert started.wait(60)
-    yield found[0]
-    found[1].call_soon_threadsafe(over.set)
-    thread.join()
+    with serving_in_thread(answer) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,6 +134,28 @@ async def serving(script: Script) -> AsyncIterator[Served]:
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def serving_in_thread(script: Script) -> Iterator[Served]:
+    """The same in a thread of its own, for tests that wait in theirs."""
+    started, over = threading.Event(), asyncio.Event()
+    found: list[Any] = []
+
+    async def serve() -> None:
+        async with serving(script) as one:
+            found.extend((one, asyncio.get_running_loop()))
+            started.set()
+            await over.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert started.wait(60)
+    try:
+        yield found[0]
+    finally:
+        found[1].call_soon_threadsafe(over.set)
+        thread.join()
 
 
 async def _read(reader: asyncio.StreamReader) -> Asked | None:
