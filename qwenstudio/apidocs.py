@@ -13,6 +13,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from accounts.api.schema import INTRODUCTION, TAGS
+from qwenstudio.door.described import DOOR_PATHS
 
 # Swagger UI starts itself from a script of its own address, so that its policy needs no `unsafe-inline` for scripts.
 docs_page = SpectacularSwaggerSplitView.as_view(url_name="api-schema", template_name="api_docs.html")
@@ -35,6 +36,7 @@ def schema_bytes() -> bytes:
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
     found = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     found["info"]["description"] = INTRODUCTION.strip()
+    found["paths"] = dict(sorted({**found["paths"], **DOOR_PATHS}.items()))
     found["tags"] = TAGS
     found["servers"] = [{"url": settings.STUDIO_URL}]
     return orjson.dumps(found)

@@ -7,6 +7,10 @@ from typing import Any
 from django.test import Client
 from jsonschema import Draft202012Validator
 
+from qwenstudio.door.described import DOOR_PATHS
+
+JSON_TYPE = "application/json"
+
 
 def read_schema() -> dict[str, Any]:
     """`/api/schema/`."""
@@ -43,3 +47,9 @@ def check(schema: dict[str, Any], verb: str, path: str, answer: Any) -> None:
     if kind.endswith("json"):
         root = {**closed(described["content"][kind]["schema"]), "components": closed(schema["components"])}
         Draft202012Validator(root).validate(answer.json())
+
+
+def check_door(path: str, found: Any) -> None:
+    """The same for what the async door answers to a POST."""
+    (described,) = DOOR_PATHS[path].values()
+    Draft202012Validator(closed(described["responses"]["200"]["content"][JSON_TYPE]["schema"])).validate(found)

@@ -42,6 +42,7 @@ from tests.generation.chat.scripted import (
     serving,
     status,
 )
+from tests.openapi import check_door
 from tests.qwenstudio.doors import running_door
 from tests.qwenstudio.exchange import PATIENCE_S, Exchange, make_scope
 from tests.qwenstudio.memorybooks import MemoryBooks
@@ -114,6 +115,7 @@ def test_a_whole_answer(secret: str, redis: Redis) -> None:
         assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
         found = answer.json
         ChatCompletion.model_validate(found)
+        check_door(PATH, found)
         assert found["choices"][0]["message"]["content"] == "Hello world"
         assert (found["model"], found["usage"]["total_tokens"], found["id"][:9]) == ("chat", 9, "chatcmpl-")
         assert found["system_fingerprint"] == "qs-blue"

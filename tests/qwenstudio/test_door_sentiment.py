@@ -22,6 +22,7 @@ from qwenstudio.door.app import Door
 from tests.factories import Person, make_key, make_plan
 from tests.generation.chat.scripted import IMPATIENT, Served, Wire, hang
 from tests.generation.chat.test_moodasking import SCORES, choosing, saying
+from tests.openapi import check_door
 from tests.qwenstudio.doors import pass_cookie
 from tests.qwenstudio.exchange import PATIENCE_S
 from tests.qwenstudio.memorybooks import MemoryBooks
@@ -50,11 +51,13 @@ def test_one_text_and_a_list(secret: str, redis: Redis) -> None:
         assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
         used = {"usage": {"input_tokens": 36, "output_tokens": 1}}
         assert answer.json == {"model": "chat", "label": "positive", "scores": SCORES, **used}
+        check_door(PATH, answer.json)
         assert answer.headers["ratelimit"].startswith('"chat_requests_per_minute";r=29;')
         assert answer.headers["x-request-id"] and answer.headers["cache-control"] == "no-store"
 
         answer = await ask(door, secret, {"texts": ["so good", "so bad"], "model": "chat"})
         assert [one["label"] for one in answer.json["results"]] == ["positive"] * 2
+        check_door(PATH, answer.json)
         assert answer.headers["ratelimit"].startswith('"chat_requests_per_minute";r=28;'), "a list counts once"
         assert [asked.path for asked in served.asked] == ["/v1/systemone"] * 3
         assert list(served.asked[0].json["questions"]["mood"]["criteria"]) == list(MOODS)
@@ -71,6 +74,7 @@ def test_a_server_that_cannot_choose_is_asked_in_words(secret: str, redis: Redis
         for _ in range(2):
             answer = await ask(door, secret, HAPPY)
             assert (answer.json["label"], answer.json["scores"]) == ("negative", None)
+            check_door(PATH, answer.json)
         paths = [asked.path for asked in served.asked]
         assert paths == ["/v1/systemone", *["/v1/chat/completions"] * 2], "this process remembers who cannot"
         answer = await ask(door, secret, HAPPY)
