@@ -6,7 +6,7 @@ from pathlib import Path
 
 from generation.books.loading import write_upstreams
 from generation.books.upstreamfile import parse_upstreams
-from generation.chat.demomodel import DEMO_SLUG
+from generation.chat.demomodel import DEMO_MODEL, DEMO_SLUG
 from generation.models import ChatModel, Upstream
 
 _FILE = """
@@ -46,9 +46,20 @@ def offer_demo_chat(*, port: int, name: str) -> bool:
     return True
 
 
+def demo_rows() -> set[tuple[str, str]]:
+    """(kind, slug) of what is ours, which no file of upstreams names."""
+    model = ChatModel.objects.filter(slug=DEMO_SLUG).first()
+    return {("upstream", "demo"), ("model", DEMO_SLUG)} if model and _is_ours(model, DEMO_MODEL) else set()
+
+
 def _may_write(name: str) -> bool:
-    """Whether the names are free, or ours: what was loaded last of the model says so."""
+    """Whether the names are free, or ours."""
     model = ChatModel.objects.filter(slug=DEMO_SLUG).first()
     if model is None:
         return not Upstream.objects.filter(slug="demo").exists()
+    return _is_ours(model, name)
+
+
+def _is_ours(model: ChatModel, name: str) -> bool:
+    """What was loaded last of it says so."""
     return any((target["upstream"], target["name"]) == ("demo", name) for target in model.loaded.get("targets", ()))

@@ -54,12 +54,11 @@ def chat(request: StudioRequest, caller: Caller, conversation: UUID | None = Non
     query = request.GET.get("q", "").strip()[:QUERY_CHARS]
     found = _list(caller, query, request.GET.get("before"))
     models = visible_chat_models(caller)
-    only_demo = [model.slug for model in models] == [DEMO_SLUG]
     context = {
         "may_chat": True,
         "may_draw": caller.may(Scope.IMAGES_WRITE) and bool(visible_models(caller)),
         "models": models,
-        "only_demo": only_demo,
+        "demo": DEMO_SLUG,
         "conversation": opened,
         "conversations": found.results,
         "older": urlencode({**({"q": query} if query else {}), "before": found.next}) if found.next else "",
@@ -67,7 +66,8 @@ def chat(request: StudioRequest, caller: Caller, conversation: UUID | None = Non
         "snapshot": _snapshot(caller, opened),
         "presets": presets(),
         "own_presets": [show_preset(row) for row in list_presets(by=caller)],
-        "samples": demo_samples() if only_demo else samples(),
+        "samples": samples(),
+        "demo_samples": demo_samples(),
         "limits": {"title": TITLE_CHARS, "system": SYSTEM_CHARS, "name": NAME_CHARS, "presets": MAX_PRESETS},
     }
     return render(request, "generation/chat.html", context)

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from accounts.tenancy import in_tenant
+from generation.chat.demomodel import DEMO_SLUG
 from generation.models import Message
 from tests.e2e.conftest import Visitor
 from tests.e2e.speaking import HOLD, speaking
@@ -71,7 +72,13 @@ def test_a_conversation(visitor: Visitor, alice_with_password: Person, tmp_path:
     with speaking(**{"How do I add?": MARKDOWN, "a red boat": "A **red boat** on calm water"}) as upstream:
         offer_chat(upstream.port)
         offer_chat(upstream.port, slug="thinker")
+        offer_chat(upstream.port, slug=DEMO_SLUG)
         open_chat(visitor, alice_with_password)
+        wish = page.get_by_role("button", name="Could I have something red and round?")
+        for model in (DEMO_SLUG, "talker"):  # first questions are those that the model can answer
+            page.select_option("#chat-model", model)
+            expect(wish).to_be_visible(visible=model == DEMO_SLUG)
+            expect(page.get_by_role("button", name="Suggest five names")).to_be_visible(visible=model != DEMO_SLUG)
         page.click("[data-instructions]")
         page.select_option("#preset", label="Short answers")
         page.fill("#preset-name", "Mine")

@@ -19,15 +19,19 @@ PASSWORD = "correct horse battery staple"
 
 
 class Choosing(BaseHTTPRequestHandler):
-    """What the page's texts are judged by; it answers when `goes_on` is set."""
+    """What the page's texts are judged by; it answers when `goes_on` is set, with an error while it `is_ill`."""
 
     asked: list[str]
+    is_ill = False
     goes_on: threading.Event
 
     def do_POST(self) -> None:
         text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["state"]
         self.asked.append(text)
         self.goes_on.wait(60)
+        if self.is_ill:
+            self.send_error(500)
+            return
         good = 0.9 if "good" in text else 0.05
         scores = {"positive": good, "neutral": 0.05, "negative": 0.95 - good}
         body = json.dumps({"answers": {"mood": {"probabilities": scores}}, "usage": {"input_tokens": 9}}).encode()
@@ -75,3 +79,9 @@ def test_texts_are_judged_once(visitor: Visitor, alice: Person, choosing: type[C
     expect(page.locator("[data-judge]")).to_be_enabled()
     assert sorted(choosing.asked) == ["<b>so bad</b>", "so good"]
     assert not visitor.complaints and not visitor.foreign
+
+    choosing.is_ill = True
+    page.click("[data-judge]")
+    expect(page.locator("#mood-failed")).to_be_visible()
+    expect(results).to_be_hidden()
+    expect(field).to_have_attribute("aria-invalid", "false")  # it is not the texts' fault

@@ -261,7 +261,10 @@ class Studio:
             ("Stop", f"Ctrl-C, or kill {os.getpid()}"),
         ]
         if not worker:
-            rows.append(("Worker", "is not ready yet: requests are accepted and wait; its log lines say why"))
+            why = "its log lines say why" if self._worker_has_failed() else "it still loads its models"
+            rows.append(("Worker", f"is not ready yet: requests are accepted and wait; {why}"))
+        if "chat" in self.names and not self.chat_ready:
+            rows.append(("Chat", "the demo chat model loads now and answers in less than a minute; a line says when"))
         bold, plain = ("\x1b[1m", "\x1b[0m") if self.console.colour else ("", "")
         lines = [f"  {bold}{name:<10}{plain}{text}" for name, text in rows]
         head = f"  {bold}QwenStudio is ready{plain} ({seconds:.0f} s). The two links sign you in once."

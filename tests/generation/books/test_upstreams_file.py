@@ -13,9 +13,11 @@ from django.test import override_settings
 from accounts.domain.reseal import reseal_everything
 from accounts.ids import uuid7
 from accounts.tenancy import across_tenants
+from generation.books.demochat import offer_demo_chat
 from generation.books.loading import load_upstreams
 from generation.books.upstreamfile import UpstreamsFileError, read_upstreams_file
 from generation.books.upstreams import open_credential
+from generation.chat.demomodel import DEMO_MODEL
 from generation.models import ChatGrant, ChatModel, ChatTarget, Upstream
 from tests.factories import Person
 
@@ -151,6 +153,7 @@ def test_the_command(file: Path, settings: LazySettings) -> None:
     call_command("loadupstreams", "--dry-run", stdout=out)
     assert out.getvalue() == "+ upstream desk\n+ upstream rack\n+ model small\nNothing was written (--dry-run).\n"
     call_command("loadupstreams", stdout=io.StringIO())
+    assert offer_demo_chat(port=1, name=DEMO_MODEL)  # `up` looks after these: no line of them
     file.write_text(TEXT.replace("[upstreams.rack]", "[upstreams.rock]").replace('"rack"', '"rock"'))
     out = io.StringIO()
     call_command("loadupstreams", stdout=out)

@@ -304,6 +304,17 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && box?.isBusy && !elsewhere) stop();
 });
 for (const chip of document.querySelectorAll("[data-sample]")) chip.addEventListener("click", () => box.put(chip.textContent));
+
+/** What the demo model can do is not what others can: first questions follow the model. */
+function showFirst() {
+  const parts = [...document.querySelectorAll("[data-first]")];
+  const own = parts.find((part) => part.dataset.first === box.model.value) ?? parts.find((part) => !part.dataset.first);
+  for (const part of parts) part.hidden = part !== own;
+}
+if (box) {
+  box.model.addEventListener("change", showFirst);
+  showFirst();
+}
 document.querySelector("#earlier button").addEventListener("click", () => showEarlier().catch(() => toast(say("againFailed"))));
 addEventListener("popstate", () => location.reload());
 addEventListener("pageshow", (event) => event.persisted && location.reload());

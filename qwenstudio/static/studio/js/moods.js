@@ -4,9 +4,11 @@ import { call } from "./api.js";
 import { say } from "./words.js";
 
 const MOODS = ["positive", "neutral", "negative"];
+const AT_FAULT = new Set([400, 413]); // statuses of what is wrong with the texts
 const form = document.getElementById("moods");
 const field = form.elements.texts;
 const error = document.getElementById("mood-error");
+const failed = document.getElementById("mood-failed");
 const results = document.getElementById("mood-results");
 const template = document.getElementById("mood-template");
 const button = form.querySelector("[data-judge]");
@@ -17,6 +19,12 @@ function refuse(text) {
   error.hidden = !text;
   field.setAttribute("aria-invalid", String(Boolean(text)));
   if (text) field.focus();
+}
+
+/** It is not the texts' fault. */
+function tellOfFailure(text) {
+  failed.textContent = text;
+  failed.hidden = false;
 }
 
 /** The texts, or nothing where the page itself can say what is wrong with them. */
@@ -56,13 +64,16 @@ async function judge() {
   const texts = read();
   if (!texts) return;
   refuse("");
+  failed.hidden = true;
+  results.hidden = true; // what another model said, or of other texts
   button.disabled = true;
   try {
     const answer = await call("POST", form.dataset.url, { body: { texts, model: form.elements.model.value } });
     results.querySelector("ol").replaceChildren(...answer.results.map((mood, at) => show(texts[at], mood)));
     results.hidden = false;
   } catch (problem) {
-    refuse(problem instanceof TypeError ? say("againFailed") : problem.message);
+    if (AT_FAULT.has(problem.status)) refuse(problem.message);
+    else tellOfFailure(problem instanceof TypeError ? say("againFailed") : problem.message);
   } finally {
     button.disabled = false;
   }
