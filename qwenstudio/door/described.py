@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from accounts.api.described.common import OPENAI_ERROR, PROBLEM, REFUSALS
 from accounts.api.schema import OPENAI
+from generation.chat.reader import MAX_MESSAGES, MAX_STOPS, MAX_TOKENS
+from generation.chat.request import Effort, Role
 from generation.chat.sentiment import MAX_CHARS, MAX_MODEL, MAX_TEXTS
 from generation.chat.tasks import MOODS
+from generation.chat.tools import MAX_TOOLS
 
 _WORDS = {
     **REFUSALS,
@@ -43,11 +46,9 @@ def _object(*required: str, **properties: Any) -> dict[str, Any]:
 def _operation(
     *, body: dict[str, Any], answers: dict[str, Any], refusal: dict[str, Any], kind: str, **more: Any
 ) -> dict[str, Any]:
-    refused = {str(status): {"description": _WORDS[status]} for status in _STATUSES} | {
-        "default": {"description": "A refusal"}
-    }
-    for one in refused.values():
-        one["content"] = {kind: {"schema": refusal}}  # type: ignore[assignment]
+    words = {**{str(status): _WORDS[status] for status in _STATUSES}, "default": "A refusal"}
+    content = {kind: {"schema": refusal}}
+    refused = {status: {"description": text, "content": content} for status, text in words.items()}
     return {
         **more,
         "requestBody": {"required": True, "content": {"application/json": body}},
@@ -69,10 +70,10 @@ CHAT = _operation(
             messages={
                 "type": "array",
                 "minItems": 1,
-                "maxItems": 1000,
+                "maxItems": MAX_MESSAGES,
                 "items": _object(
                     "role",
-                    role={"type": "string", "enum": ["system", "developer", "user", "assistant", "tool"]},
+                    role={"type": "string", "enum": list(get_args(Role))},
                     content={"description": "A text, or parts: `text`, and `image_url` with a data URL."},
                     tool_calls={"type": "array", "items": {"type": "object"}},
                     tool_call_id={"type": "string"},
@@ -82,17 +83,22 @@ CHAT = _operation(
             stream_options=_object(include_usage={"type": "boolean", "default": False}),
             temperature={"type": "number", "minimum": 0, "maximum": 2},
             top_p={"type": "number", "minimum": 0, "maximum": 1},
-            max_completion_tokens={"type": "integer", "minimum": 1},
-            max_tokens={"type": "integer", "minimum": 1, "description": "The older name of the one above."},
-            stop={"description": "A text, or up to four."},
+            max_completion_tokens={"type": "integer", "minimum": 1, "maximum": MAX_TOKENS},
+            max_tokens={
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MAX_TOKENS,
+                "description": "Its older name.",
+            },
+            stop={"description": f"A text, or up to {MAX_STOPS}."},
             seed={"type": "integer"},
             presence_penalty={"type": "number", "minimum": -2, "maximum": 2},
             frequency_penalty={"type": "number", "minimum": -2, "maximum": 2},
-            tools={"type": "array", "maxItems": 128, "items": {"type": "object"}},
+            tools={"type": "array", "maxItems": MAX_TOOLS, "items": {"type": "object"}},
             tool_choice={"description": "`none`, `auto`, `required`, or a function by its name."},
             parallel_tool_calls={"type": "boolean"},
             response_format=_object("type", type={"type": "string", "enum": ["text", "json_object", "json_schema"]}),
-            reasoning_effort={"type": "string", "enum": ["none", "minimal", "low", "medium", "high", "xhigh"]},
+            reasoning_effort={"type": "string", "enum": list(get_args(Effort))},
             user={"type": "string"},
         ),
         "examples": {
