@@ -8,8 +8,6 @@ docs/openapi.yaml (commit 017eb8ae4895: ChatRequest, ChatStreamEvent) and docs/a
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,11 +15,11 @@ import openai
 import pytest
 
 from accounts.enums import Scope
-from tests.clients.test_openai_chat import HERE, HI, TOOL
+from tests.clients.node import told_by_node
+from tests.clients.test_openai_chat import HI, TOOL
 from tests.factories import Person, make_key
 from tests.generation.chat.scripted import Served, Wire, serving_in_thread
 from tests.generation.chat.test_ollama_upstream import MESSAGE, MORE_OPTIONS, OPTIONS, REQUEST
-from tests.needs import find_node
 from tests.qwenstudio.fronts import RunningFront, running_front
 
 pytestmark = pytest.mark.timeout(300)
@@ -119,12 +117,7 @@ def test_python_chats_and_calls_tools(front: RunningFront, served: Served, secre
 
 @pytest.mark.needs_openai_node
 def test_node_does_the_same(front: RunningFront, secret: str) -> None:
-    node = find_node()
-    assert node is not None
-    environment = {**os.environ, "OPENAI_BASE_URL": f"{front.url}/v1", "OPENAI_API_KEY": secret}
-    ran = subprocess.run([node, "chat.mjs"], cwd=HERE, env=environment, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    told = json.loads(ran.stdout)
+    told = told_by_node(front.url, secret)
     assert told["whole"]["choices"][0]["message"]["content"] == told["words"] == "Hello world"
     assert told["usage"]["total_tokens"] == 9 and told["called"] == "It says: rain in Bonn"
     assert (told["broken"]["name"], told["broken"]["code"]) == ("APIError", "chat_broken")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -14,13 +11,12 @@ import pytest
 from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
 from accounts.enums import Scope
+from tests.clients.node import told_by_node
 from tests.factories import Person, make_key
 from tests.generation.chat.scripted import DONE, HELLO, USAGE, Served, Wire, event, serving_in_thread
-from tests.needs import find_node
 from tests.qwenstudio.fronts import RunningFront, running_front
 
 pytestmark = pytest.mark.timeout(300)
-HERE = Path(__file__).resolve().parent
 HI: dict[str, Any] = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
 TOOL: Any = {
     "type": "function",
@@ -133,12 +129,7 @@ def test_python_is_refused(front: RunningFront, served: Served, secret: str) -> 
 
 @pytest.mark.needs_openai_node
 def test_node_does_the_same(front: RunningFront, secret: str) -> None:
-    node = find_node()
-    assert node is not None
-    environment = {**os.environ, "OPENAI_BASE_URL": f"{front.url}/v1", "OPENAI_API_KEY": secret}
-    done = subprocess.run([node, "chat.mjs"], cwd=HERE, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout)
+    told = told_by_node(front.url, secret)
     assert told["whole"]["choices"][0]["message"]["content"] == told["words"] == "Hello world"
     assert (told["usage"]["total_tokens"], told["limits"]) == (9, 6)
     assert told["called"] == "It says: rain in Bonn"

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -18,12 +17,11 @@ from accounts.enums import Scope
 from qwenstudio.embedded.ports import free_port
 from qwenstudio.units.chatguard import ask
 from tests.clients.byheart import learn_by_heart
+from tests.clients.node import told_by_node
 from tests.factories import Person, make_key
-from tests.needs import find_node
 from tests.qwenstudio.fronts import ROOT, RunningFront, running_front
 
 pytestmark = pytest.mark.timeout(600)
-HERE = Path(__file__).resolve().parent
 TOOLS: Any = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
 
 
@@ -71,9 +69,10 @@ def test_python_chats_streams_and_calls(front: RunningFront, secret: str) -> Non
     assert (short.choices[0].message.content, short.choices[0].finish_reason) == ("Hel", "length")
 
     chinese: Any = [{"role": "user", "content": "你好"}]
-    options = {"include_usage": True}
-    chunks = list(
-        client.chat.completions.create(model="chat", messages=chinese, stream=True, stream_options=options)  # type: ignore[call-overload]
+    chunks: list[Any] = list(
+        client.chat.completions.create(
+            model="chat", messages=chinese, stream=True, stream_options={"include_usage": True}
+        )
     )
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "你好，世界"
     assert chunks[-1].usage.total_tokens > chunks[-1].usage.completion_tokens > 0
@@ -97,12 +96,7 @@ def test_python_chats_streams_and_calls(front: RunningFront, secret: str) -> Non
 
 @pytest.mark.needs_openai_node
 def test_node_does_the_same(front: RunningFront, secret: str) -> None:
-    node = find_node()
-    assert node is not None
-    environment = {**os.environ, "OPENAI_BASE_URL": f"{front.url}/v1", "OPENAI_API_KEY": secret}
-    done = subprocess.run([node, "chat.mjs"], cwd=HERE, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout)
+    told = told_by_node(front.url, secret)
     assert told["whole"]["choices"][0]["message"]["content"] == told["words"] == "Hello world"
     assert told["usage"]["total_tokens"] == told["whole"]["usage"]["total_tokens"] > 12
     assert told["called"] == "It says: rain in Bonn"
