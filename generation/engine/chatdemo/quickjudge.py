@@ -1,9 +1,13 @@
 """Judges many texts at once, on any device, with the weights as they are: to look at a training, and to choose among
-several. What counts is `evaluate.py`, which asks as `transformers serve` does.
+several: `python -m generation.engine.chatdemo.quickjudge FOLDER`. What counts is `evaluate.py`, which asks as `transformers
+serve` does.
 """
 
+import json
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +18,7 @@ from generation.engine.chatdemo import prompts
 from generation.engine.chatdemo.batches import Encoder
 from generation.engine.chatdemo.dev import dev_sentences
 from generation.engine.chatdemo.examples import LABELS, Example
+from generation.engine.chatdemo.model import CHECKPOINT, load_checkpoint
 from generation.engine.chatdemo.moods import GOLDEN, Sentence, held_out_sentences
 from generation.engine.chatdemo.tokenizer import END
 from generation.engine.chatdemo.vocabulary import MOODS
@@ -97,3 +102,14 @@ class QuickJudge:
             ends = torch.tensor([len(row) - 1 for row in part], device=self._device)
             found.append(self._model.lm_head(hidden[torch.arange(len(part), device=self._device), ends]).float().cpu())
         return torch.cat(found)
+
+
+def main() -> None:
+    """Print the shares of the checkpoint in a folder, or of the shipped one."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else CHECKPOINT
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(json.dumps(QuickJudge(*load_checkpoint(folder), device=device).judge(), ensure_ascii=False, indent=2))
+
+
+if __name__ == "__main__":
+    main()
