@@ -1,6 +1,6 @@
-"""Judges many texts at once, on any device, with the weights as they are: to look at a training, and to choose among
-several: `python -m generation.engine.chatdemo.quickjudge FOLDER`. What counts is `evaluate.py`, which asks as `transformers
-serve` does.
+"""Judges many texts at once, on any device: to look at a training, or to choose among some.
+
+`python -m generation.engine.chatdemo.quickjudge FOLDER`. What counts is `evaluate.py`, which asks as the server asks.
 """
 
 import json
