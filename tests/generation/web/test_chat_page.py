@@ -112,12 +112,24 @@ def test_without_a_model(alice: Person) -> None:
     assert "No chat model yet" in page(alice)
 
 
-def test_with_the_demo_model_alone_it_says_what_that_can_do(alice: Person) -> None:
+def first_questions(person: Person) -> tuple[str, str]:
+    """What the page shows to begin with, and what it keeps hidden for another model."""
+    parts = re.findall(r"<div data-first([^>]*)>(.*?)</div>(.*?)</div>", page(person), re.DOTALL)
+    shown, hidden = (
+        [body + foot for mark, body, foot in parts if ("hidden" in mark) is hides] for hides in (False, True)
+    )
+    assert (len(shown), len(hidden)) == (1, 1)
+    return shown[0], hidden[0]
+
+
+def test_the_first_questions_fit_the_first_model(alice: Person) -> None:
     row = ChatModel.objects.get(slug="talker")
-    assert "The demo model is tiny" not in page(alice) and "rainbow" in page(alice)
-    ChatModel.objects.create(slug="demo-chat", title="Demo model")
-    assert "The demo model is tiny" not in page(alice)
+    general, for_the_demo = first_questions(alice)
+    assert "rainbow" in general and "The demo model is tiny" in for_the_demo
+    ChatModel.objects.create(slug="demo-chat", title="Demo model", position=row.position + 1)
+    assert first_questions(alice) == (general, for_the_demo), "a true model goes before it"
     row.enabled = False
     row.save()
-    text = page(alice)
-    assert "The demo model is tiny" in text and "something red and round" in text and "rainbow" not in text
+    shown, hidden = first_questions(alice)
+    assert "The demo model is tiny" in shown and "something red and round" in shown and "rainbow" not in shown
+    assert "rainbow" in hidden, "for whoever chooses another"
