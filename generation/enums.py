@@ -62,7 +62,7 @@ class Act(models.TextChoices):
 
 
 class SelectionStatus(models.TextChoices):
-    """Where that is. A zip becomes `ready` and expires, a deletion is `done`."""
+    """Where that is. A zip becomes `ready` and expires, or is withdrawn when its pictures go; a deletion is `done`."""
 
     WAITING = "waiting", _("waiting")
     RUNNING = "running", _("running")
@@ -70,6 +70,7 @@ class SelectionStatus(models.TextChoices):
     DONE = "done", _("done")
     FAILED = "failed", _("failed")
     EXPIRED = "expired", _("expired")
+    WITHDRAWN = "withdrawn", _("withdrawn")  # pictures in it were deleted
 
 
 class OutputFormat(models.TextChoices):

@@ -23,7 +23,7 @@ class Zip(Shape):
     """A zip of pictures: progress, and where its file is."""
 
     id = s.UUIDField()
-    status = s.ChoiceField(choices=["waiting", "running", "ready", "failed", "expired"])
+    status = s.ChoiceField(choices=["waiting", "running", "ready", "failed", "expired", "withdrawn"])
     done = s.IntegerField(help_text="Pictures in the file so far.")
     total = s.IntegerField(help_text="Pictures of the generations that were found.")
     error = s.CharField(allow_null=True)
@@ -75,7 +75,8 @@ MAKE_ZIP: dict[str, Any] = {
     "summary": "Zip pictures",
     "description": (
         "All pictures of these generations as one file, 10,000 at most. It is made in the background, three of one "
-        "member at a time (409 `selection_under_way`), and is there for a day; the three newest are kept."
+        "member at a time (409 `selection_under_way`), and is there for a day; the three newest are kept. When a "
+        "picture in it is deleted, the file goes as well (`withdrawn`): ask for it anew."
     ),
     "parameters": [answer_header("Location", "The address of the zip.", [202]), RETRY_AFTER],
     "request": SelectedIds,

@@ -1,4 +1,7 @@
-"""Removing generations for good: their rows now, their files by an errand of the same transaction. The ledger stays."""
+"""Removing generations for good: their rows now, their files by an errand of the same transaction. The ledger stays.
+
+Zips that hold one of their pictures go with them (`withdraw.py`).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from accounts.domain.stored import move_stored
 from accounts.enums import ErrandKind
 from accounts.tenancy import current_tenant
 from generation.domain.inputends import release_inputs
+from generation.domain.withdraw import withdraw_zips
 from generation.enums import FINAL
 from generation.errors import GenerationNotFound, NotFinished
 from generation.models import Generation, Idempotency, Image, Receipt
@@ -72,6 +76,8 @@ def _remove(ids: Sequence[UUID]) -> None:
     input_bytes, input_files = release_inputs(ids)
     Generation.objects.filter(pk__in=ids).delete()
     paths = [path for file, thumbnail, _, _ in images for path in (file, thumbnail)] + input_files
+    if images:
+        paths += withdraw_zips(ids)
     if paths:
         freed = input_bytes + sum(large + small for _, _, large, small in images)
         move_stored(tenant=current_tenant(), size=-freed)

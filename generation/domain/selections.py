@@ -44,9 +44,11 @@ KINDS = {Act.ZIP: ErrandKind.ZIP, Act.DELETE: ErrandKind.DELETE_SELECTED}
 _TURN_SQL = "SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))"
 _OWN_SQL = "SELECT id FROM generation_generation WHERE id = ANY(%(ids)s) ORDER BY created_at DESC, id DESC"
 _IMAGES_SQL = "SELECT count(*)::int AS images FROM generation_image WHERE generation_id = ANY(%(ids)s)"
+# Who deletes one of them waits, and then finds a zip that is ready; one that is gone already is not among them.
+_HOLD_SQL = "SELECT id FROM generation_generation WHERE id = ANY(%(ids)s) ORDER BY id FOR KEY SHARE"
 _FORGET_SQL = """
 DELETE FROM generation_selection
- WHERE created_at < now() - make_interval(days => %(days)s) AND status IN ('done', 'failed', 'expired')
+ WHERE created_at < now() - make_interval(days => %(days)s) AND status IN ('done', 'failed', 'expired', 'withdrawn')
 """
 
 
@@ -168,13 +170,22 @@ def note_progress(selection_id: UUID, *, done: int) -> None:
     Selection.objects.filter(pk=selection_id).update(done=done)
 
 
-def finish_zip(selection_id: UUID, *, file: str, size: int, done: int) -> None:
-    """The file is there: it stays for a day, or until its owner has `MOST_UNDER_WAY` newer ones."""
+def finish_zip(selection_id: UUID, *, file: str, size: int, done: int, ids: Sequence[UUID]) -> bool:
+    """The file is there: it stays for a day, or until its owner has `MOST_UNDER_WAY` newer ones.
+
+    `ids` are the generations whose pictures are in it. False where one of them was deleted meanwhile: then nothing is
+    changed, and the file is not to stay.
+    """
     now = timezone.now()
     with transaction.atomic():
-        row: Selection = Selection.objects.select_for_update().get(pk=selection_id)
+        # Generations before selections, as everybody who deletes.
+        if len(fetch_all(_HOLD_SQL, ids=list(ids))) < len(ids):
+            return False
+        row = Selection.objects.select_for_update().filter(pk=selection_id, status__in=UNDER_WAY).first()
+        if row is None:  # another worker has made it meanwhile
+            return True
         row.status, row.file, row.bytes, row.done = SelectionStatus.READY, file, size, done
-        row.ids, row.finished_at, row.expires_at = [], now, now + KEPT
+        row.ids, row.finished_at, row.expires_at = list(ids), now, now + KEPT
         row.save()
         kept = Selection.objects.filter(
             act=Act.ZIP, status=SelectionStatus.READY, requested_by=row.requested_by
@@ -182,6 +193,7 @@ def finish_zip(selection_id: UUID, *, file: str, size: int, done: int) -> None:
         for old in kept[MOST_UNDER_WAY:]:
             _expire_at(old, now)
         _expire_at(row, row.expires_at)
+    return True
 
 
 def fail_selection(selection_id: UUID, reason: str) -> None:
@@ -192,8 +204,9 @@ def fail_selection(selection_id: UUID, reason: str) -> None:
 
 def expire_zip(selection_id: UUID) -> None:
     """Its file is gone."""
-    rows = Selection.objects.filter(pk=selection_id, act=Act.ZIP).exclude(status=SelectionStatus.FAILED)
-    rows.update(file="", status=SelectionStatus.EXPIRED)
+    ended = (SelectionStatus.FAILED, SelectionStatus.WITHDRAWN)
+    rows = Selection.objects.filter(pk=selection_id, act=Act.ZIP).exclude(status__in=ended)
+    rows.update(file="", status=SelectionStatus.EXPIRED, ids=[])
 
 
 def forget_selections() -> int:

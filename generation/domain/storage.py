@@ -30,6 +30,7 @@ _UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 _OURS = re.compile(rf"{_UUID}/(?:{_UUID}|nobody)/\d{{4}}-\d\d/{_UUID}-\d+-\d+(?:-thumb)?\.(?:png|jpg|webp)")
 LORA_FILE = re.compile(r"loras/[0-9a-f]{2}/[0-9a-f]{64}\.safetensors")
 _INPUT = re.compile(rf"{_UUID}/inputs/{_UUID}\.png")
+_ZIP = re.compile(rf"{_UUID}/zips/{_UUID}/pictures\.zip")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
@@ -102,6 +103,12 @@ _KNOWN_SQL = """
 SELECT file AS path FROM generation_image WHERE file = ANY(%(paths)s)
 UNION SELECT thumbnail FROM generation_image WHERE thumbnail = ANY(%(paths)s)
 UNION SELECT file FROM generation_inputfile WHERE file = ANY(%(paths)s)
+UNION SELECT file FROM generation_selection WHERE file = ANY(%(paths)s) AND status = 'ready'
+UNION SELECT made.path
+        FROM (SELECT s.tenant_id || '/zips/' || s.id || '/pictures.zip' AS path
+                FROM generation_selection s JOIN accounts_errand e ON e.ref = s.id AND e.failed_at IS NULL
+               WHERE s.act = 'zip' AND s.status IN ('waiting', 'running')) AS made
+       WHERE made.path = ANY(%(paths)s)
 UNION SELECT path FROM unnest(%(paths)s::text[]) AS path
        WHERE path LIKE 'loras/%%' AND EXISTS (SELECT FROM generation_lora WHERE sha256 = substr(path, 10, 64))
 """
@@ -119,7 +126,8 @@ def _list_files(*, older_than_s: float) -> Iterator[str]:
         for name in names:
             path = Path(folder, name)
             relative = path.relative_to(root).as_posix()
-            if not (any(kind.fullmatch(relative) for kind in (_OURS, _INPUT, LORA_FILE)) or _TEMPORARY.fullmatch(name)):
+            kinds = (_OURS, _INPUT, LORA_FILE, _ZIP)
+            if not (any(kind.fullmatch(relative) for kind in kinds) or _TEMPORARY.fullmatch(name)):
                 continue
             try:
                 old = now - path.stat().st_mtime >= older_than_s

@@ -1,7 +1,8 @@
 """The errand of a zip: its file is made piece by piece, or its day is over.
 
 Pictures are stored as they are, compressed already. Memory does not grow with their number or size. A worker that is
-killed leaves a file without a name, which the next one removes before it begins anew.
+killed leaves a file without a name, which the next one removes before it begins anew. A picture that is deleted while
+the zip is made does not stay in it: the zip is made once more without it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 from uuid import UUID
 
@@ -22,11 +24,20 @@ from accounts.enums import ErrandKind
 from accounts.tenancy import current_tenant
 from generation.domain.pace import NoRoom, Pace, check_room, clear_unfinished
 from generation.domain.selections import begin_zip, expire_zip, fail_selection, finish_zip, note_progress
-from generation.models import Image
+from generation.models import Image, Selection
 
 log = logging.getLogger(__name__)
 
 CHUNK = 200  # generations whose images are looked up at once
+MOST_TRIES = 5  # of a zip whose pictures are deleted while it is made
+
+
+@dataclass(slots=True)
+class Written:
+    """What is in a zip: how many pictures, and of which generations."""
+
+    images: int = 0
+    generations: dict[UUID, None] = field(default_factory=dict)  # each once, in their order
 
 
 @errand(ErrandKind.ZIP)
@@ -58,32 +69,47 @@ def zip_path(tenant: UUID, selection: UUID) -> str:
 
 
 def _make(selection: UUID, path: str, *, lease: Lease) -> None:
-    row = begin_zip(selection)
-    if row is None:
-        return
+    for _ in range(MOST_TRIES):
+        row = begin_zip(selection)
+        if row is None or _write(row, path, lease=lease):
+            return
+        _drop(path)
+    fail_selection(selection, "its pictures were deleted while it was made")
+
+
+def _write(row: Selection, path: str, *, lease: Lease) -> bool:
+    """One try; False where a picture was deleted after it had been written."""
     clear_unfinished(path)
     sums = Image.objects.filter(generation_id__in=row.ids).aggregate(bytes=Sum("bytes"))
     check_room(int(sums["bytes"] or 0))
     with open_atomic(path) as file:
-        pace = Pace(file, lease=lease, note=lambda done: note_progress(selection, done=done))
-        done = write_pictures(file, row.ids, pace=pace)
+        pace = Pace(file, lease=lease, note=lambda done: note_progress(row.pk, done=done))
+        written = write_pictures(file, row.ids, pace=pace)
         size = file.seek(0, os.SEEK_END)
     lease.keep()
-    finish_zip(selection, file=path, size=size, done=done)
-    log.info("zip is ready", extra={"selection": str(selection), "bytes": size, "images": done})
+    images, ids = written.images, list(written.generations)
+    if not images:
+        _drop(path)
+        fail_selection(row.pk, "its pictures were deleted")
+        return True
+    if not finish_zip(row.pk, file=path, size=size, done=images, ids=ids):
+        return False
+    log.info("zip is ready", extra={"selection": str(row.pk), "bytes": size, "images": images})
+    return True
 
 
-def write_pictures(file: BinaryIO, generations: Sequence[UUID], *, pace: Pace) -> int:
-    """Write the zip of these generations' pictures; returns how many are in it."""
-    done = 0
+def write_pictures(file: BinaryIO, generations: Sequence[UUID], *, pace: Pace) -> Written:
+    """Write the zip of these generations' pictures; returns what is in it."""
+    written = Written()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True, strict_timestamps=False) as bundle:
         for image in _images(generations):
             path = media_path(image["file"])
             with suppress(FileNotFoundError):  # one that was removed meanwhile is no fault
                 bundle.write(path, name_of(image))
-                done += 1
-            pace.keep(done)
-    return done
+                written.images += 1
+                written.generations[image["generation_id"]] = None
+            pace.keep(written.images)
+    return written
 
 
 def name_of(image: dict[str, Any]) -> str:

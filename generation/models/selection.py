@@ -16,7 +16,8 @@ class Selection(TenantModel):
 
     act = models.CharField(_("what"), max_length=10, choices=Act.choices)
     requested_by = models.UUIDField(_("asked for by"), null=True)
-    ids = ArrayField(models.UUIDField(), default=list)  # generations; emptied when all is over
+    # Generations: those that were chosen, of a zip that is ready those in it. Emptied when all is over.
+    ids = ArrayField(models.UUIDField(), default=list)
     status = models.CharField(
         _("status"), max_length=10, choices=SelectionStatus.choices, default=SelectionStatus.WAITING
     )
