@@ -383,6 +383,15 @@ add_code(
     whole=True,
 )
 add_code(
+    "lora_not_in_memory",
+    0,
+    Retry.NO,
+    _("A LoRA is not in memory: it is loaded when its turn comes."),
+    _("Nothing is to be done: loading takes seconds and is not charged."),
+    place=Place.QUEUE,
+    whole=True,
+)
+add_code(
     "own_limit",
     0,
     Retry.NO,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.conf import settings
@@ -40,6 +41,7 @@ def estimate(request: GenerationRequest, *, caller: Caller) -> dict[str, Any]:
         weight=caller.plan.weight,
         ms=gpu_ms,
         image_ms=image_ms,
+        loras=json.dumps(resolved.params["loras"]),
     )
     if row is None:
         raise RuntimeError("the statement for a new place gives one row, always")

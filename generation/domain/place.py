@@ -5,7 +5,7 @@ The web sees other tenants' clocks (sums of counts and milliseconds), never thei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +21,9 @@ QUICKER, SLOWER = 0.5, 2.5
 ENDS_LATER_IMAGES = 2.0  # of a pass, after one's own
 SLACK_MS = 2_000.0
 
-ReasonCode = Literal["paused", "model_off", "no_worker", "drained", "loading", "not_in_memory", "own_limit"]
+ReasonCode = Literal[
+    "paused", "model_off", "no_worker", "drained", "loading", "not_in_memory", "lora_not_in_memory", "own_limit"
+]
 REASONS: dict[ReasonCode, str] = {
     "paused": "the queue is paused",
     "model_off": "staff have switched this model off, and no worker serves it any more",
@@ -29,6 +31,7 @@ REASONS: dict[ReasonCode, str] = {
     "drained": "staff have stopped the GPU workers from taking more work",
     "loading": "the GPU worker is loading the model",
     "not_in_memory": "the model is not in memory: it is loaded when its turn comes",
+    "lora_not_in_memory": "a LoRA is not in memory: it is loaded when its turn comes",
     "own_limit": "as many of your generations are being drawn at once as your plan allows",
 }
 
@@ -50,11 +53,18 @@ class QueuePlace:
     eta_range_ms: tuple[int, int] | None = None
 
 
+# The workers that would draw a row of `w`: those that serve, of its lane or of the one that takes it over.
+_DRAWING = f"""(k.lane = w.lane OR k.lane = (SELECT l.name FROM generation_lane l WHERE l.state = 'serving'))
+                  AND k.pool = w.pool AND k.state IN ('idle', 'busy') AND k.drain_requested_at IS NULL
+                  AND coalesce(nullif(k.resident, 'null'), k.serves) ? w.model
+                  AND k.seen_at > now() - interval '{WORKER_SILENT_S} seconds'"""  # noqa: S608  (a number)
+
 # What a pool is like for somebody who waits in it. Uses: lane, pool, model, vtime (the waiting row's start on its
-# tenant's clock) and tenant of the relation `w`. A worker counts that serves the model: of the row's own lane, or,
-# where nobody draws in it, of the lane that serves, to which the sweep hands the row over. One that loads (in a
-# hand-over that of the lane which takes over) is expected to take as long as the pool's last one that has loaded;
-# before it begins, while the other lane's ends, the hand-over's beginning counts.
+# tenant's clock), tenant and loras (those of the row itself: no other's name is ever read) of the relation `w`. A
+# worker counts that serves the model: of the row's own lane, or, where nobody draws in it, of the lane that serves, to
+# which the sweep hands the row over. One that loads (in a hand-over that of the lane which takes over) is expected to
+# take as long as the pool's last one that has loaded; before it begins, while the other lane's ends, the hand-over's
+# beginning counts.
 #   Rows of another tenant begin before that start at its own clock's pace; they are taken as equally long. Tenants at
 #   their own limit are not left out: they come as their pictures end, and the place would jump.
 _POOL_COLUMNS = f"""
@@ -81,11 +91,10 @@ _POOL_COLUMNS = f"""
          WHERE (k.lane = w.lane OR k.lane = (SELECT l.name FROM generation_lane l WHERE l.state = 'serving'))
            AND k.pool = w.pool AND k.state NOT IN ('stopped', 'failed', 'stopping') AND k.serves ? w.model
            AND k.seen_at > now() - interval '{WORKER_SILENT_S} seconds')::int AS drained,
-       EXISTS (SELECT FROM generation_worker k
-                WHERE (k.lane = w.lane OR k.lane = (SELECT l.name FROM generation_lane l WHERE l.state = 'serving'))
-                  AND k.pool = w.pool AND k.state IN ('idle', 'busy') AND k.drain_requested_at IS NULL
-                  AND coalesce(nullif(k.resident, 'null'), k.serves) ? w.model
-                  AND k.seen_at > now() - interval '{WORKER_SILENT_S} seconds') AS in_memory,
+       EXISTS (SELECT FROM generation_worker k WHERE {_DRAWING}) AS in_memory,
+       (SELECT array_agg(u.use ->> 'name') FROM jsonb_array_elements(w.loras) AS u (use)
+         WHERE NOT EXISTS (SELECT FROM generation_worker k WHERE {_DRAWING}
+                              AND coalesce(nullif(k.loras, 'null') ? (u.use ->> 'sha256'), true))) AS absent_loras,
        EXISTS (SELECT FROM generation_model o WHERE o.slug = w.model AND NOT o.enabled) AS model_off,
        p.paused_at IS NOT NULL AS paused, coalesce(p.paused_reason, '') AS paused_reason,
        (SELECT coalesce(sum(r.running), 0) FROM generation_fairclock r WHERE r.tenant = w.tenant)::int AS running,
@@ -113,6 +122,7 @@ PLACE_SQL = f"""
 WITH w AS (
   SELECT g.id, g.lane, g.pool, g.model_id AS model, g.tenant_id AS tenant, a.rows AS own, a.ms AS own_ms,
          {REMAINING_MS.format(row="g")} AS own_row_ms, g.estimate_ms::float8 / g.n AS image_ms,
+         coalesce(g.params -> 'loras', '[]') AS loras,
          coalesce(c.weight, 1) AS weight, coalesce(c.vtime, 0) + a.ms / coalesce(c.weight, 1) AS vtime
     FROM generation_generation g
     LEFT JOIN generation_fairclock c ON c.lane = g.lane AND c.pool = g.pool AND c.tenant = g.tenant_id
@@ -127,7 +137,8 @@ SELECT w.id, w.own, w.own_ms, w.own_row_ms, w.image_ms, {_POOL_COLUMNS}
   FROM w {_POOL_JOINS}
 """  # noqa: S608  (only constants of this package are put in, here and below)
 
-# Parameters: lane, pool, model, tenant, weight, ms, image_ms. The place that a new row of the tenant would get.
+# Parameters: lane, pool, model, tenant, weight, ms, image_ms, loras (as JSON). The place that a new row of
+# the tenant would get.
 NEW_PLACE_SQL = f"""
 WITH w AS (
   SELECT n.*, coalesce(c.queued, 0) AS own, coalesce(c.queued_ms, 0)::float8 AS own_ms,
@@ -135,7 +146,7 @@ WITH w AS (
            + coalesce(c.queued_ms, 0)::float8 / n.weight AS vtime
     FROM (SELECT %(lane)s::text AS lane, %(pool)s::text AS pool, %(model)s::text AS model, %(tenant)s::uuid AS tenant,
                  %(weight)s::int AS weight, %(ms)s::bigint AS own_row_ms,
-                 %(image_ms)s::float8 AS image_ms) n
+                 %(image_ms)s::float8 AS image_ms, %(loras)s::jsonb AS loras) n
     LEFT JOIN generation_fairclock c ON c.lane = n.lane AND c.pool = n.pool AND c.tenant = n.tenant
     LEFT JOIN generation_pool q ON q.lane = n.lane AND q.name = n.pool
 )
@@ -154,7 +165,7 @@ def read_place(row: Mapping[str, Any]) -> QueuePlace:
     eta_ms: int | None = None
     within: tuple[int, int] | None = None
     loads = reason == "loading" and row["load_ms"] is not None
-    if reason in (None, "own_limit", "not_in_memory") or loads:
+    if reason in (None, "own_limit", "not_in_memory", "lora_not_in_memory") or loads:
         pause_ms = max(0.0, row["load_ms"] - row["loading_for_ms"]) if loads else 0.0
         if reason == "not_in_memory":
             pause_ms = float(row["load_ms"] or 0)
@@ -192,9 +203,19 @@ def _find_reason(row: Mapping[str, Any]) -> tuple[ReasonCode | None, str]:
         code = "own_limit"
     elif not row["in_memory"]:
         code = "not_in_memory"
+    elif row["absent_loras"]:
+        code = "lora_not_in_memory"
     if code is None:
         return None, ""
+    if code == "lora_not_in_memory":
+        return code, _say_absent(row["absent_loras"])
     return code, (row["paused_reason"] if code == "paused" and row["paused_reason"] else REASONS[code])
+
+
+def _say_absent(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"the LoRA {names[0]} is not in memory: it is loaded when its turn comes"
+    return f"the LoRAs {', '.join(names)} are not in memory: they are loaded when their turn comes"
 
 
 def _find_missing(row: Mapping[str, Any]) -> ReasonCode:

@@ -91,6 +91,7 @@ class Worker(models.Model):
     pool = models.CharField(_("pool"), max_length=40)
     serves = models.JSONField(_("models"), default=list)
     resident = models.JSONField(_("in memory"), null=True)  # of `serves`; a worker may serve more than fit
+    loras = models.JSONField(_("LoRAs in memory"), null=True)  # SHA-256 of their files; null where it does not say
     state = models.CharField(_("state"), max_length=10, choices=WorkerState.choices, default=WorkerState.LOADING)
     detail = models.CharField(_("detail"), max_length=500, blank=True)
     hardware = models.CharField(_("hardware"), max_length=80, blank=True)

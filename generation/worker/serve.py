@@ -206,6 +206,8 @@ class GpuWorker:
         if self._report.state != WorkerState.BUSY:
             self._say(WorkerState.BUSY)
         draw(claim, self._shelf.take(claim.model), self._desk)
+        if any(row.loras for row in claim.rows):
+            self._report.set(loras=self._shelf.loras())  # written with the next beat
         self._report.passes += 1
         return True
 

@@ -88,6 +88,11 @@ class Shelf:
         self._residents.used(slug)
         return self._served[slug]
 
+    def loras(self) -> list[str]:
+        """SHA-256 of the LoRAs that its models have in memory."""
+        found = [served.model.family.adapters for served in self._served.values()]
+        return sorted({sha256 for adapters in found if adapters is not None for sha256 in adapters.held})
+
     def change(self, *, hardware: str, idle: bool) -> bool:
         """Load another model when it is its turn; whether one came. `idle`: nothing could be claimed just now.
 
@@ -144,7 +149,7 @@ class Shelf:
             self._clock.leave(f"tail {slug}")
         took = time.monotonic() - started
         self._residents.came(slug, load_s=took)
-        self._report.set(resident=list(self._served))
+        self._report.set(resident=list(self._served), loras=self.loras())
         logger.info("loaded and warmed up %s in %.1f s", slug, took)
 
     def _let_go(self, slug: str) -> None:
@@ -162,7 +167,7 @@ class Shelf:
             served.tail.close(_LOOK_S)
         del served
         self._engine.sweep()
-        self._report.set(resident=list(self._served))
+        self._report.set(resident=list(self._served), loras=self.loras())
 
     def _tail_phase(self, slug: str) -> Any:
         def phase(name: Any, detail: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image
@@ -145,6 +146,7 @@ class Loaded:
 
     spec: ModelSpec
     device: DeviceInfo
+    family: Any = field(default_factory=lambda: SimpleNamespace(adapters=None))
     dtype: str = "none"
     dtype_reason: str = "nothing is computed"
     offload: str = "none"

@@ -20,13 +20,14 @@ from generation.domain.gallery import find_image, get_generation, list_active
 from generation.domain.history import Filters, list_generations, read_filters
 from generation.domain.receipts import receipt_is_ours
 from generation.domain.remove import remove_generation
-from generation.domain.request import GenerationRequest
+from generation.domain.request import GenerationRequest, LoraChoice
 from generation.domain.retry import retry_generation
 from generation.domain.star import star_generation
 from generation.errors import AlreadyFinished, GenerationNotFound, NotFinished
-from generation.models import Receipt
+from generation.models import LoraGrant, Receipt
 from tests.factories import Person
 from tests.generation.domain.desk import Look, check_books, claim, draw, submit
+from tests.generation.lorafiles import offer_lora
 
 AsWorker = Callable[[], AbstractContextManager[None]]
 KEYS = {
@@ -165,6 +166,46 @@ def test_drained_workers_and_absent_models_are_named(alice: Person, look: Look) 
     assert 5000 < queue["eta_ms"] < 6000 and queue["eta_range_ms"][0] <= queue["eta_ms"]  # type: ignore[index]
     look("UPDATE generation_worker SET resident = '[\"demo\"]' RETURNING 1")
     assert see(alice, id)["queue"]["reason"] is None  # type: ignore[index]
+
+
+def test_a_lora_that_no_worker_has_in_memory_is_named_as_the_request_names_it(
+    alice: Person, mallory: Person, look: Look
+) -> None:
+    style, ink = offer_lora("style"), offer_lora("ink")
+    with in_tenant(mallory.tenant.pk):
+        LoraGrant.objects.create(tenant=mallory.tenant, lora=offer_lora("mallorys-own", public=False))
+    uses = (LoraChoice(name="style"), LoraChoice(name="ink"))
+    both, one = submit(alice.caller, loras=uses), submit(alice.caller, loras=uses[:1])
+    plain, theirs = submit(alice.caller), submit(mallory.caller, loras=(LoraChoice(name="mallorys-own"),))
+
+    def reason(person: Person, id: UUID) -> object:
+        return see(person, id)["queue"]["reason"]  # type: ignore[index]
+
+    show_worker(look)
+    assert reason(alice, both) is None, "a worker of the release before does not say what it has"
+    look("UPDATE generation_worker SET loras = '[]' RETURNING 1")
+    said = {
+        "code": "lora_not_in_memory", "detail": "the LoRA style is not in memory: it is loaded when its turn comes"
+    }  # fmt: skip
+    assert reason(alice, one) == said
+    assert reason(alice, both) == said | {
+        "detail": "the LoRAs style, ink are not in memory: they are loaded when their turn comes"
+    }
+    assert "mallorys-own" in reason(mallory, theirs)["detail"]  # type: ignore[index]
+    assert reason(alice, plain) is None
+    assert see(alice, one)["queue"]["eta_ms"] is not None  # type: ignore[index]
+    with in_tenant(alice.tenant.pk):
+        asked = estimate(GenerationRequest(model="demo", prompt="x", loras=uses[1:]), caller=alice.caller)
+        assert "the LoRA ink" in asked["queue"]["reason"]["detail"]
+        assert estimate(GenerationRequest(model="demo", prompt="x"), caller=alice.caller)["queue"]["reason"] is None
+
+    look("UPDATE generation_worker SET loras = jsonb_build_array(%s::text) RETURNING 1", style.sha256)
+    assert reason(alice, one) is None and "the LoRA ink is" in reason(alice, both)["detail"]  # type: ignore[index]
+    show_worker(look)  # a second one, which has the other: whichever claims it
+    look("UPDATE generation_worker SET loras = jsonb_build_array(%s::text) WHERE loras IS NULL RETURNING 1", ink.sha256)
+    assert reason(alice, both) is None
+    look("UPDATE generation_worker SET resident = '[\"other\"]' RETURNING 1")
+    assert reason(alice, both)["code"] == "not_in_memory"  # type: ignore[index]
 
 
 def test_the_range_holds_the_guess(alice: Person, mallory: Person, look: Look) -> None:

@@ -56,3 +56,5 @@ def test_loras_in_a_worker(rig: Rig, alice: Person, submit: Submit, media: Path,
     assert {use["sha256"] for body in bodies for use in body["loras"]} == {style.sha256}
     child.terminate()
     assert child.wait(60) == 0
+    # by their files' hashes, and the one that was refused is none of them
+    assert rig.ask("SELECT loras FROM generation_worker") == [([style.sha256],)]
