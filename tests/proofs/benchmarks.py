@@ -26,13 +26,17 @@ SMALL: dict[str, tuple[str, ...]] = {
     "gateway": ("--rounds", "1", "--seconds", "0.3", "--each", "5", "--tenants", "2", "--only", "direct", "studio"),
     "golden": ("--few",),
     "load": ("--minutes", "0.1", "--clients", "4", "--think", "0.2", "--nice", "0"),
+    "loras": ("--passes", "2", "--megabytes", "8"),
     "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "5"),
     "streams": ("--streams", "5", "--events", "3"),
     "submit": ("--count", "5"),
 }  # fmt: skip
 PROVES = (
     *(f"benchmarks/{name}" for name in ("engine", "gateway", "load")),
-    *(f"benchmarks/{name}.py" for name in ("admin", "golden", "metrics", "results", "streams", "studio", "submit")),
+    *(
+        f"benchmarks/{name}.py"
+        for name in ("admin", "golden", "loras", "metrics", "results", "streams", "studio", "submit")
+    ),
     "deploy/load",
     "qwenstudio/units",
     "tests/deploy/installed.py",
