@@ -35,6 +35,7 @@ from generation.meters import LEASES_LOST, WAITED
 KNOWN_SCHEMAS = (1, 2, 3)  # versions of `params` that this release can draw; rows of others are left to their lane
 MAX_LOST = 5  # leases: then the row fails
 ALONE_AFTER = 2  # lost leases: from then on the row runs alone
+MostImages = Callable[[str, str, int, int, bool], int]  # of a shape: model, task, width, height, guided
 _TRIES = 3  # a head that somebody cancels at this very moment is skipped
 
 
@@ -115,13 +116,13 @@ def claim_pass(
     lease_s: float = 30,
     absent: Sequence[str] = (),
     patience_ms: float = 0,
-    most: Callable[[str, int, int, bool], int] | None = None,
+    most: MostImages | None = None,
 ) -> Claim | None:
     """Take the rows of the next pass; None when nothing may run now.
 
-    `models`: those this worker has loaded, with the most images of each that fit a pass; `most`, asked with model,
-    width, height and guided, may say fewer. `absent`: those that it would load in their turn, which comes after about
-    `patience_ms` at the latest. Runs under the worker's role, which sees all tenants.
+    `models`: those this worker has loaded, with the most images of each that fit a pass; `most`, asked with the head's
+    shape, may say fewer. `absent`: those that it would load in their turn, which comes after about `patience_ms` at the
+    latest. Runs under the worker's role, which sees all tenants.
     """
     if not models:
         return None
@@ -157,13 +158,11 @@ def claim_pass(
     return None
 
 
-def _most_images(
-    head: Mapping[str, Any], models: Mapping[str, int], most: Callable[[str, int, int, bool], int] | None
-) -> int:
+def _most_images(head: Mapping[str, Any], models: Mapping[str, int], most: MostImages | None) -> int:
     batch_max = models[head["model_id"]]
     if most is None:
         return batch_max
-    return min(batch_max, most(head["model_id"], head["width"], head["height"], head["guided"]))
+    return min(batch_max, most(head["model_id"], head["task"], head["width"], head["height"], head["guided"]))
 
 
 def find_next_model(*, lane: str, pool: str, models: Sequence[str], hardware: str) -> str | None:

@@ -49,7 +49,7 @@ _FREE = """(
 # measured, else what the row was estimated at.
 HEAD_SQL = f"""
 SELECT c.tenant, c.vtime, g.id, g.model_id, g.batch_key, g.lost, g.n - g.done AS left,
-       g.width, g.height, coalesce((g.params ->> 'guided')::boolean, false) AS guided,
+       g.task, g.width, g.height, coalesce((g.params ->> 'guided')::boolean, false) AS guided,
        coalesce((SELECT k.ms * {LORA_FACTOR} FROM generation_cost k
                   WHERE k.model_id = g.model_id AND k.hardware = %(hardware)s AND k.task = g.task AND k.width = g.width
                     AND k.height = g.height AND k.steps = {STEPS_RUN}

@@ -1,4 +1,4 @@
-"""How many images share a forward: as many as were measured to gain from it, for each model and size.
+"""How many images share a forward: as many as were measured to gain from it, for each model, task and size.
 
 Large pictures fill a GPU alone: a batch of them gains nothing and makes everybody in it wait for all. Small ones gain
 two to three times. Nobody knows beforehand where a model on a card stands, so a worker begins with one image and tries
@@ -22,7 +22,9 @@ LEAST_GAIN = 1.1  # an image's cost on the rung below ÷ its cost on this one
 SAMPLES = 3  # passes that a rung is judged by
 TRIES = 12  # passes that may be made larger for a rung's sake, whether or not they were filled
 
-Shape = tuple[str, int, int, bool]  # model, width, height, guided
+# model, task, width, height, guided. An edit looks at pictures as well, an inpaint puts its kept parts back after every
+# step: what one task gains says nothing of another.
+Shape = tuple[str, str, int, int, bool]
 
 
 @dataclass(slots=True)
@@ -101,5 +103,5 @@ class Gains:
         return min(2 * size.rung, batch_max)
 
     def _say(self, shape: Shape, what: str) -> None:
-        model, width, height, guided = shape
-        logger.info("%s, %d × %d%s: %s", model, width, height, ", guided" if guided else "", what)
+        model, task, width, height, guided = shape
+        logger.info("%s, %s, %d × %d%s: %s", model, task, width, height, ", guided" if guided else "", what)

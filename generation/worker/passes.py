@@ -88,7 +88,8 @@ def _draw(claim: Claim, served: Served, desk: Desk) -> None:
         PASS_IMAGES.labels(settings.STUDIO_LANE, claim.model).observe(len(pictures))
     first = rows[0]
     spec = served.model.spec
-    desk.gains.note_pass((claim.model, first.width, first.height, first.guided), outcome, batch_max=spec.batch_max)
+    shape = (claim.model, first.task, first.width, first.height, first.guided)
+    desk.gains.note_pass(shape, outcome, batch_max=spec.batch_max)
     for row in rows:
         _hand_on(row, outcome, served, desk)
 

@@ -400,8 +400,8 @@ def test_nothing_to_claim(look: Look) -> None:
     assert claim_pass(lane="blue", pool="x", models={"demo": 1}, worker=UUID(int=1), hardware="") is None
 
 
-def test_a_worker_may_want_fewer_images_of_this_size(alice: Person) -> None:
-    """What it measured for the head's model, size and guidance bounds the pass; its own most stays the bound above."""
+def test_a_worker_may_want_fewer_images_of_this_size(alice: Person, look: Look) -> None:
+    """What it measured for the head's shape bounds the pass; its own most stays the bound above."""
     for seed in range(4):
         submit(alice.key_caller, width=128, height=64, seed=seed)
     asked: list[tuple[Any, ...]] = []
@@ -412,9 +412,12 @@ def test_a_worker_may_want_fewer_images_of_this_size(alice: Person) -> None:
 
     first = claim(most=two)
     assert first is not None and sum(len(row.seeds) for row in first.rows) == 2
-    assert asked == [("demo", 128, 64, False)]
+    assert asked == [("demo", "text-to-image", 128, 64, False)]
     second = claim(most=lambda *shape: 100, models={"demo": 1})
     assert second is not None and len(second.rows) == 1
+    look("UPDATE generation_generation SET task = 'inpaint' WHERE status = 'queued' RETURNING 1")
+    assert claim(most=two) is not None
+    assert asked[1:] == [("demo", "inpaint", 128, 64, False)]
 
 
 def test_no_plan_reads_or_sorts_the_queue(look: Look, alice: Person, admin_sql: Any) -> None:

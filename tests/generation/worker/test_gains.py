@@ -10,8 +10,8 @@ import pytest
 
 from generation.worker.gains import SAMPLES, TRIES, Gains
 
-SMALL = ("demo", 512, 512, False)
-LARGE = ("demo", 1024, 1024, False)
+SMALL = ("demo", "text-to-image", 512, 512, False)
+LARGE = ("demo", "text-to-image", 1024, 1024, False)
 
 
 def measured(gains: Gains) -> dict[int, float]:
@@ -49,8 +49,12 @@ def test_each_shape_is_judged_by_itself() -> None:
     gains = Gains()
     play(gains, SMALL, {1: 30, 2: 18, 4: 12, 8: 8}, passes=20)
     assert gains.most(SMALL, batch_max=8) == 8
-    for other in (LARGE, ("other", 512, 512, False), ("demo", 512, 512, True)):
-        assert gains.most(other, batch_max=8) == 1
+    tasks = [("demo", task, 512, 512, False) for task in ("image-to-image", "inpaint", "edit")]
+    guided, other = ("demo", "text-to-image", 512, 512, True), ("other", "text-to-image", 512, 512, False)
+    for shape in (LARGE, guided, other, *tasks):
+        assert gains.most(shape, batch_max=8) == 1, shape
+    play(gains, tasks[1], {1: 40, 2: 39}, passes=20)
+    assert gains.most(tasks[1], batch_max=8) == 1 and gains.most(SMALL, batch_max=8) == 8, "one says nothing of another"
     assert gains.most(SMALL, batch_max=2) == 2, "the entry's word is the most"
     assert gains.most(SMALL, batch_max=1) == 1
 
