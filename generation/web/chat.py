@@ -24,7 +24,6 @@ from accounts.errors import InvalidField, NotAllowed, NotFound
 from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
 from generation.books.conversations import QUERY_CHARS, SYSTEM_CHARS, TITLE_CHARS, get_conversation, list_conversations
-from generation.books.offers import visible_chat_models
 from generation.books.presets import MAX_PRESETS, NAME_CHARS, list_presets
 from generation.books.shown import show_conversation, show_message, show_preset
 from generation.books.transcripts import all_as_lines, as_json, as_markdown
@@ -32,6 +31,7 @@ from generation.books.turns import list_messages
 from generation.chat.demomodel import DEMO_SLUG
 from generation.domain.catalog import visible_models
 from generation.models import Conversation
+from generation.web.builtin import shown_chat_models
 from generation.web.chatsamples import demo_samples, presets, samples
 
 LISTED = 60
@@ -53,7 +53,7 @@ def chat(request: StudioRequest, caller: Caller, conversation: UUID | None = Non
         raise Http404 from None
     query = request.GET.get("q", "").strip()[:QUERY_CHARS]
     found = _list(caller, query, request.GET.get("before"))
-    models = visible_chat_models(caller)
+    models = shown_chat_models(caller)
     context = {
         "may_chat": True,
         "may_draw": caller.may(Scope.IMAGES_WRITE) and bool(visible_models(caller)),
