@@ -12,6 +12,7 @@ from accounts.domain.callers import Caller
 from accounts.domain.roles import Right
 from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
+from generation.books.preferred import preferred_model
 from generation.chat.demomodel import DEMO_SLUG
 from generation.chat.sentiment import MAX_CHARS, MAX_TEXTS
 from generation.web.builtin import shown_chat_models
@@ -26,6 +27,7 @@ def sentiment(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     context = {
         "may_judge": caller.has(Right.SENTIMENT),
         "models": models,
+        "chosen": preferred_model(models),
         "demo": DEMO_SLUG if any(model.slug == DEMO_SLUG for model in models) else "",
         "max_texts": MAX_TEXTS,
         "max_chars": MAX_CHARS,
