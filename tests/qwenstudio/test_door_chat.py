@@ -311,7 +311,7 @@ def test_a_hundred_at_once_are_thirty(secret: str, redis: Redis) -> None:
 
 
 def test_a_crowd_waits_behind_itself(secret: str, mallory: Person, redis: Redis) -> None:
-    """One place at the server: whoever comes from another organisation is asked for next, not after all of the crowd."""
+    """One place at the server: whoever comes from another organisation is next, not behind all of the crowd."""
     _, other = make_key(mallory.tenant, mallory.user, scopes=[Scope.CHAT.value])
     step = asyncio.Semaphore(0)
 
