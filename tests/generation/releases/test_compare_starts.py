@@ -127,7 +127,8 @@ def test_that_the_rest_is_kept_is_a_rule_whatever_the_old_lane_does(machine: Mac
     assert 2500 <= reason["value"] <= 3072
 
 
-def test_one_case_alone_gets_its_picture_drawn(machine: Machine) -> None:
+def test_one_case_alone_gets_its_picture_drawn(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keep, "OLD_ENOUGH_S", -1)  # whatever no comparison names goes at once
     start(machine)
     with drawing(blue=repaint, green=repaint) as painters:
         found = compare(slugs=["baked"])
@@ -153,26 +154,25 @@ def test_where_the_old_lane_draws_no_picture_the_new_ones_is_taken(machine: Mach
 
 
 def test_references_bring_what_they_were_drawn_from(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keep, "OLD_ENOUGH_S", -1)  # whatever no comparison names goes at once
     start(machine)
-    with drawing(blue=repaint, green=repaint):
-        compare("blue")  # the first of all: nothing to compare with, and references from now on
+
+    def brighter(row: ClaimedRow) -> bytes:
+        """As `repaint`, with an apple that is meant to be another one."""
+        return encode(scene(row.seeds[0][1]) + 60) if row.prompt == "a apple" else repaint(row)
+
+    with drawing(blue=repaint, green=brighter):
         first = compare("green")
-    promote(machine)
+    promote(machine, force="the apple is meant to be brighter")
     finish(machine)
     machine.releases = ["three", *machine.releases]
     start(machine, "blue", release="three")
 
-    def darker(row: ClaimedRow) -> bytes:
-        """As `repaint`, with an apple that is meant to be another one."""
-        return encode(scene(row.seeds[0][1]) - 60) if row.prompt == "a apple" else repaint(row)
-
-    with drawing(blue=darker, green=None):
+    with drawing(blue=brighter, green=None):
         found = compare("blue", against="references")
     assert found.against_release == "two"
-    assert verdicts(found) == {"apple": "red", "baked": "green", "bitten": "green"}
-    for slug in ("baked", "bitten"):
-        assert found.cases.get(slug=slug).input_sha256 == first.cases.get(slug="apple").new_sha256
+    assert verdicts(found) == {"apple": "green", "baked": "green", "bitten": "green"}
+    for slug in ("baked", "bitten"):  # from blue's apple, though green's is the reference by now
+        assert found.cases.get(slug=slug).input_sha256 == first.cases.get(slug="apple").old_sha256
 
     # A lost input, and an apple that asks for something else: there is nothing to compare with, and that is said.
     GoldenCase.objects.filter(slug="apple").update(seed=99)
@@ -181,8 +181,8 @@ def test_references_bring_what_they_were_drawn_from(machine: Machine, monkeypatc
     assert codes(found, "baked") == codes(found, "apple") == [("no_reference", "yellow")]
     assert found.cases.get(slug="baked").input_sha256 == found.cases.get(slug="apple").new_sha256
     GoldenCase.objects.filter(slug="apple").update(seed=0)
-    media_path(picture_path(first.cases.get(slug="apple").new_sha256)).unlink()
-    with drawing(blue=darker, green=None):
+    media_path(picture_path(first.cases.get(slug="apple").old_sha256)).unlink()
+    with drawing(blue=brighter, green=None):
         found = compare("blue", against="references", slugs=["baked"])
     assert codes(found, "baked") == [("no_reference", "yellow")]
 
