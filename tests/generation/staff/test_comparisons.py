@@ -65,6 +65,14 @@ def add_case(row: Comparison, slug: str, **fields: Any) -> ComparedCase:
     return ComparedCase.objects.create(**values | fields)
 
 
+def add_started_case(row: Comparison) -> ComparedCase:
+    """An inpainting that is wrong outside its mask."""
+    params = {"width": 64, "height": 64, "steps": 4, "seed": 7, "task": "inpaint", "strength": 0.9,
+              "mask": "0.25,0.5,0.75,1", "starts_from": "red"}  # fmt: skip
+    reasons = [{"code": "outside", "level": "red", "value": 12}]
+    return add_case(row, "bitten", verdict="red", params=params, reasons=reasons, input_sha256=keep(3))
+
+
 def page_of(row: Comparison) -> str:
     return f"{LIST}{row.pk}/change/"
 
@@ -97,10 +105,7 @@ def test_the_report(staff: Client) -> None:
 
 def test_the_report_shows_what_a_case_starts_from(staff: Client) -> None:
     row = make_comparison(cases=0)
-    params = {"width": 64, "height": 64, "steps": 4, "seed": 7, "task": "inpaint", "strength": 0.9,
-              "mask": "0.25,0.5,0.75,1", "starts_from": "red"}  # fmt: skip
-    reasons = [{"code": "outside", "level": "red", "value": 12}]
-    case = add_case(row, "bitten", verdict="red", params=params, reasons=reasons, input_sha256=keep(3))
+    case = add_started_case(row)
     page = staff.get(page_of(row)).content.decode()
     address = f"{LIST}{row.pk}/pictures/{case.input_sha256}/"
     assert f'src="{address}"' in page
