@@ -98,6 +98,9 @@ def prepare_django() -> None:
     del os.environ["STUDIO_DB_POOL"]
     from django.conf import settings
 
+    from tests.whitenoises import read_static_files_once
+
+    read_static_files_once()
     settings.REDIS_TIMEOUT_S = 5.0  # a busy machine may keep Valkey for a second, and then nobody is asked for five
 
 
