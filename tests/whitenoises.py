@@ -17,9 +17,10 @@ _known: dict[object, dict[str, Any]] = {}
 
 def _add_files_from_finders(self: WhiteNoiseMiddleware) -> None:
     """As WhiteNoise's own, which is asked where none with these settings was before."""
+    lists = (settings.INSTALLED_APPS, settings.STATICFILES_DIRS, settings.STATICFILES_FINDERS)
     key = (
         self.static_prefix, self.max_age, self.allow_all_origins, self.charset, self.index_file,
-        *(tuple(map(str, names)) for names in (settings.INSTALLED_APPS, settings.STATICFILES_DIRS, settings.STATICFILES_FINDERS)),
+        *(tuple(map(str, names)) for names in lists),
     )  # fmt: skip
     if key not in _known:
         of_root, self.files = self.files, {}
