@@ -31,6 +31,7 @@ from qwenstudio.embedded.valkey import OWN_PROGRAM as REDIS_PROGRAM
 from tests.database import TestDatabase, begin_migrations
 from tests.midnight import wait_for_midnight
 from tests.needs import skip_missing
+from tests.order import begin_with_long_files
 
 ROOT = Path(__file__).resolve().parent.parent
 # These run on torch alone: no server, no Django.
@@ -113,6 +114,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         services.stop()
     if (var := config.stash.get(_var, None)) is not None:
         shutil.rmtree(var, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first."""
+    begin_with_long_files(items)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
