@@ -20,7 +20,7 @@ run: $(VENV)/.run ## the whole studio on this machine; Ctrl-C stops it
 
 test: $(VENV)/.dev tests/clients/node_modules/.made check ## lint, types and every test; STRICT=1 skips nothing, PROCESSES=4 is faster on more cores
 	@$(PY) -m tests.needs
-	@$(PY) -m pytest -q -n $(PROCESSES) --dist loadfile
+	@$(PY) -m pytest -q -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 	@$(PY) -m tests.proofs.stale
 
 check: $(VENV)/.dev ## ruff, mypy and the layers, in seconds

@@ -31,6 +31,7 @@ from qwenstudio.embedded.valkey import OWN_PROGRAM as REDIS_PROGRAM
 from tests.database import TestDatabase, begin_migrations
 from tests.midnight import wait_for_midnight
 from tests.needs import skip_missing
+from tests.order import begin_with_long_files
 
 ROOT = Path(__file__).resolve().parent.parent
 # These run on torch alone: no server, no Django.
@@ -98,6 +99,9 @@ def prepare_django() -> None:
     del os.environ["STUDIO_DB_POOL"]
     from django.conf import settings
 
+    from tests.whitenoises import read_static_files_once
+
+    read_static_files_once()
     settings.REDIS_TIMEOUT_S = 5.0  # a busy machine may keep Valkey for a second, and then nobody is asked for five
 
 
@@ -110,6 +114,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         services.stop()
     if (var := config.stash.get(_var, None)) is not None:
         shutil.rmtree(var, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first."""
+    begin_with_long_files(items)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

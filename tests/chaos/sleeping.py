@@ -32,6 +32,9 @@ from generation.engine.request import PassRow
 
 logger = logging.getLogger(__name__)
 
+WARM_UP = "warm-up"  # the key of the row that `generation.worker.load.warm_up` draws
+WARM_UP_STEP_S = 0.0125
+
 
 @dataclass(frozen=True)
 class Faults:
@@ -200,13 +203,17 @@ class Sleeping:
                 break
             hooks.phase("step", {"step": step, "steps": steps, "rows": len(alive)})
             at = time.perf_counter()
-            time.sleep(3600 if any("HANG" in row.prompt for row in alive.values()) else self.faults.step_s)
+            time.sleep(3600 if any("HANG" in row.prompt for row in alive.values()) else self._step_s(alive))
             share_ms += since(at) / len(alive)
             hooks.step(step, steps, dict.fromkeys(alive, preview_of(step) if self.faults.previews else b""))
         for key, row in alive.items():
             timings = Timings(encode_ms=0.1, steps_ms=since(started), share_ms=share_ms)
             ended[key] = self._drawn(row, timings, len(alive))
         return Whole(rows=tuple(ended[row.key] for row in rows), run_ms=since(started))
+
+    def _step_s(self, alive: Mapping[str, PassRow]) -> float:
+        """Of the pass's steps. Warming up takes none of them: nobody watches it, and everybody waits for it."""
+        return min(self.faults.step_s, WARM_UP_STEP_S) if set(alive) == {WARM_UP} else self.faults.step_s
 
     def _drawn(self, row: PassRow, timings: Timings, batch: int) -> Outcome:
         words = len(row.prompt.split())

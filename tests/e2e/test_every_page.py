@@ -43,10 +43,12 @@ NOT_OURS = {
 RUN = """async (theme) => {
   document.documentElement.dataset.theme = theme;
   for (const more of document.querySelectorAll("details:not([data-menu])")) more.open = true;
-  // Colours that are on their way from one theme to the other are nobody's.
+  // Colours that are on their way from one theme to the other are nobody's; an animation that has ended and holds its
+  // last state is on no way.
+  const moves = () => document.getAnimations().some((one) => one.playState !== "finished");
   for (let quiet = 0, frame = 0; quiet < 3 && frame < 600; frame += 1) {
     await new Promise(requestAnimationFrame);
-    quiet = document.getAnimations().length ? 0 : quiet + 1;
+    quiet = moves() ? 0 : quiet + 1;
   }
   const found = await axe.run(document, { resultTypes: ["violations"] });
   return found.violations.map(({ id, impact, help, nodes }) => (

@@ -25,6 +25,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     ),
     "gateway": ("--rounds", "1", "--seconds", "0.3", "--each", "5", "--tenants", "2", "--only", "direct", "studio"),
     "golden": ("--few",),
+    "goldenstarts": ("--few",),
     "load": ("--minutes", "0.1", "--clients", "4", "--think", "0.2", "--nice", "0"),
     "loras": ("--passes", "2", "--megabytes", "8"),
     "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "5"),
@@ -35,7 +36,17 @@ PROVES = (
     *(f"benchmarks/{name}" for name in ("engine", "gateway", "load")),
     *(
         f"benchmarks/{name}.py"
-        for name in ("admin", "golden", "loras", "metrics", "results", "streams", "studio", "submit")
+        for name in (
+            "admin",
+            "golden",
+            "goldenstarts",
+            "loras",
+            "metrics",
+            "results",
+            "streams",
+            "studio",
+            "submit",
+        )
     ),
     "deploy/load",
     "qwenstudio/units",

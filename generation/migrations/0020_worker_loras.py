@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """Which LoRAs a worker has in memory: why something waits can name the one that is not there."""
 
     dependencies = [
-        ("generation", "0018_withdrawn_zips"),
+        ("generation", "0019_withdrawn_zips"),
     ]
 
     operations = [

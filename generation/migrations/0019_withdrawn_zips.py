@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """A word more: zips go when pictures in them are deleted."""
 
     dependencies = [
-        ("generation", "0017_conversations"),
+        ("generation", "0018_golden_tasks"),
     ]
 
     operations = [
