@@ -42,18 +42,18 @@ def process_of(command: str) -> str:
 
 
 def join_running_studio() -> None:
-    """Beside a running `make run`, let this command work on its database and Valkey."""
+    """Beside a running `make run`, let this command work on its database and Valkey, and know its address."""
     if any(os.environ.get(name) for name in ("DATABASE_URL", "DATABASE_URL_FILE")):
         return
     # Costs 0.1 s, which a child that has its URLs need not pay.
-    from qwenstudio.embedded import EmbeddedError, find_services
+    from qwenstudio.embedded import EmbeddedError, find_services, read_settings
 
     var = Path(os.environ.get("STUDIO_VAR") or Path(__file__).resolve().parent / "var")
     try:
         services = find_services(var)
     except EmbeddedError as error:
         sys.exit(str(error))
-    for name, value in (services.environment() if services else {}).items():
+    for name, value in (services.environment() | read_settings(var) if services else {}).items():
         if f"{name}_FILE" not in os.environ:
             os.environ.setdefault(name, value)
 

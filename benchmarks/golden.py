@@ -37,7 +37,7 @@ def make_rows(spec: Any, *, seed: int = 0, steps: int | None = None) -> list[Any
             key=case.slug, prompt=case.prompt, width=spec.default_width, height=spec.default_height,
             num_inference_steps=steps or spec.default_steps, seed=case.seed + seed,
         )
-        for case in read_shipped() if case.model == "demo"
+        for case in read_shipped() if case.model == "demo" and not case.starts_from
     ]  # fmt: skip
 
 

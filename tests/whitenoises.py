@@ -17,11 +17,9 @@ _known: dict[object, dict[str, Any]] = {}
 
 def _add_files_from_finders(self: WhiteNoiseMiddleware) -> None:
     """As WhiteNoise's own, which is asked where none with these settings was before."""
-    lists = (settings.INSTALLED_APPS, settings.STATICFILES_DIRS, settings.STATICFILES_FINDERS)
-    key = (
-        self.static_prefix, self.max_age, self.allow_all_origins, self.charset, self.index_file,
-        *(tuple(map(str, names)) for names in lists),
-    )  # fmt: skip
+    sources = (settings.INSTALLED_APPS, settings.STATICFILES_DIRS, settings.STATICFILES_FINDERS)
+    own = (self.static_prefix, self.max_age, self.allow_all_origins, self.charset, self.index_file)
+    key = (*own, *(tuple(map(str, names)) for names in sources))
     if key not in _known:
         of_root, self.files = self.files, {}
         _read_from_finders(self)

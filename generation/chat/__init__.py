@@ -5,7 +5,9 @@
     upstreams/    one file per kind of server: builds its request, reads its stream into deltas (deltas.py)
     wire/         HTTP/1.1 to upstreams over pooled connections, every size and time bounded
     breaker.py    whether an upstream is asked at all; shared by all processes in Valkey
-    relay.py      chooses an upstream, asks it, and records what came of it (slots.py, record.py)
+    slots.py      places at upstreams, and which tenant's turn it is where all are taken
+    leases.py     chooses an upstream, and another one where the first gives no answer; refusing.py tells its refusals
+    relay.py      asks it for an answer, and records what came of it (record.py); moodasking.py asks it for moods
     asking.py     whether an upstream is well, and which models it has
     books.py      what the gateway asks of the tables; the door brings it
     kept.py       the words of a call, for a tenant that keeps them

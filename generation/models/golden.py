@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
@@ -9,11 +12,15 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.ids import uuid7
 from generation.engine.request import MAX_CFG, MAX_SEED, MAX_SIDE, MAX_STEPS
-from generation.enums import Tolerance, Verdict
+from generation.enums import Task, Tolerance, Verdict
+from generation.models.goldenstart import check_start
 
 
 class GoldenCase(models.Model):
-    """One picture that every release must draw like the one before. An empty number means the model's own."""
+    """One picture that every release must draw like the one before. An empty number means the model's own.
+
+    With another task than text to image it starts from the picture of another case (`goldenstart.py` has the rules).
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     slug = models.SlugField(_("name"), unique=True, max_length=60)
@@ -32,6 +39,40 @@ class GoldenCase(models.Model):
     )
     true_cfg_scale = models.FloatField(
         _("true CFG scale"), null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(MAX_CFG)]
+    )
+    task = models.CharField(
+        _("task"), max_length=20, choices=Task.choices, default=Task.TEXT_TO_IMAGE, db_default=Task.TEXT_TO_IMAGE.value
+    )
+    # Without a constraint: a release before this one may delete a case and knows nothing of those that start from it.
+    starts_from = models.ForeignKey(
+        "self",
+        verbose_name=_("starts from"),
+        on_delete=models.RESTRICT,
+        related_name="followers",
+        db_constraint=False,
+        null=True,
+        blank=True,
+        help_text=_(
+            "The case whose picture of before both lanes start from. A case of the same model; only where the model "
+            "draws nothing from text, of another one."
+        ),
+    )
+    strength = models.FloatField(
+        _("strength"),
+        null=True,
+        blank=True,
+        help_text=_("How little of that picture stays: more than 0, up to 1. Of image to image and inpaint."),
+    )
+    mask = models.CharField(
+        _("mask"),
+        max_length=40,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_(
+            "What inpaint draws anew, as a rectangle in fractions of the picture: left, top, right, bottom, as in "
+            "0.25,0.25,0.75,0.75."
+        ),
     )
     tolerance = models.CharField(
         _("tolerance"),
@@ -60,6 +101,27 @@ class GoldenCase(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """Each field, and what it starts from as far as a form shows it. Raises ValidationError."""
+        super().clean_fields(exclude=exclude)
+        skipped = set(exclude or ())
+        if self.model_id and not {"model", "task", "starts_from"} & skipped:
+            self.check_start()
+
+    def check_start(self) -> None:
+        """Whether it can be drawn from what it names. Raises ValidationError by field."""
+        followers = [] if self._state.adding else list(self.followers.select_related("model"))
+        errors = check_start(self, followers=bool(followers))
+        for follower in followers:
+            follower.starts_from = self
+        left = [one.slug for one in followers if "starts_from" in check_start(one, followers=False)]
+        if left and not errors:
+            errors["model"] = _("%(names)s start from this case, which must be one of their model") % {
+                "names": ", ".join(left)
+            }
+        if errors:
+            raise ValidationError(errors)
 
 
 class Comparison(models.Model):
@@ -100,7 +162,7 @@ class Comparison(models.Model):
 
 
 class ComparedCase(models.Model):
-    """One case of a comparison: both pictures, how far they are apart, and what is wrong. `old` is the other side's.
+    """One case of a comparison: its pictures, how far they are apart, and what is wrong. `old` is the other side's.
 
     A picture is the SHA-256 of its file under `STUDIO_MEDIA/comparisons`; empty where there is none.
     """
@@ -121,6 +183,7 @@ class ComparedCase(models.Model):
     colour = models.FloatField(null=True)
     new_sha256 = models.CharField(max_length=64, blank=True)
     old_sha256 = models.CharField(max_length=64, blank=True)
+    input_sha256 = models.CharField(max_length=64, blank=True, default="", db_default="")  # what both started from
     new_error = models.CharField(max_length=40, blank=True)
     old_error = models.CharField(max_length=40, blank=True)
     new_wait_ms = models.PositiveIntegerField(null=True)

@@ -9,7 +9,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts.staff.deeds import say_time
-from generation.enums import REFERENCES, Tolerance
+from generation.engine.region import Region
+from generation.enums import REFERENCES, Task, Tolerance
 from generation.models import ComparedCase, Comparison
 from generation.releases.compare.words import (
     say_distance,
@@ -81,11 +82,42 @@ def _case(row: Comparison, case: ComparedCase) -> dict[str, Any]:
         "tolerance": Tolerance(case.tolerance).label if case.tolerance in Tolerance.values else case.tolerance,
         "params": _("%(size)s, %(steps)s steps, seed %(seed)s")
         % {"size": size, "steps": params.get("steps") or "–", "seed": params.get("seed")},
+        "task": _task(params),
         "width": params.get("width") or 256,
         "height": params.get("height") or 256,
-        "sides": [_new_side(row, case), _old_side(row, case)],
+        "sides": [*_start_side(row, case), _new_side(row, case), _old_side(row, case)],
         "same": bool(case.new_sha256) and case.new_sha256 == case.old_sha256,
     }  # fmt: skip
+
+
+def _task(params: Mapping[str, Any]) -> str:
+    """What is done with the picture that a case starts from; nothing of one that starts from text."""
+    task = params.get("task", "")
+    if not task:
+        return ""
+    said = [str(Task(task).label) if task in Task.values else task]
+    if params.get("strength") is not None:
+        said.append(_("strength %(value)s") % {"value": f"{params['strength']:g}"})
+    if params.get("mask"):
+        said.append(_("mask %(value)s") % {"value": params["mask"]})
+    return ", ".join(said)
+
+
+def _start_side(row: Comparison, case: ComparedCase) -> list[dict[str, Any]]:
+    """The picture that both sides started from, with its mask drawn upon it."""
+    if not case.input_sha256:
+        return []
+    title = _("from: %(name)s") % {"name": case.params.get("starts_from", "–")}
+    return [_side(row, title, case.input_sha256, "", None, None) | {"mask": _box(case.params.get("mask", ""))}]
+
+
+def _box(mask: str) -> dict[str, str]:
+    """A mask as a rectangle in hundredths of the picture."""
+    if not mask:
+        return {}
+    found = Region.parse(mask)
+    values = {"x": found.left, "y": found.top, "width": found.right - found.left, "height": found.bottom - found.top}
+    return {name: f"{value * 100:g}" for name, value in values.items()}
 
 
 def _text_case(row: Comparison, case: ComparedCase) -> dict[str, Any]:

@@ -65,9 +65,9 @@ class GoldenCaseAdmin(AuditedMixin, CaseAdminBase):
     """The pictures by which lanes are compared; staff's own, so their prompts are no secret of a tenant's."""
 
     form = GoldenCaseForm
-    list_display = ("slug", "words", "model", "tolerance", "enabled", "position")
+    list_display = ("slug", "words", "model", "task", "tolerance", "enabled", "position")
     list_editable = ("enabled", "position")
-    list_filter = ("enabled", "model", "tolerance")
+    list_filter = ("enabled", "model", "task", "tolerance")
     list_select_related = ("model",)
     search_fields = ("slug", "prompt", "note")
     ordering = ("model", "position", "slug")
@@ -81,6 +81,14 @@ class GoldenCaseAdmin(AuditedMixin, CaseAdminBase):
                 "fields": ("prompt", "negative_prompt", "seed", ("width", "height"), "steps", "true_cfg_scale"),
                 "description": _("An empty number means the model's own. Another prompt, seed or size is another "
                                  "picture: it has no reference until the next promotion."),
+            },
+        ),
+        (
+            _("From what"),
+            {
+                "fields": ("task", "starts_from", "strength", "mask"),
+                "description": _("With another task than text to image a case starts from the picture of another one: "
+                                 "the one that the release before has drawn, for both sides."),
             },
         ),
     )  # fmt: skip
@@ -169,7 +177,7 @@ class ComparisonAdmin(ReadOnlyAdmin):
 
 def _cases_with(comparison: UUID, sha256: str) -> QuerySet[ComparedCase]:
     rows = ComparedCase.objects.filter(comparison_id=comparison)
-    return rows.filter(Q(new_sha256=sha256) | Q(old_sha256=sha256))
+    return rows.filter(Q(new_sha256=sha256) | Q(old_sha256=sha256) | Q(input_sha256=sha256))
 
 
 def comparison_url(identity: Any) -> str:

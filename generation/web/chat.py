@@ -6,6 +6,7 @@ only reads. Without JavaScript conversations can be searched and fetched, not co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -24,14 +25,16 @@ from accounts.errors import InvalidField, NotAllowed, NotFound
 from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
 from generation.books.conversations import QUERY_CHARS, SYSTEM_CHARS, TITLE_CHARS, get_conversation, list_conversations
-from generation.books.offers import visible_chat_models
+from generation.books.preferred import preferred_model
 from generation.books.presets import MAX_PRESETS, NAME_CHARS, list_presets
 from generation.books.shown import show_conversation, show_message, show_preset
 from generation.books.transcripts import all_as_lines, as_json, as_markdown
 from generation.books.turns import list_messages
+from generation.chat.books import Listed
 from generation.chat.demomodel import DEMO_SLUG
 from generation.domain.catalog import visible_models
 from generation.models import Conversation
+from generation.web.builtin import shown_chat_models
 from generation.web.chatsamples import demo_samples, presets, samples
 
 LISTED = 60
@@ -53,11 +56,12 @@ def chat(request: StudioRequest, caller: Caller, conversation: UUID | None = Non
         raise Http404 from None
     query = request.GET.get("q", "").strip()[:QUERY_CHARS]
     found = _list(caller, query, request.GET.get("before"))
-    models = visible_chat_models(caller)
+    models = shown_chat_models(caller)
     context = {
         "may_chat": True,
         "may_draw": caller.may(Scope.IMAGES_WRITE) and bool(visible_models(caller)),
         "models": models,
+        "chosen": _chosen(models, opened),
         "demo": DEMO_SLUG,
         "conversation": opened,
         "conversations": found.results,
@@ -111,6 +115,13 @@ def _list(caller: Caller, query: str, cursor: str | None) -> Page[Conversation]:
         return list_conversations(by=caller, query=query, cursor=cursor, limit=LISTED)
     except InvalidField:
         return list_conversations(by=caller, query=query, limit=LISTED)
+
+
+def _chosen(models: Sequence[Listed], row: Conversation | None) -> str:
+    """The model of the conversation while it is there, else one that can be believed to answer."""
+    if row is not None and row.model in {model.slug for model in models}:
+        return row.model
+    return preferred_model(models)
 
 
 def _snapshot(caller: Caller, row: Conversation | None) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from generation.domain.selections import MAX_IDS, MOST_UNDER_WAY, UNDER_WAY, lis
 from generation.engine.errors import CatalogError
 from generation.enums import Act, Status
 from generation.models import Selection
+from generation.web.builtin import in_page_language
 from generation.web.wishes import Wishes, read_wishes
 
 PER_PAGE = 36
@@ -100,7 +101,7 @@ def _choices(caller: Caller) -> dict[str, Any]:
         members = [(str(row.user_id), row.user.get_short_name()) for row in rows[:OFFERED]]
     return {
         "statuses": Status.choices,
-        "models": [(model.slug, model.title) for model in models],
+        "models": [(model.slug, in_page_language(model.title)) for model in models],
         "sizes": [f"{width}x{height}" for width, height in sorted(sizes)],
         "members": members,
         "me": str(caller.user),

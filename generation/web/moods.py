@@ -12,9 +12,10 @@ from accounts.domain.callers import Caller
 from accounts.domain.roles import Right
 from accounts.web.access import member_page
 from accounts.web.requests import StudioRequest
-from generation.books.offers import visible_chat_models
+from generation.books.preferred import preferred_model
 from generation.chat.demomodel import DEMO_SLUG
 from generation.chat.sentiment import MAX_CHARS, MAX_TEXTS
+from generation.web.builtin import shown_chat_models
 
 
 @never_cache
@@ -22,10 +23,11 @@ from generation.chat.sentiment import MAX_CHARS, MAX_TEXTS
 @member_page
 def sentiment(request: StudioRequest, caller: Caller) -> HttpResponseBase:
     """A field for texts, one a line, and their moods beneath."""
-    models = visible_chat_models(caller)
+    models = shown_chat_models(caller)
     context = {
         "may_judge": caller.has(Right.SENTIMENT),
         "models": models,
+        "chosen": preferred_model(models),
         "demo": DEMO_SLUG if any(model.slug == DEMO_SLUG for model in models) else "",
         "max_texts": MAX_TEXTS,
         "max_chars": MAX_CHARS,

@@ -31,6 +31,7 @@ from generation.domain.tasks import takes_pictures
 from generation.engine.request import MAX_PROMPT_CHARS
 from generation.errors import GenerationNotFound, ModelNotFound
 from generation.models import Lora, Model, Style
+from generation.web.builtin import in_page_language
 from generation.web.recent import queue_notices, recent_work
 from generation.web.words import is_demo, known_words, name_unknown, samples
 
@@ -123,8 +124,8 @@ def _choice(model: Model, caller: Caller) -> dict[str, Any]:
     sizes = [size for size in spec.sizes if size[0] * size[1] <= plan.max_pixels]
     return {
         "slug": model.slug,
-        "title": model.title,
-        "description": spec.description,
+        "title": in_page_language(model.title),
+        "description": in_page_language(spec.description),
         "demo": is_demo(spec),
         "tasks": list(spec.tasks),
         "sizes": sizes or [(spec.default_width, spec.default_height)],
@@ -147,8 +148,8 @@ def _lora_choice(lora: Lora) -> dict[str, Any]:
     """What the form needs to know of a LoRA."""
     return {
         "slug": lora.slug,
-        "title": lora.title,
-        "description": lora.description,
+        "title": in_page_language(lora.title),
+        "description": in_page_language(lora.description),
         "words": _words(lora),
         "models": " ".join(lora.fits),
         "default": f"{lora.default_scale:g}",

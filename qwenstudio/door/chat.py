@@ -206,7 +206,7 @@ async def _answer(
     try:
         async with (
             chat.watch.while_allowed(house, credential, sender=sender, end=lambda: plan.record.end("revoked")),
-            await chat.relay.open(plan.asked, plan.offer, plan.record) as answer,
+            await chat.relay.open(plan.asked, plan.offer, plan.record, asker=plan.asker) as answer,
         ):
             await sender.begin()
             await _pass_on(answer, sender, plan.rules, keeper)

@@ -22,6 +22,7 @@ from generation.chat.filters.rules import RuleSet
 from generation.chat.reader import MAX_BODY_BYTES, check_prompt, read_chat
 from generation.chat.record import CallRecord
 from generation.chat.request import ChatRequest, with_task
+from generation.chat.slots import Asker
 from generation.chat.targets import Offer
 from generation.chat.tasks import ChatTask
 from generation.chat.tokens import estimate_prompt
@@ -101,6 +102,7 @@ class Plan:
     rate: Rate
     reservation: Reservation
     record: CallRecord
+    asker: Asker
 
 
 class Guard:
@@ -134,7 +136,7 @@ class Guard:
         reservation = await books.reserve(
             self._caller, model=offer.slug, prompt_chars=asked.prompt_chars, tokens=tokens
         )
-        return Plan(asked, offer, rules, rate, reservation, record)
+        return Plan(asked, offer, rules, rate, reservation, record, asker_of(self._caller))
 
     async def count(self) -> Rate:
         """Count the request for the minute. Raises `TooManyRequests`."""
@@ -176,6 +178,11 @@ class Guard:
             return []
         found = limit_headers(rate, await self._books.tokens_left(self._caller))
         return [(name, value) for name, value in found if name.startswith(b"x-")]
+
+
+def asker_of(caller: Caller) -> Asker:
+    """Whose turns at a busy upstream the caller's requests are."""
+    return Asker(str(caller.tenant), caller.plan.weight)
 
 
 def limit_headers(rate: Rate, tokens: TokensLeft | None) -> Headers:

@@ -27,7 +27,7 @@ from generation.errors import ChatRefused, ModelNotFound, SentimentUnclear, Stud
 from generation.meters import CHAT_UNDER_WAY
 from qwenstudio.door.callers import Credential
 from qwenstudio.door.chat import Chat, settle_call
-from qwenstudio.door.chatguard import AT_ONCE_BYTES, Guard, enter_chat, limit_headers, read_whole
+from qwenstudio.door.chatguard import AT_ONCE_BYTES, Guard, asker_of, enter_chat, limit_headers, read_whole
 from qwenstudio.door.http import (
     Headers,
     Receive,
@@ -131,7 +131,8 @@ class Judging:
 
     async def _answer(self, plan: Plan, send: Send) -> str:
         record = self._record
-        ask = Moods(self._chat.relay, plan.offer, lacking=self._chat.lacking, record=record)
+        asker = asker_of(self._caller)
+        ask = Moods(self._chat.relay, plan.offer, lacking=self._chat.lacking, record=record, asker=asker)
         try:
             async with self._chat.watch.while_allowed(
                 self._house,

@@ -7,7 +7,7 @@ supervisor that was killed: the next start adopts them. Nothing here needs Djang
 from __future__ import annotations
 
 from qwenstudio.embedded.errors import EmbeddedError
-from qwenstudio.embedded.lock import AlreadyRunning, StateLock
+from qwenstudio.embedded.lock import AlreadyRunning, StateLock, read_settings
 from qwenstudio.embedded.running import find_services
 from qwenstudio.embedded.secrets import Secrets, load_secrets
 from qwenstudio.embedded.services import Services, start
@@ -20,5 +20,6 @@ __all__ = [
     "StateLock",
     "find_services",
     "load_secrets",
+    "read_settings",
     "start",
 ]

@@ -39,7 +39,7 @@ from tests.factories import Person, make_member, make_user
 from tests.generation.api.calls import finish
 from tests.generation.domain.desk import submit
 from tests.generation.lorafiles import offer_lora
-from tests.generation.staff.test_comparisons import make_comparison
+from tests.generation.staff.test_comparisons import add_started_case, make_comparison
 from tests.mails import invitation_token
 from tests.matrix.house import House, _deletion, _export, _zip
 from tests.matrix.routes import all_routes
@@ -226,7 +226,7 @@ def _talk(alice: Person) -> UUID:
 def _furnish_admin() -> None:
     User.objects.create_superuser("staff@example.org", None, name="Staff")
     GoldenCase.objects.create(slug="red", model_id="demo", prompt="a red circle")
-    make_comparison(cases=2)
+    add_started_case(make_comparison(cases=2))
     upstream = Upstream.objects.create(slug="desk", base_url="http://127.0.0.1:11434", kind="ollama")
     ChatModel.objects.create(slug="talker", title="Talker").targets.create(upstream=upstream, name="qwen3:0.6b")
     Worker.objects.create(name="gpu-0", pid=1, lane="blue", pool="demo", serves=["demo"], hardware="none")

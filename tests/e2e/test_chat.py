@@ -86,8 +86,10 @@ def test_a_conversation(visitor: Visitor, alice_with_password: Person, tmp_path:
         expect(page.locator("#preset")).to_contain_text("Mine")
         page.click("#instructions button.button-main")
         page.select_option("#chat-model", "talker")
+        before = page.locator("#chatbox").bounding_box()
         say(page, "How do I add?")
         shown = ended(page)
+        assert page.locator("#chatbox").bounding_box() == before, "the box stays where it is"
         expect(page).to_have_url(re.compile(r"/chat/[0-9a-f-]{36}/$"))
         expect(shown.locator("h3")).to_have_text("Plan")
         expect(shown.locator("li li")).to_have_text("two")

@@ -76,6 +76,8 @@ def test_texts_are_judged_once(visitor: Visitor, alice: Person, choosing: type[C
     expect(results.locator("[data-text]")).to_have_text(["so good", "<b>so bad</b>"])
     expect(results.locator("[data-label]")).to_have_text(["positive", "negative"])
     expect(results.locator("dd").first).to_have_text("90%")
+    colours = "all => all.map((one) => getComputedStyle(one).backgroundColor)"
+    assert len(set(results.locator("li").first.locator(".bar i").evaluate_all(colours))) == 3
     expect(page.locator("[data-judge]")).to_be_enabled()
     assert sorted(choosing.asked) == ["<b>so bad</b>", "so good"]
     assert not visitor.complaints and not visitor.foreign

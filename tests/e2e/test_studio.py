@@ -119,6 +119,10 @@ def test_cancel_errors_and_keys(rig: Rig, visitor: Visitor, alice_with_password:
         wide = page.evaluate("[document.documentElement.scrollWidth, document.querySelector('.side').scrollWidth]")
         assert wide[0] <= width and wide[1] <= page.evaluate("document.querySelector('.side').offsetWidth"), wide
     page.set_viewport_size({"width": 1280, "height": 860})
+    page.locator(".own").evaluate("card => card.open = false")
+    for part in ("#draw", ".composer", ".own"):  # whole: what is higher than the window scrolls within its card
+        box = page.locator(part).bounding_box()
+        assert box is not None and box["y"] >= 0 and box["y"] + box["height"] <= 860, (part, box)
 
     # 5. A key is shown once
     page.goto(f"{visitor.url}/keys/")

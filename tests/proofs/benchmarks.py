@@ -25,6 +25,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     ),
     "gateway": ("--rounds", "1", "--seconds", "0.3", "--each", "5", "--tenants", "2", "--only", "direct", "studio"),
     "golden": ("--few",),
+    "goldenstarts": ("--few",),
     "load": ("--minutes", "0.1", "--clients", "4", "--think", "0.2", "--nice", "0"),
     "metrics": ("--rows", "400", "--finished", "400", "--tenants", "20", "--looks", "5"),
     "streams": ("--streams", "5", "--events", "3"),
@@ -32,7 +33,10 @@ SMALL: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 PROVES = (
     *(f"benchmarks/{name}" for name in ("engine", "gateway", "load")),
-    *(f"benchmarks/{name}.py" for name in ("admin", "golden", "metrics", "results", "streams", "studio", "submit")),
+    *(
+        f"benchmarks/{name}.py"
+        for name in ("admin", "golden", "goldenstarts", "metrics", "results", "streams", "studio", "submit")
+    ),
     "deploy/load",
     "qwenstudio/units",
     "tests/deploy/installed.py",

@@ -310,6 +310,37 @@ def test_a_hundred_at_once_are_thirty(secret: str, redis: Redis) -> None:
     play(scene, concurrency=100)
 
 
+def test_a_crowd_waits_behind_itself(secret: str, mallory: Person, redis: Redis) -> None:
+    """One place at the server: whoever comes from another organisation is next, not behind all of the crowd."""
+    _, other = make_key(mallory.tenant, mallory.user, scopes=[Scope.CHAT.value])
+    step = asyncio.Semaphore(0)
+
+    async def stepwise(wire: Wire) -> None:
+        await step.acquire()
+        await wire.stream(*HELLO)
+
+    async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
+        async def until_waiting(number: int) -> None:
+            async with asyncio.timeout(PATIENCE_S):
+                while door.chat.relay.leases.slots._waiting < number:
+                    await asyncio.sleep(0.005)
+
+        crowd = [asyncio.create_task(ask(door, secret, said("crowd"))) for _ in range(5)]
+        await until_waiting(4)
+        late = asyncio.create_task(ask(door, other, said("late")))
+        await until_waiting(5)
+        for _ in range(6):
+            step.release()
+        assert {exchange.status for exchange in await asyncio.gather(*crowd, late)} == {200}
+        assert [asked.json["messages"][0]["content"] for asked in served.asked] == ["crowd", "late", *["crowd"] * 4]
+
+    play(scene, stepwise, concurrency=1)
+
+
+def said(text: str) -> dict[str, Any]:
+    return {**HI, "messages": [{"role": "user", "content": text}]}
+
+
 def test_rates_of_the_key_and_of_the_tenant(alice: Person, secret: str, redis: Redis) -> None:
     with across_tenants():
         plan = make_plan(chat_requests_per_minute=2, tenant_requests_per_minute=3)

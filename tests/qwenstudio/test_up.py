@@ -55,10 +55,14 @@ def test_one_life_of_the_studio(up: Up) -> None:
     assert not [name for name in given if name.startswith(("DATABASE_", "REDIS_", "SECRET_KEY", "STUDIO_", "DJANGO_"))]
     assert (given["OMP_NUM_THREADS"], given["HF_HOME"]) == ("1", str(up.var / "chat"))
 
-    # A command typed beside it finds its servers without being told.
+    # A command typed beside it finds its servers and its port without being told.
     line = [sys.executable, "manage.py", "doctor", "--json"]
-    examined = subprocess.run(line, cwd=ROOT, env=up.environment, capture_output=True, text=True)
+    beside = {name: value for name, value in up.environment.items() if name != "STUDIO_PORT"}
+    examined = subprocess.run(line, cwd=ROOT, env=beside, capture_output=True, text=True)
+    said = {finding["name"]: finding["text"] for finding in json.loads(examined.stdout)}
     levels = {finding["name"]: finding["level"] for finding in json.loads(examined.stdout)}
+    assert f"http://127.0.0.1:{up.port}," in said["settings"], said
+    assert str(up.port) in said["ports"], said
     assert levels["database, worker"] == levels["redis"] == levels["migrations"] == "ok", examined.stdout
     assert levels["queue of demo"] == "warn"  # nobody serves it: no worker was asked for
     assert examined.returncode == 0

@@ -11,10 +11,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from generation.engine.region import Region
 from generation.enums import Verdict
 from generation.releases.compare.limits import LIMITS, SLOWER, SLOWER_MS, Bound
-from generation.releases.compare.measures import Distance, Frame, NoPicture, is_black, is_blank, measure, read_frame
-from generation.releases.compare.side import Drawn
+from generation.releases.compare.measures import (
+    Distance,
+    Frame,
+    NoPicture,
+    count_changed,
+    is_black,
+    is_blank,
+    measure,
+    read_frame,
+    size_of,
+)
+from generation.releases.compare.side import NO_INPUT, Drawn
+from generation.releases.compare.wanted import Start
 
 NO_OLD = "no_reference"
 """The other side's error where there is nothing to compare with: no fault of anybody."""
@@ -43,16 +55,22 @@ def worst(verdicts: Iterable[str]) -> Verdict:
     return max((Verdict(one) for one in verdicts), key=_ORDER.index, default=Verdict.GREEN)
 
 
-def judge_case(new: Drawn, old: Drawn, *, tolerance: str) -> Judged:
-    """Compare what two sides have of one case."""
+def judge_case(new: Drawn, old: Drawn, *, tolerance: str, start: Start | None = None) -> Judged:
+    """Compare what two sides have of one case.
+
+    Of an inpainting only what is drawn anew is measured: the rest would hide it. That the rest is the picture's own is
+    a rule, whatever the other side does.
+    """
     if new.error:
         return _ended([_failed(new, old)])
+    region = start.region if start else None
     try:
-        frame = read_frame(new.data)
+        frame = read_frame(new.data, region=region)
+        reasons = _look_outside(new, start, region) if start and region else []
     except NoPicture:
         return _ended([_reason("unreadable", Verdict.RED)])
-    before = _read(old)
-    reasons = _look(frame, before)
+    before = _read(old, region)
+    reasons += _look(frame, before)
     if old.error == NO_OLD:
         return _ended([*reasons, _reason("no_reference", Verdict.YELLOW)])
     if before is None:
@@ -103,6 +121,8 @@ def judge_model(model: str, pairs: Sequence[tuple[Drawn, Drawn]]) -> ModelJudged
 
 def _failed(new: Drawn, old: Drawn) -> dict[str, Any]:
     """A case that fails on both sides alike is broken, but not by this release."""
+    if new.error == NO_INPUT:  # the case that it starts from says why
+        return _reason(NO_INPUT, Verdict.YELLOW)
     if new.error == old.error:
         return _reason("both_failed", Verdict.YELLOW, error=new.error)
     return _reason("failed", Verdict.RED, error=new.error)
@@ -117,9 +137,18 @@ def _look(frame: Frame, before: Frame | None) -> list[dict[str, Any]]:
     return []
 
 
-def _read(drawn: Drawn) -> Frame | None:
+def _look_outside(new: Drawn, start: Start, region: Region) -> list[dict[str, Any]]:
+    """Whether every pixel outside the mask is the picture's own. Raises `NoPicture`."""
+    sizes = {"new": list(size_of(new.data)), "old": list(size_of(start.picture))}
+    if sizes["new"] != sizes["old"]:
+        return [_reason("size", Verdict.RED, **sizes)]
+    changed = count_changed(new.data, start.picture, region=region)
+    return [_reason("outside", Verdict.RED, value=changed)] if changed else []
+
+
+def _read(drawn: Drawn, region: Region | None) -> Frame | None:
     try:
-        return read_frame(drawn.data) if drawn.data else None
+        return read_frame(drawn.data, region=region) if drawn.data else None
     except NoPicture:
         return None
 

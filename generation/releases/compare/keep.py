@@ -5,6 +5,7 @@ References are no table of their own: they are the pictures of the comparison wh
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
@@ -20,7 +21,8 @@ from accounts.domain.media import delete_files, media_path, write_atomic
 from generation.models import ComparedCase, Comparison, Release
 from generation.releases.compare.judge import NO_OLD
 from generation.releases.compare.paths import FOLDER, picture_path
-from generation.releases.compare.side import Drawn, Wanted
+from generation.releases.compare.side import Drawn
+from generation.releases.compare.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -47,22 +49,15 @@ def find_reference(wanted: Wanted, *, release: str) -> Drawn:
 
     It counts only where the case asks for the very same as then, and while its file is as it was written.
     """
-    rows = ComparedCase.objects.filter(
-        slug=wanted.slug, params_sha256=wanted.params_sha256, comparison__promoted_at__isnull=False
-    ).exclude(new_sha256="")
-    row = (
-        rows.filter(comparison__release_name=release).order_by("-comparison__promoted_at").first()
-        or rows.order_by("-comparison__promoted_at").first()
-    )
-    if row is None:
-        return Drawn(error=NO_OLD)
-    try:
-        data = media_path(picture_path(row.new_sha256)).read_bytes()
-    except OSError:
-        logger.error("the reference of %s is not there: %s", wanted.slug, picture_path(row.new_sha256))
-        return Drawn(error=NO_OLD)
-    found = Drawn(data=data, run_ms=row.new_run_ms, hardware=row.hardware)
-    return found if found.sha256 == row.new_sha256 else Drawn(error=NO_OLD)
+    row = _newest_reference(_references(wanted).filter(input_sha256=wanted.input_sha256), release)
+    data = _read_kept(row.new_sha256, slug=wanted.slug) if row else b""
+    return Drawn(data=data, run_ms=row.new_run_ms, hardware=row.hardware) if row and data else Drawn(error=NO_OLD)
+
+
+def find_start(wanted: Wanted, *, release: str) -> bytes:
+    """The picture that a case's reference was drawn from; nothing where there is none."""
+    row = _newest_reference(_references(wanted).exclude(input_sha256=""), release)
+    return _read_kept(row.input_sha256, slug=wanted.slug) if row else b""
 
 
 def has_references() -> bool:
@@ -89,9 +84,30 @@ def prune() -> int:
     Comparison.objects.exclude(pk__in=kept).delete()
     files = dict(_old_files())
     named: set[str] = set()
-    for row in ComparedCase.objects.values_list("new_sha256", "old_sha256"):
+    for row in ComparedCase.objects.values_list("new_sha256", "old_sha256", "input_sha256"):
         named.update(row)
     return delete_files(path for sha256, path in files.items() if sha256 not in named)
+
+
+def _references(wanted: Wanted) -> QuerySet[ComparedCase]:
+    return ComparedCase.objects.filter(
+        slug=wanted.slug, params_sha256=wanted.params_sha256, comparison__promoted_at__isnull=False
+    ).exclude(new_sha256="")
+
+
+def _newest_reference(rows: QuerySet[ComparedCase], release: str) -> ComparedCase | None:
+    newest = rows.order_by("-comparison__promoted_at")
+    return newest.filter(comparison__release_name=release).first() or newest.first()
+
+
+def _read_kept(sha256: str, *, slug: str) -> bytes:
+    """A kept picture; nothing where its file is gone or another one."""
+    try:
+        data = media_path(picture_path(sha256)).read_bytes()
+    except OSError:
+        logger.error("the reference of %s is not there: %s", slug, picture_path(sha256))
+        return b""
+    return data if hashlib.sha256(data).hexdigest() == sha256 else b""
 
 
 def _newest(rows: QuerySet[Comparison], most: int) -> list[UUID]:

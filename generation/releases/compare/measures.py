@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from generation.engine.region import Region
+
 Luma = NDArray[np.float64]
 """(height, width), 0 to 255."""
 # Red, green and blue to Y, Cb and Cr, as JPEG has them (BT.601, full range), Cb and Cr around 0.
@@ -55,19 +57,51 @@ class Distance:
     colour: float
 
 
-def read_frame(data: bytes) -> Frame:
-    """Decode a picture. Raises `NoPicture`."""
+def read_frame(data: bytes, *, region: Region | None = None) -> Frame:
+    """Decode a picture, or what of it lies in `region`. Raises `NoPicture`."""
+    whole = _decode(data)
+    seen = whole.crop(region.pixels(*whole.size)) if region else whole
+    small = seen.resize((HASH_FROM, HASH_FROM), Image.Resampling.BOX)
+    luma: Luma = np.asarray(seen, dtype=np.float64) @ _YCC[0]
+    return Frame(luma=luma, chroma=np.asarray(small, dtype=np.float64) @ _YCC[1:].T)
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels. Raises `NoPicture`."""
+    return _decode(data).size
+
+
+def count_changed(data: bytes, before: bytes, *, region: Region) -> int:
+    """How many pixels outside `region` are not those of `before`, of two pictures of one size.
+
+    Raises `NoPicture`, and ValueError for two sizes.
+    """
+    one, other = _decode(data), _decode(before)
+    if one.size != other.size:
+        raise ValueError(f"pictures of two sizes: {one.size} and {other.size}")
+    changed = (np.asarray(one) != np.asarray(other)).any(axis=-1)
+    left, top, right, bottom = region.pixels(*one.size)
+    changed[top:bottom, left:right] = False
+    return int(changed.sum())
+
+
+def draw_mask(region: Region, *, width: int, height: int) -> bytes:
+    """A PNG of this size, white in the region and black outside."""
+    mask = Image.new("L", (width, height), 0)
+    mask.paste(255, region.pixels(width, height))
+    out = io.BytesIO()
+    mask.save(out, "PNG")
+    return out.getvalue()
+
+
+def _decode(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise NoPicture(f"{picture.width} × {picture.height} pixels are more than a golden picture may have")
-            whole = picture.convert("RGB")
-            small = whole.resize((HASH_FROM, HASH_FROM), Image.Resampling.BOX)
-            luma: Luma = np.asarray(whole, dtype=np.float64) @ _YCC[0]
-            chroma = np.asarray(small, dtype=np.float64) @ _YCC[1:].T
+            return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError) as error:
         raise NoPicture(str(error)) from error
-    return Frame(luma=luma, chroma=chroma)
 
 
 def measure(one: Frame, other: Frame) -> Distance:

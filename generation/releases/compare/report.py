@@ -9,7 +9,7 @@ from generation.releases.compare.words import say_reason
 
 _CASE = (
     "slug", "model", "prompt", "params", "tolerance", "verdict", "ssim", "bits", "colour", "new_sha256", "old_sha256",
-    "new_error", "old_error", "new_wait_ms", "old_wait_ms", "new_run_ms", "old_run_ms", "hardware",
+    "input_sha256", "new_error", "old_error", "new_wait_ms", "old_wait_ms", "new_run_ms", "old_run_ms", "hardware",
 )  # fmt: skip
 
 

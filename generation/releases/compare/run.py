@@ -8,24 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.domain.audit import record
 from accounts.domain.sql import fetch_all
-from generation.enums import REFERENCES, LaneState, ReleaseMode
+from generation.enums import REFERENCES, LaneState, ReleaseMode, Task
 from generation.errors import ReleaseFailed, ReleaseRefused
 from generation.models import ComparedCase, Comparison, GoldenCase, Lane
 from generation.releases.compare.judge import Judged, judge_case, judge_model, worst
-from generation.releases.compare.keep import find_reference, has_references, keep_picture, prune, take_as_references
+from generation.releases.compare.keep import (
+    find_reference,
+    find_start,
+    has_references,
+    keep_picture,
+    prune,
+    take_as_references,
+)
 from generation.releases.compare.limits import LOOKS_AGAIN
 from generation.releases.compare.shipped import add_shipped
-from generation.releases.compare.side import PICTURE_S, Drawn, Wanted, clear_left, draw_alone, open_tenant, want
+from generation.releases.compare.side import PICTURE_S, Drawn, clear_left, draw_alone, open_tenant
+from generation.releases.compare.starts import Side, Starts
 from generation.releases.compare.texts.cases import TextCase
 from generation.releases.compare.texts.judge import judge_said
 from generation.releases.compare.texts.run import TasksOf, Texts, choose_texts, compare_texts
+from generation.releases.compare.wanted import Wanted, want
 from generation.releases.compare.words import say_distance, say_reasons, say_times, say_verdict
 from generation.releases.lanes import default_lane, read_lane, read_lanes, release_name
 from generation.releases.tools import LANES, other_lane
@@ -39,13 +47,6 @@ SELECT DISTINCT m.slug FROM generation_worker w CROSS JOIN LATERAL jsonb_array_e
    AND NOT EXISTS (SELECT FROM generation_pool p
                     WHERE p.lane = w.lane AND p.name = w.pool AND p.paused_at IS NOT NULL)
 """
-
-
-class Side(Protocol):
-    """Where pictures come from."""
-
-    def draw(self, wanted: Wanted) -> Drawn:
-        """The picture of a case, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,9 @@ class LaneSide:
             self.hanging.add(wanted.model)
         return drawn
 
+    def start_of(self, wanted: Wanted) -> bytes:
+        return b""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -78,6 +82,9 @@ class Stored:
 
     def draw(self, wanted: Wanted) -> Drawn:
         return find_reference(wanted, release=self.release)
+
+    def start_of(self, wanted: Wanted) -> bytes:
+        return find_start(wanted, release=self.release)
 
 
 @dataclass(slots=True)
@@ -90,7 +97,8 @@ class Pair:
     judged: Judged = field(init=False)
 
     def __post_init__(self) -> None:
-        self.judged = judge_case(self.new, self.old, tolerance=self.wanted.tolerance)
+        tolerance, start = self.wanted.tolerance, self.wanted.start
+        self.judged = judge_case(self.new, self.old, tolerance=tolerance, start=start)
 
 
 def compare_lane(
@@ -119,7 +127,7 @@ def compare_lane(
     against, old = _other_side(here, against, timeout_s=timeout_s)
     texts = [] if tasks_of is None or firsts else choose_texts(slugs)
     wanted, skipped = _choose_cases(new, old, slugs=slugs, firsts=firsts, texts=texts)
-    open_tenant({one.model for one in wanted})
+    open_tenant({one.model for one in wanted} | {one.start.base.model for one in wanted if one.start})
     clear_left()
     comparison = Comparison.objects.create(
         lane=lane,
@@ -132,7 +140,7 @@ def compare_lane(
         by=by[:80],
     )
     try:
-        pairs = [_draw_pair(one, new, old, first=at % 2 == 0) for at, one in enumerate(_saying(wanted, say))]
+        pairs = _draw_all(_saying(wanted, say), new, old)
         _look_again(pairs, new, old, say=say)
         said = Texts()
         if tasks_of is not None:
@@ -216,8 +224,8 @@ def _choose_cases(
     new: LaneSide, old: LaneSide | Stored, *, slugs: Collection[str], firsts: bool, texts: Collection[TextCase]
 ) -> tuple[list[Wanted], list[str]]:
     add_shipped()
-    rows = list(GoldenCase.objects.filter(enabled=True, model__enabled=True).select_related("model"))
-    rows.sort(key=lambda row: (row.model.position, row.model_id, row.position, row.slug))
+    enabled = GoldenCase.objects.filter(enabled=True, model__enabled=True)
+    rows = sorted(enabled.select_related("model", "starts_from__model"), key=_place)
     names = [row.slug for row in rows]
     if unknown := sorted({*slugs} - {*names} - {case.slug for case in texts}):
         known = ", ".join(names) or "none"
@@ -237,6 +245,21 @@ def _choose_cases(
             f"there is no enabled golden case of {', '.join(sorted(served))}: add one in the admin, under golden cases"
         )
     return wanted, skipped
+
+
+def _place(row: GoldenCase) -> tuple[int, str, bool, int, str]:
+    """What others start from comes before them, wherever staff have put it."""
+    return row.model.position, row.model_id, row.task != Task.TEXT_TO_IMAGE, row.position, row.slug
+
+
+def _draw_all(wanted: Sequence[Wanted], new: Side, old: Side) -> list[Pair]:
+    """One after the other; what starts from another's picture gets it first."""
+    starts, pairs = Starts(new, old), []
+    for at, one in enumerate(wanted):
+        pair = _draw_pair(starts.give(one), new, old, first=at % 2 == 0)
+        starts.note(one, pair.new, pair.old)
+        pairs.append(pair)
+    return pairs
 
 
 def _draw_pair(wanted: Wanted, new: Side, old: Side, *, first: bool) -> Pair:
@@ -321,6 +344,7 @@ def _row(comparison: Comparison, pair: Pair) -> ComparedCase:
         colour=distance.colour if distance else None,
         new_sha256=keep_picture(new),
         old_sha256=keep_picture(old),
+        input_sha256=keep_picture(Drawn(data=wanted.start.picture)) if wanted.start else "",
         new_error=new.error,
         old_error=old.error,
         new_wait_ms=new.wait_ms,

@@ -32,6 +32,9 @@ def say_error(code: str) -> str:
         "other_file": _("its file is not what was stored"),
         "unreadable": _("its file is no picture"),
         "no_reference": _("nothing is stored of it"),
+        "no_input": _("there is no picture to start from"),
+        "picture_refused": _("the picture that it starts from was refused"),
+        "input_refused": _("the picture that it starts from cannot be read"),
         "canceled": _("somebody has cancelled it"),
         "bad_tasks": _("its tasks.toml cannot be read"),
         "empty": _("the answer is empty"),
@@ -56,6 +59,8 @@ def say_reason(reason: Mapping[str, Any]) -> str:
     if code == "size":
         sizes = {name: " × ".join(map(str, reason[name])) for name in ("new", "old")}
         return _("%(new)s pixels instead of %(old)s") % sizes
+    if code == "outside":
+        return _("%(value)d pixels outside the mask are not those of the picture it starts from") % numbers
     if code in _TEXT_CODES:
         return _say_text(code, reason)
     error = say_error(str(reason.get("error", "")))
@@ -64,6 +69,7 @@ def say_reason(reason: Mapping[str, Any]) -> str:
         "both_failed": _("it failed on both sides: %(error)s") % {"error": error},
         "old_failed": _("there is no picture of before: %(error)s") % {"error": error},
         "no_reference": _("nothing is stored to compare it with"),
+        "no_input": _("there is no picture to start from"),
         "black": _("the picture is black"),
         "blank": _("the picture is one colour all over"),
         "unreadable": _("its file is no picture"),

@@ -62,7 +62,7 @@ class Command(BaseCommand):
         refuse_missing_urls(options["only"])
         lock = StateLock(settings.STUDIO_VAR)
         try:
-            lock.acquire(address=settings.STUDIO_URL)
+            lock.acquire(address=settings.STUDIO_URL, settings=own_address())
         except AlreadyRunning as error:
             raise CommandError(str(error)) from None
         try:
@@ -284,6 +284,12 @@ class Studio:
             if self.services is not None:
                 self.services.stop()
         self.console.say("stopped")
+
+
+def own_address() -> dict[str, str]:
+    """The variables of where this studio is, for commands that are typed beside it."""
+    names = ("STUDIO_URL", "STUDIO_PORT", "STUDIO_CHAT_PORT")
+    return {name: str(getattr(settings, name)) for name in names}
 
 
 def run_units(layout: Layout) -> None:

@@ -15,7 +15,8 @@ from accounts.errors import InvalidRequest, StudioError
 from generation.chat.breaker import Breaker, BreakerOpen, Rules
 from generation.chat.deltas import Delta, Usage
 from generation.chat.record import CallRecord
-from generation.chat.relay import Relay, shown_error
+from generation.chat.refusing import shown_error
+from generation.chat.relay import Relay
 from generation.chat.request import ChatRequest, Message, TextPart, ToolCall
 from generation.chat.targets import Offer, Target
 from generation.chat.upstreams.openai import StreamReader
@@ -48,7 +49,7 @@ HI = ChatRequest(model="chat", messages=(Message(role="user", parts=(TextPart("h
 async def relay() -> AsyncIterator[Relay]:
     found = Relay(Breaker(rules=Rules(rest_s=600)), queue_s=0.2)
     yield found
-    assert not any(found.slots._busy.values()), "a place was not given back"
+    assert found.leases.slots.is_quiet(), "a place was not given back"
     found.close()
 
 
@@ -198,17 +199,17 @@ async def test_an_answer_that_turns_bad(relay: Relay, rest: bytes) -> None:
 @pytest.mark.parametrize("rest", BAD)
 async def test_an_answer_that_is_bad_from_the_start_is_none(relay: Relay, rest: bytes) -> None:
     """Nobody has heard of it, so another server is asked; as a probe it closes no breaker."""
-    relay.breaker = Breaker(rules=Rules(failures=1, rest_s=600))
+    relay.leases.breaker = Breaker(rules=Rules(failures=1, rest_s=600))
     async with serving(lambda wire: wire.stream(rest)) as bad, serving(hello) as good:
         record = CallRecord()
         assert words(await ask(relay, both(bad, good, times=PATIENT), record)) == "Hello world"
         assert (record.attempts, record.upstream, len(bad.asked)) == (2, "two", 1)
-        await end_rest(relay.breaker, "one")
+        await end_rest(relay.leases.breaker, "one")
         with pytest.raises(ChatUnavailable) as caught:  # the probe
             await ask(relay, bad.offer())
         assert "CUDA" not in caught.value.message and len(bad.asked) == 2
         with pytest.raises(BreakerOpen):
-            await relay.breaker.admit("one", probe_s=1)
+            await relay.leases.breaker.admit("one", probe_s=1)
 
 
 async def test_a_kept_connection_that_died_is_replaced(relay: Relay) -> None:
@@ -216,7 +217,7 @@ async def test_a_kept_connection_that_died_is_replaced(relay: Relay) -> None:
         for _ in range(2):
             assert words(await ask(relay, served.offer())) == "Hello world"
         assert (len(served.asked), served.connections) == (3, 2)
-        assert (await relay.breaker.admit("one", probe_s=1)).probe == ""
+        assert (await relay.leases.breaker.admit("one", probe_s=1)).probe == ""
 
 
 @pytest.mark.parametrize("code", [400, 413, 422])
@@ -266,7 +267,7 @@ async def test_no_first_byte_opens_it_at_once_and_one_probe_closes_it(relay: Rel
         with pytest.raises(ChatUnavailable):
             await ask(relay, served.offer())
         assert len(served.asked) == 1
-        await end_rest(relay.breaker, "one")
+        await end_rest(relay.leases.breaker, "one")
         found = await asyncio.gather(*(ask(relay, served.offer()) for _ in range(5)), return_exceptions=True)
         assert sum(isinstance(one, list) for one in found) == 1 and len(served.asked) == 2
         assert words(await ask(relay, served.offer())) == "Hello world"
@@ -349,7 +350,7 @@ async def test_a_place_is_waited_for_but_not_for_long(relay: Relay) -> None:
         with pytest.raises(ChatBusy) as caught:
             await ask(relay, offer, record)
         assert caught.value.retry_after_s and record.outcome == "unavailable"
-        relay._queue_s = 60.0
+        relay.leases._queue_s = 60.0
         second = asyncio.create_task(ask(relay, offer))
         await asyncio.sleep(0.02)
         go.set()
@@ -431,7 +432,7 @@ async def test_an_answer_that_our_own_reader_trips_over(relay: Relay, monkeypatc
 
 async def test_a_slow_client_is_not_the_servers_fault(relay: Relay) -> None:
     """Its answer ends in time all the same, but opens no breaker: five such clients would rest a server for all."""
-    relay.breaker = Breaker(rules=Rules(failures=1, rest_s=60))
+    relay.leases.breaker = Breaker(rules=Rules(failures=1, rest_s=60))
     sent = asyncio.Event()
 
     async def run(wire: Wire) -> None:
@@ -452,12 +453,12 @@ async def test_a_slow_client_is_not_the_servers_fault(relay: Relay) -> None:
     async with serving(run) as served:
         with pytest.raises(ChatBroken):
             await take_slowly(served.offer(times=times))
-        assert await relay.breaker.admit("one", probe_s=1)
+        assert await relay.leases.breaker.admit("one", probe_s=1)
         sent.clear()
         with pytest.raises(ChatBroken):  # nothing came while we waited: that is the server's
             await ask(relay, served.offer(times=times))
         with pytest.raises(BreakerOpen):
-            await relay.breaker.admit("one", probe_s=1)
+            await relay.leases.breaker.admit("one", probe_s=1)
 
 
 SAID = "my secret words"

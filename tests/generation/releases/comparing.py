@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from accounts.domain.media import media_path
 from generation.domain.claim import ClaimedRow
 from generation.models import Comparison, GoldenCase, Lane
 from generation.releases.compare import side
@@ -28,6 +31,34 @@ def prepare_cases(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         GoldenCase.objects.create(slug=slug, model_id="demo", prompt=f"a {slug}", seed=position, position=position)
     monkeypatch.setattr("generation.releases.compare.judge.SLOWER", Bound(1e9, 1e9))
     monkeypatch.setattr(side, "LOOK_EVERY_S", 0.02)
+
+
+def add_started_cases() -> None:
+    """Two cases that start from the apple's picture."""
+    apple = GoldenCase.objects.get(slug="apple")
+    common = {"model_id": "demo", "starts_from": apple}
+    GoldenCase.objects.create(
+        slug="baked", task="image-to-image", prompt="a baked apple", seed=7, strength=0.5, position=7, **common
+    )
+    GoldenCase.objects.create(
+        slug="bitten", task="inpaint", prompt="a bite", seed=8, mask="0.25,0.5,0.75,1", position=8, **common
+    )
+
+
+def repaint(row: ClaimedRow, *, strength: float | None = None, masked: bool = True) -> bytes:
+    """What a well release draws, from text or from a picture; with a fault, another strength or no mask."""
+    fresh = scene(row.seeds[0][1], width=row.width, height=row.height)
+    if not row.params.get("images"):
+        return encode(fresh)
+    share = row.params["strength"] if strength is None else strength
+    start = _pixels(row.params["images"][0]["file"])
+    mask = _pixels(row.params["mask"]["file"]) / 255 if masked and "mask" in row.params else 1.0
+    return encode(start + (fresh - start) * share * mask)
+
+
+def _pixels(file: str) -> Any:
+    with Image.open(io.BytesIO(media_path(file).read_bytes())) as picture:
+        return np.asarray(picture.convert("RGB"), dtype=np.float64)
 
 
 @contextmanager

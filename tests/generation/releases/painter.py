@@ -55,6 +55,7 @@ class Painter:
         self.lane, self.release, self.draw, self.slow_s = lane, release, draw, slow_s
         self.batches: list[int] = []
         self.receipt: dict[str, Any] = {}
+        self.serves = {"demo": 8}
         self.hangs = False
         self._worker = uuid7()
         self._ended = threading.Event()
@@ -72,7 +73,7 @@ class Painter:
         try:
             while not self._ended.wait(0.02):
                 claim = claim_pass(
-                    lane=self.lane, pool="demo", models={"demo": 8}, worker=self._worker, hardware="a GPU"
+                    lane=self.lane, pool="demo", models=self.serves, worker=self._worker, hardware="a GPU"
                 )
                 if claim is not None:
                     self.batches.append(len(claim.rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from io import StringIO
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from generation.models import Comparison, GoldenCase, Model
-from generation.releases.compare import side
 from generation.releases.compare.shipped import add_shipped
+from generation.releases.compare.wanted import want
 from generation.releases.lanes import one_at_a_time
 from tests.generation.releases.comparing import drawing, made, only, wrong
 from tests.generation.releases.machine import Machine
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("golden_cases")]
 def test_shipped_cases_are_written_once_and_are_staffs_then(machine: Machine) -> None:
     GoldenCase.objects.all().delete()
     first = add_shipped()
-    assert len(first) == 6
+    assert len(first) == 10
     assert "red-circle" in first
     GoldenCase.objects.filter(slug="red-circle").update(prompt="a green circle", enabled=False)
     GoldenCase.objects.filter(slug="yellow-star").delete()
@@ -40,10 +41,18 @@ def test_shipped_cases_are_drawn_as_the_demo_allows(machine: Machine) -> None:
     from generation.engine.catalog import read_catalog
 
     GoldenCase.objects.all().delete()
-    demo = next(spec for spec in read_catalog("deploy/models.toml") if spec.slug == "demo")
-    Model.objects.filter(slug="demo").update(spec=demo.to_table())
+    specs = {spec.slug: spec for spec in read_catalog("deploy/models.toml")}
+    Model.objects.filter(slug="demo").update(spec=specs["demo"].to_table())
+    portrait = specs["demo-portrait"].to_table()
+    Model.objects.create(slug="demo-portrait", title="Portraits", pool="demo", spec=portrait)
     add_shipped()
-    assert [side.want(case).refused for case in GoldenCase.objects.select_related("model")] == [""] * 6
+    wanted = [want(case) for case in GoldenCase.objects.select_related("model")]
+    assert [one.refused for one in wanted] == [""] * 13
+    tasks = Counter((one.model, one.params.get("task", "text-to-image")) for one in wanted)
+    assert tasks == {
+        ("demo", "text-to-image"): 6, ("demo", "image-to-image"): 2, ("demo", "inpaint"): 2,
+        ("demo-portrait", "text-to-image"): 1, ("demo-portrait", "image-to-image"): 1, ("demo-portrait", "inpaint"): 1,
+    }  # fmt: skip
 
 
 def test_a_model_that_is_not_on_offer_gets_no_cases(machine: Machine) -> None:
@@ -59,7 +68,7 @@ def test_loadmodels_writes_them(machine: Machine) -> None:
     assert not GoldenCase.objects.exists()
     call_command("loadmodels", stdout=out)
     assert "+ golden case red-circle" in out.getvalue()
-    assert GoldenCase.objects.count() == 6
+    assert GoldenCase.objects.count() == 13
 
 
 # ---- the command

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from generation.domain.request import GenerationRequest
+from generation.engine.region import Region
 from generation.enums import Tolerance, Verdict
-from generation.releases.compare.judge import NO_OLD, judge_case, judge_model, worst
+from generation.releases.compare.judge import NO_OLD, Judged, judge_case, judge_model, worst
 from generation.releases.compare.limits import LIMITS
-from generation.releases.compare.side import Drawn
+from generation.releases.compare.side import NO_INPUT, Drawn
+from generation.releases.compare.wanted import Start, Wanted
 from generation.releases.compare.words import say_error, say_reason
 from tests.generation.releases.painter import encode, scene
 
@@ -156,3 +159,56 @@ def test_the_worst_counts() -> None:
 def test_unknown_codes_are_shown_as_they_are() -> None:
     assert say_error("brand_new") == "brand_new"
     assert say_reason({"code": "brand_new", "level": "red"}) == "brand_new"
+
+
+# ---- cases that start from a picture
+
+MIDDLE = Region(0.25, 0.25, 0.75, 0.75)
+
+
+def started(region: Region | None) -> Start:
+    nobody = GenerationRequest(model="demo", prompt="a")
+    base = Wanted(slug="base", position=0, model="demo", tolerance="close", request=nobody, params={})
+    return Start(base=base, region=region, picture=GOOD.data)
+
+
+def inside(pixels: Any) -> Any:
+    """The good picture with its middle, a quarter of it, from another one."""
+    found = PIXELS.copy()
+    found[24:72, 24:72] = pixels[24:72, 24:72]
+    return found
+
+
+def judge_started(pixels: Any, before: Any, region: Region | None = MIDDLE) -> Judged:
+    return judge_case(drawn(pixels), drawn(before), tolerance=Tolerance.CLOSE, start=started(region))
+
+
+def test_of_an_inpainting_what_is_drawn_anew_is_measured_alone() -> None:
+    old, new = inside(PIXELS + 20), inside((PIXELS + 20) * [1.0, 0.98, 1.0])
+    whole, part = judge_started(new, old, None), judge_started(new, old)
+    assert whole.distance is not None
+    assert part.distance is not None
+    assert part.distance.colour == pytest.approx(whole.distance.colour * 4, rel=0.05)
+    assert (whole.verdict, part.verdict) == (GREEN, YELLOW)
+    assert "black" in [reason["code"] for reason in judge_started(inside(PIXELS * 0), old).reasons]
+
+
+def test_one_pixel_outside_the_mask_is_red() -> None:
+    before = np.round(inside(PIXELS * 0.5 + 8 * NOISE))  # no pattern whose hash hangs on one pixel
+    last_inside, first_outside = before.copy(), before.copy()
+    last_inside[71, 71] += 2
+    first_outside[72, 72] += 2
+    assert judge_started(before, before).reasons == judge_started(last_inside, before).reasons == ()
+    [reason] = judge_started(first_outside, before).reasons
+    assert reason == {"code": "outside", "level": "red", "value": 1}
+    assert say_reason(reason).startswith("1 pixels outside the mask")
+    # It needs no other side, and another size is no kept pixel either.
+    nothing = judge_case(drawn(first_outside), Drawn(error=NO_OLD), tolerance=Tolerance.CLOSE, start=started(MIDDLE))
+    assert [(one["code"], one["level"]) for one in nothing.reasons] == [("outside", "red"), ("no_reference", "yellow")]
+    small = judge_started(scene(1, width=64, height=96), before).reasons[0]
+    assert small == {"code": "size", "level": "red", "new": [64, 96], "old": [96, 96]}
+
+
+def test_a_case_without_a_picture_to_start_from_is_nobodys_fault() -> None:
+    for old in (GOOD, Drawn(error=NO_OLD), Drawn(error=NO_INPUT)):
+        assert codes(Drawn(error=NO_INPUT), old) == (YELLOW, ["no_input"])

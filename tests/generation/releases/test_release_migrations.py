@@ -96,7 +96,7 @@ def test_the_migrations_of_before_are_read_too(admin_sql: Any, worker: None) -> 
     )
     assert found["generation.0005_lanes_and_releases"] == found["generation.0006_golden_cases"] == ()
     assert found["generation.0009_loras"] == ()
-    assert found["generation.0010_worker_resident"] == ()
+    assert found["generation.0010_worker_resident"] == found["generation.0018_golden_tasks"] == ()
 
 
 def test_migrate_is_refused_while_two_lanes_run(worker: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from accounts.domain.media import media_path, write_atomic
 from accounts.ids import uuid7
 from accounts.models import AuditEvent
 from accounts.tenancy import across_tenants
-from generation.models import ComparedCase, Comparison, GoldenCase, Lane, Release
+from generation.models import ComparedCase, Comparison, GoldenCase, Lane, Model, Release
 from generation.releases.compare.paths import picture_path
 from tests.chaos.rig import offer_sleeping_model
 from tests.factories import Person, make_user
@@ -64,6 +65,14 @@ def add_case(row: Comparison, slug: str, **fields: Any) -> ComparedCase:
     return ComparedCase.objects.create(**values | fields)
 
 
+def add_started_case(row: Comparison) -> ComparedCase:
+    """An inpainting that is wrong outside its mask."""
+    params = {"width": 64, "height": 64, "steps": 4, "seed": 7, "task": "inpaint", "strength": 0.9,
+              "mask": "0.25,0.5,0.75,1", "starts_from": "red"}  # fmt: skip
+    reasons = [{"code": "outside", "level": "red", "value": 12}]
+    return add_case(row, "bitten", verdict="red", params=params, reasons=reasons, input_sha256=keep(3))
+
+
 def page_of(row: Comparison) -> str:
     return f"{LIST}{row.pk}/change/"
 
@@ -92,6 +101,21 @@ def test_the_report(staff: Client) -> None:
     case = row.cases.get(slug="case-0")
     for sha256 in (case.new_sha256, case.old_sha256):
         assert f'src="{LIST}{row.pk}/pictures/{sha256}/"' in page
+
+
+def test_the_report_shows_what_a_case_starts_from(staff: Client) -> None:
+    row = make_comparison(cases=0)
+    case = add_started_case(row)
+    page = staff.get(page_of(row)).content.decode()
+    address = f"{LIST}{row.pk}/pictures/{case.input_sha256}/"
+    assert f'src="{address}"' in page
+    assert staff.get(address).status_code == 200
+    for word in ("from: red", "inpaint, strength 0.9, mask 0.25,0.5,0.75,1",
+                 '<rect x="25" y="50" width="50" height="50"/>',
+                 "12 pixels outside the mask are not those of the picture it starts from"):  # fmt: skip
+        assert word in page, word
+    assert page.index(address) < page.index(f"{LIST}{row.pk}/pictures/{case.new_sha256}/")
+    assert "qs-three" not in staff.get(page_of(make_comparison())).content.decode()
 
 
 def test_the_report_in_chinese(staff: Client) -> None:
@@ -195,7 +219,8 @@ def test_the_now_page_leads_to_the_last_comparison_of_what_runs(staff: Client) -
 
 
 def form(**fields: Any) -> dict[str, Any]:
-    empty = dict.fromkeys(("negative_prompt", "width", "height", "steps", "true_cfg_scale", "note"), "")
+    names = ("negative_prompt", "width", "height", "steps", "true_cfg_scale", "note", "starts_from", "strength", "mask")
+    empty = dict.fromkeys(names, "") | {"task": "text-to-image"}
     return {
         "slug": "red", "model": "demo", "prompt": "a red circle", "seed": "7", "tolerance": "close", "position": "0",
         "enabled": "on", **empty, **fields,
@@ -238,3 +263,89 @@ def test_helpers_may_look_and_not_change(staff: Client) -> None:
     assert "a red circle" in client.get("/admin/generation/goldencase/").content.decode()
     assert client.post("/admin/generation/goldencase/add/", form(slug="blue")).status_code == 403
     assert GoldenCase.objects.count() == 1
+
+
+def add_cases() -> dict[str, GoldenCase]:
+    """One from text, one that starts from it, and one of another model."""
+    entry = Model.objects.get(slug="demo").spec
+    Model.objects.create(slug="other", title="Other", pool="demo", spec=entry)
+    red = GoldenCase.objects.create(slug="red", model_id="demo", prompt="a red circle")
+    more = {"task": "image-to-image", "starts_from": red}
+    return {
+        "red": red,
+        "blue": GoldenCase.objects.create(slug="blue", model_id="demo", prompt="a blue circle", **more),
+        "foreign": GoldenCase.objects.create(slug="foreign", model_id="other", prompt="a circle"),
+    }
+
+
+def test_a_case_that_starts_from_another_is_added(staff: Client) -> None:
+    red = add_cases()["red"]
+    fields = {"slug": "bitten", "task": "inpaint", "starts_from": str(red.pk), "strength": "0.9"}
+    assert staff.post("/admin/generation/goldencase/add/", form(**fields, mask="0, 0, .5, 1")).status_code == 302
+    case = GoldenCase.objects.get(slug="bitten")
+    assert (case.task, case.starts_from_id, case.strength, case.mask) == ("inpaint", red.pk, 0.9, "0, 0, .5, 1")
+    assert "inpaint" in staff.get("/admin/generation/goldencase/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("start", "fields", "words"),
+    [
+        ("red", {"task": "edit"}, "demo has no edit, its tasks are text-to-image, image-to-image, inpaint"),
+        ("red", {"task": "text-to-image"}, "belongs to a case that starts from another one"),
+        ("", {"task": "text-to-image", "mask": "0,0,1,.5"}, "belongs to a case that starts from another one"),
+        ("", {"task": "text-to-image", "strength": "0.5"}, "belongs to a case that starts from another one"),
+        ("", {}, "is required: the case whose picture it starts from"),
+        ("blue", {}, "blue starts from a picture itself: a chain may have one step"),
+        ("foreign", {}, "foreign is a case of other, it must be one of demo"),
+        ("red", {"strength": "0"}, "must be more than 0, up to 1, got 0"),
+        ("red", {"strength": "1.5"}, "must be more than 0, up to 1, got 1.5"),
+        ("red", {"mask": "0,0,1,.5"}, "belongs to inpaint; leave it empty"),
+        ("red", {"width": "64"}, "is that of the picture it starts from; leave it empty"),
+        ("red", {"task": "inpaint"}, "must be four numbers from 0 to 1"),
+        ("red", {"task": "inpaint", "mask": "0,0,.05,1"}, "right must be left and 0.1 at least, got 0 to 0.05"),
+        ("red", {"task": "inpaint", "mask": "0,0,1,1.5"}, "bottom must be 0 to 1, got 1.5"),
+        ("red", {"task": "inpaint", "mask": "0,0,1,1"}, "covers the whole picture"),
+    ],
+)
+def test_what_cannot_start_from_a_picture_is_refused(
+    staff: Client, start: str, fields: dict[str, str], words: str
+) -> None:
+    cases = add_cases()
+    given = {"slug": "new", "task": "image-to-image", "starts_from": str(cases[start].pk) if start else ""} | fields
+    answer = staff.post("/admin/generation/goldencase/add/", form(**given))
+    assert answer.status_code == 200
+    assert words in html.unescape(answer.content.decode())
+    assert GoldenCase.objects.count() == len(cases)
+
+
+def test_a_case_that_others_start_from_keeps_what_they_need(staff: Client) -> None:
+    cases = add_cases()
+    red, foreign = cases["red"], cases["foreign"]
+    change = f"/admin/generation/goldencase/{red.pk}/change/"
+    for fields, words in (
+        ({"model": "other"}, "blue start from this case, which must be one of their model"),
+        ({"task": "image-to-image", "starts_from": str(red.pk)}, "a case cannot start from its own picture"),
+        ({"model": "other", "task": "image-to-image", "starts_from": str(foreign.pk)},
+         "other cases start from this one: a chain may have one step"),
+    ):  # fmt: skip
+        answer = staff.post(change, form(**fields))
+        assert answer.status_code == 200
+        assert words in html.unescape(answer.content.decode()), words
+    red.refresh_from_db()
+    assert (red.model_id, red.task) == ("demo", "text-to-image")
+    # It is not deleted alone, but with what starts from it.
+    address, form_data = "/admin/generation/goldencase/", {"action": "delete_selected", "post": "yes"}
+    staff.post(address, {**form_data, "_selected_action": [str(red.pk)]})
+    assert GoldenCase.objects.count() == 3
+    staff.post(address, {**form_data, "_selected_action": [str(red.pk), str(cases["blue"].pk)]})
+    assert list(GoldenCase.objects.values_list("slug", flat=True)) == ["foreign"]
+
+
+def test_a_case_that_can_no_longer_be_drawn_is_switched_off_in_the_list(staff: Client) -> None:
+    cases = add_cases()
+    GoldenCase.objects.filter(slug="blue").update(starts_from=None, mask="nonsense")
+    data = {"form-TOTAL_FORMS": "1", "form-INITIAL_FORMS": "1", "form-0-id": str(cases["blue"].pk),
+            "form-0-position": "4", "_save": "Save"}  # fmt: skip
+    assert staff.post("/admin/generation/goldencase/", data).status_code == 302
+    blue = GoldenCase.objects.get(slug="blue")
+    assert (blue.enabled, blue.position) == (False, 4)

@@ -10,11 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 from django.test import Client
+from redis import Redis
 
 from accounts.enums import Role
+from generation.chat.breaker import KEY
 from generation.models import ChatModel
 from tests.factories import Person, make_member
-from tests.qwenstudio.talking import begin
+from tests.qwenstudio.talking import begin, offer_chat
 
 SQL = psycopg.Connection[tuple[Any, ...]]
 
@@ -133,3 +135,26 @@ def test_the_first_questions_fit_the_first_model(alice: Person) -> None:
     shown, hidden = first_questions(alice)
     assert "The demo model is tiny" in shown and "something red and round" in shown and "rainbow" not in shown
     assert "rainbow" in hidden, "for whoever chooses another"
+
+
+def test_it_begins_with_a_model_that_can_be_believed_to_answer(alice: Person, redis: Redis) -> None:
+    """One that is away stays where it is in the list; a conversation keeps its own."""
+    ChatModel.objects.update(enabled=False)
+    for port in (1, 2):
+        offer_chat(port, slug=f"model-{port}", position=port)
+    ChatModel.objects.create(slug="model-0", title="Without an upstream", position=0)
+
+    def chosen(path: str) -> list[str]:
+        text = page(alice, path)
+        assert re.findall(r'<option value="(model-.)"', text) == ["model-0", "model-1", "model-2"]
+        return re.findall(r'<option value="(model-.)" selected', text)
+
+    begun = begin(alice.caller, "Hello", model="model-1").conversation.pk
+    assert chosen("/chat/") == chosen("/sentiment/") == ["model-1"]
+    redis.hset(KEY + "at-1", "open_until", 1)  # half open: nobody has had an answer since
+    assert chosen("/chat/") == chosen("/sentiment/") == ["model-2"]
+    assert chosen(f"/chat/{begun}/") == ["model-1"]
+    redis.hset(KEY + "at-2", "open_until", 2**50)
+    assert chosen("/chat/") == ["model-0"], "none is better"
+    redis.delete(KEY + "at-1", KEY + "at-2")
+    assert chosen("/chat/") == ["model-1"]

@@ -23,7 +23,7 @@ def test_it_needs_a_model_and_says_which_one_is_the_demo(alice: Person) -> None:
     assert "No chat model yet" in text(alice) and 'id="moods"' not in text(alice)
     call_command("offerdemochat")
     found = text(alice)
-    assert '<option value="demo-chat">Demo model</option>' in found
+    assert '<option value="demo-chat" selected>Demo model</option>' in found
     assert 'data-demo="demo-chat"' in found and "The demo model is tiny." in found
     assert "moods.js" in found and 'data-max-texts="100"' in found
     assert 'href="/sentiment/" aria-current="page"' in found

@@ -47,10 +47,13 @@ function show(text, mood) {
   if (mood.scores) {
     const list = item.querySelector("[data-scores]");
     for (const name of MOODS) {
-      const [word, share, bar] = ["dt", "dd", "meter"].map((tag) => document.createElement(tag));
+      const [word, share, bar, done] = ["dt", "dd", "span", "i"].map((tag) => document.createElement(tag));
       word.textContent = template.dataset[name];
-      bar.value = mood.scores[name];
+      bar.className = "bar";
+      bar.dataset.mood = name;
       bar.setAttribute("aria-hidden", "true");
+      bar.style.setProperty("--done", `${100 * mood.scores[name]}%`);
+      bar.append(done);
       share.append(bar, percent.format(mood.scores[name]));
       list.append(word, share);
     }
