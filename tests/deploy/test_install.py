@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -25,6 +26,28 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("server")
     install(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where release 1.0 was installed, and beside it what lies there then: an installation takes seconds of a core."""
+    root = tmp_path_factory.mktemp("first") / "root"
+    install(root, release="1.0")
+    copy(root, root.with_name("kept"))
+    return root
+
+
+@pytest.fixture
+def installed(first: Path) -> Path:
+    """Release 1.0 as it was just installed; what the test before has changed there is gone."""
+    shutil.rmtree(first)
+    copy(first.with_name("kept"), first)
+    return first
+
+
+def copy(source: Path, target: Path) -> None:
+    """With links, modes and times, as `contents` sees them: nothing of the one is shared with the other."""
+    shutil.copytree(source, target, symlinks=True)
 
 
 def contents(root: Path) -> dict[str, tuple[int, int, str]]:
@@ -55,7 +78,7 @@ def test_everything_has_its_place(root: Path) -> None:
     assert layout.lanes_conf.is_file()
 
 
-def test_secrets_are_random_and_private(root: Path, tmp_path: Path) -> None:
+def test_secrets_are_random_and_private(root: Path, installed: Path) -> None:
     layout = Layout(root)
     for path in layout.secrets.iterdir():
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -66,8 +89,7 @@ def test_secrets_are_random_and_private(root: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE(layout.var.stat().st_mode) == 0o710
     assert stat.S_IMODE(layout.media.stat().st_mode) == 0o2750
     assert "database-owner-url" not in settings, "what binds the pages must not be undone by them"
-    other = Layout(tmp_path / "other")
-    install(other.root)
+    other = Layout(installed)
     for path in layout.secrets.iterdir():
         assert path.read_text() != other.secret(path.name).read_text(), path.name
 
@@ -180,28 +202,24 @@ def test_a_checkout_without_git_is_told_so(tmp_path: Path) -> None:
     assert done.returncode == 1 and "apt-get install git" in done.stderr
 
 
-def test_settings_of_hand_stay_and_lanes_are_not_moved(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    layout = Layout(root)
-    install(root)
+def test_settings_of_hand_stay_and_lanes_are_not_moved(installed: Path) -> None:
+    root, layout = installed, Layout(installed)
     layout.lane_env("blue").write_text("STUDIO_LANE=blue\nSTUDIO_PORT=28787\nSTUDIO_STREAM_PORT=28789\n")
     layout.lane("green").symlink_to(os.readlink(layout.lane("blue")))
     layout.current.unlink()
     layout.current.symlink_to("lanes/green")
-    install(root)
+    install(root, release="1.0")
     assert "28787" in layout.lane_env("blue").read_text()
     assert os.readlink(layout.current) == "lanes/green"
     assert "studio-web@green.service" in enabled_units(layout)
     (layout.units / "studio.target.wants" / "studio-web@blue.service").unlink()
-    install(root)
+    install(root, release="1.0")
     assert "studio-web@blue.service" not in enabled_units(layout), "what a release has switched off stays off"
 
 
-def test_a_second_release_is_put_beside_the_first(tmp_path: Path) -> None:
+def test_a_second_release_is_put_beside_the_first(installed: Path) -> None:
     """What runs may be changed by nothing but a release command: links, units, site and settings stay as they are."""
-    root = tmp_path / "root"
-    layout = Layout(root)
-    install(root, release="1.0")
+    root, layout = installed, Layout(installed)
     old = "# as 1.0 had it\n"
     for path in (layout.units / "studio-web@.service", layout.command, layout.site):
         path.write_text(old + path.read_text())
@@ -252,10 +270,8 @@ def test_an_installation_that_was_cut_off_is_finished_by_another_release(tmp_pat
     assert layout.lanes_conf.is_file()
 
 
-def test_installed_again_it_is_the_lane_that_served(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    layout = Layout(root)
-    install(root)
+def test_installed_again_it_is_the_lane_that_served(installed: Path) -> None:
+    root, layout = installed, Layout(installed)
     run_install("--uninstall", "--root", str(root), "--no-start")
     layout.lanes_conf.write_text(render_lanes(LanesState("green", frozenset({"green"}))))
     install(root)
@@ -263,10 +279,11 @@ def test_installed_again_it_is_the_lane_that_served(tmp_path: Path) -> None:
     assert "studio-web@green.service" in enabled_units(layout)
 
 
-def test_a_further_gpu_is_found_by_the_same_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_further_gpu_is_found_by_the_same_line(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One run is enough: its settings, and its worker among what starts."""
-    root, tool = tmp_path / "root", tmp_path / "bin/nvidia-smi"
-    install(root, release="1.0")
+    root, tool = installed, tmp_path / "bin/nvidia-smi"
     tool.parent.mkdir()
     tool.write_text("#!/bin/sh\necho 'GPU 0: one'\necho 'GPU 1: two'\n")
     tool.chmod(0o755)
@@ -279,9 +296,8 @@ def test_a_further_gpu_is_found_by_the_same_line(tmp_path: Path, monkeypatch: py
     assert "Nothing changes" in install(root, release="1.0")
 
 
-def test_the_address_follows_the_domain_and_a_port_stays(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    install(root, release="1.0")
+def test_the_address_follows_the_domain_and_a_port_stays(installed: Path) -> None:
+    root = installed
     settings = Layout(root).settings
     settings.write_text(settings.read_text().replace(f"https://{DOMAIN}", f"https://{DOMAIN}:8443"))
     install(root, release="1.0")
@@ -291,10 +307,8 @@ def test_the_address_follows_the_domain_and_a_port_stays(tmp_path: Path) -> None
     assert read_environment(settings)["STUDIO_URL"] == "https://other.test"
 
 
-def test_uninstall_keeps_the_data(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    layout = Layout(root)
-    install(root)
+def test_uninstall_keeps_the_data(installed: Path) -> None:
+    root, layout = installed, Layout(installed)
     picture = layout.media / "tenant" / "picture.png"
     picture.parent.mkdir()
     picture.write_text("a picture")

@@ -8,9 +8,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.conf import settings
-from django.middleware.csrf import _unmask_cipher_token, get_token
-from django.test import RequestFactory
 from redis import Redis
 
 from accounts.enums import Scope
@@ -23,7 +20,7 @@ from tests.factories import Person, make_key, make_plan
 from tests.generation.chat.scripted import IMPATIENT, Served, Wire, hang
 from tests.generation.chat.test_moodasking import SCORES, choosing, saying
 from tests.openapi import check_door
-from tests.qwenstudio.doors import pass_cookie
+from tests.qwenstudio.doors import page_headers
 from tests.qwenstudio.exchange import PATIENCE_S
 from tests.qwenstudio.memorybooks import MemoryBooks
 from tests.qwenstudio.test_door_chat import ask as ask_at
@@ -158,9 +155,7 @@ def test_limits_of_the_minute_and_the_day(secret: str, alice: Person, redis: Red
 
 
 def test_a_page_of_ours_may_ask_and_nobody_elses(alice: Person, mallory: Person, redis: Redis) -> None:
-    token = get_token(RequestFactory().get("/"))  # as a page shows it, with its mask
-    cookie = f"{pass_cookie(alice)}; {settings.CSRF_COOKIE_NAME}={_unmask_cipher_token(token)}"
-    ours = {"Cookie": cookie, "Origin": settings.STUDIO_URL, "X-CSRFToken": token}
+    ours = page_headers(alice)
     there = {**ours, "X-Studio-Tenant": str(alice.tenant.pk)}
 
     async def scene(door: Door, books: MemoryBooks, served: Served) -> None:
