@@ -474,7 +474,8 @@ def test_many_who_ask_cost_one_look_a_second(monkeypatch: pytest.MonkeyPatch) ->
 def test_names_and_labels(alice: Person) -> None:
     """The conventions of Prometheus, and no label that could have many values."""
     offer_sleeping_model()
-    counted = {sample.labels.get("model") for family in read().families.values() for sample in family.samples}
+    # What other tests of this process had of models and lanes.
+    counted = [sample.labels for family in read().families.values() for sample in family.samples]
     submit(alice.caller)
     for path in (
         "/",
@@ -489,13 +490,12 @@ def test_names_and_labels(alice: Person) -> None:
     page = read()
     assert len(page.families) > 30
     known = {
-        "lane": {"blue", "green"},
+        "lane": {"blue", "green"} | {labels.get("lane") for labels in counted},
         "route": find_routes(),
         "method": METHODS | {"other"},
         "status": {"1xx", "2xx", "3xx", "4xx", "5xx", "succeeded", "failed", "canceled"},
         "code": CATALOGUE.keys(),
-        # And those that other tests of this process had.
-        "model": {model.slug for model in Model.objects.all()} | counted,
+        "model": {model.slug for model in Model.objects.all()} | {labels.get("model") for labels in counted},
         "process": {"web", "stream", "worker", "errands", "ticker"},
         "outcome": {*OUTCOMES, "retry", "failed", "lost"},
         "direction": {"in", "out"},

@@ -66,9 +66,13 @@ class Pooler:
                     continue
                 session = session or self._take()
                 session.sendall(message)
-                if kind in (b"Q", b"S") and self._answer(client, session) == b"I" and self._mode == "transaction":
+                if kind not in (b"Q", b"S"):
+                    continue
+                ready = self._answer(client, session)
+                if ready[-1:] == b"I" and self._mode == "transaction":
                     self._give(session)
                     session = None
+                client.sendall(ready)  # who has read this may count on the session being free
         except (OSError, EOFError):
             return
         finally:
@@ -87,12 +91,12 @@ class Pooler:
         client.sendall(b"K" + struct.pack("!iii", 12, 4711, 4712) + b"Z" + struct.pack("!i", 5) + b"I")
 
     def _answer(self, client: socket.socket, session: socket.socket) -> bytes:
-        """Hand on everything up to `ReadyForQuery`; its state."""
+        """Hand on everything up to `ReadyForQuery`, which is returned; its last byte is the session's state."""
         while True:
             kind, message = read_message(session)
-            client.sendall(message)
             if kind == b"Z":
-                return message[-1:]
+                return message
+            client.sendall(message)
 
     def _take(self) -> socket.socket:
         with self._changed:
