@@ -22,6 +22,7 @@ LONG = (
     "tests/generation/worker/test_process.py",
     "tests/qwenstudio/backup/test_restore.py",
     "tests/qwenstudio/backup/test_kills.py",
+    "tests/generation/domain/test_walk_planted.py",
     "tests/deploy/test_install.py",
     "tests/clients/test_openai_clients.py",
     "tests/qwenstudio/test_together.py",
