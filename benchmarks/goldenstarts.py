@@ -159,6 +159,7 @@ def shift(case: ShippedCase, spec: Any) -> bytes:
 
 def judge(scene: Scene, after: Pictures) -> dict[str, Any]:
     """The worst of each measure, and verdicts with their reasons."""
+    from generation.domain.request import GenerationRequest
     from generation.engine.region import Region
     from generation.releases.compare.judge import judge_case
     from generation.releases.compare.side import Drawn
@@ -169,7 +170,9 @@ def judge(scene: Scene, after: Pictures) -> dict[str, Any]:
         if case.slug not in after:
             continue
         region = Region.parse(case.mask) if case.mask else None
-        base = Wanted(slug="", position=0, model="", tolerance="", request=None, params={})  # type: ignore[arg-type]
+        base = Wanted(
+            slug="", position=0, model="", tolerance="", request=GenerationRequest(model="", prompt=""), params={}
+        )
         start = Start(base=base, region=region, picture=scene.starts[case.slug])
         new, old = Drawn(data=after[case.slug]), Drawn(data=scene.before[case.slug])
         judged = judge_case(new, old, tolerance=case.tolerance, start=start)

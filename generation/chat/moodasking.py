@@ -83,7 +83,6 @@ class Moods:
         """One attempt. Raises `AttemptFailed`, `ChatRefused`."""
         target, upstream = lease.target, lease.upstream
         sent = orjson.dumps({**body, "model": target.model})
-        response: Response | None = None
         try:
             response = await self._relay.client.send(
                 upstream.origin,
@@ -94,18 +93,14 @@ class Moods:
                 times=self._leases.times(target),
                 fresh=fresh,
             )
-            if response.head.status in _UNKNOWN_PATH:
-                self._lacking[upstream.id] = time.monotonic()
-                raise AttemptFailed(CannotChoose())
-            await check_status(response, target, model=self._offer.slug, field="text")
-            found = parse_object(await response.read_all(most=ANSWER_BYTES))
+            try:
+                found = await self._read(response, target)
+            finally:
+                response.close()
             await self._leases.breaker.succeed(lease.ticket)
         except BaseException as error:
             await self._leases.give_up(lease, error)
             raise
-        finally:
-            if response is not None:
-                response.close()
         self._leases.slots.release(lease.place)
         self._leases.note_warm(target)
         self._note_first_byte()
@@ -113,6 +108,14 @@ class Moods:
         counted = count_in(usage, "input_tokens") if isinstance(usage, dict) else 0
         self._count(Usage(prompt=counted or -(-len(sent) // BYTES_PER_TOKEN), completion=1))
         return found
+
+    async def _read(self, response: Response, target: Target) -> Mapping[str, Any]:
+        """The answer's JSON."""
+        if response.head.status in _UNKNOWN_PATH:
+            self._lacking[target.upstream.id] = time.monotonic()
+            raise AttemptFailed(CannotChoose())
+        await check_status(response, target, model=self._offer.slug, field="text")
+        return parse_object(await response.read_all(most=ANSWER_BYTES))
 
     # ---- in words
 

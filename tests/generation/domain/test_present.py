@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -45,7 +46,7 @@ def show_worker(look: Look, state: str = "idle") -> None:
          "[]" if state == "loading" else '["demo"]', state)  # fmt: skip
 
 
-def see(person: Person, id: UUID) -> dict[str, object]:
+def see(person: Person, id: UUID) -> dict[str, Any]:
     with in_tenant(person.tenant.pk):
         return get_generation(id)
 
@@ -80,10 +81,10 @@ def test_a_finished_one(alice: Person, as_worker: AsWorker, look: Look) -> None:
     assert body["status"] == "succeeded" and body["queue"] is None and body["cost"] == {"gpu_ms": 61}
     assert body["progress"] == {"step": 4, "steps": 4}
     assert body["warnings"] == [{"code": "prompt_cut", "detail": "512 of 600 tokens"}]
-    [image] = body["images"]  # type: ignore[misc]
-    assert str(image["url"]).endswith(f"/files/{image['id']}")  # type: ignore[index]
+    [image] = body["images"]
+    assert str(image["url"]).endswith(f"/files/{image['id']}")
     with in_tenant(alice.tenant.pk):
-        found = find_image(UUID(image["id"]))  # type: ignore[index]
+        found = find_image(UUID(image["id"]))
         assert found is not None and str(id) in found["file"]
         receipt = Receipt.objects.get()
     assert receipt_is_ours(receipt.body, receipt.signature)
@@ -120,11 +121,11 @@ def test_the_place_goes_by_the_clocks(alice: Person, mallory: Person, as_worker:
         claim()
     theirs = submit(mallory.caller, width=128, prompt="secret")
     queue = see(mallory, theirs)["queue"]
-    assert queue["position"] == 1 and queue["ahead"] == {"own": 0, "others": 0}  # type: ignore[index]
+    assert queue["position"] == 1 and queue["ahead"] == {"own": 0, "others": 0}
     last = [submit(alice.caller) for _ in range(3)][-1]
     queue = see(alice, last)["queue"]
-    assert queue["ahead"] == {"own": 14, "others": 1} and queue["position"] == 16  # type: ignore[index]
-    assert queue["eta_ms"] > 15 * 60  # type: ignore[index]
+    assert queue["ahead"] == {"own": 14, "others": 1} and queue["position"] == 16
+    assert queue["eta_ms"] > 15 * 60
     with in_tenant(alice.tenant.pk):
         assert "secret" not in str(list_generations())
 
@@ -132,23 +133,23 @@ def test_the_place_goes_by_the_clocks(alice: Person, mallory: Person, as_worker:
 def test_why_nobody_can_say(alice: Person, look: Look) -> None:
     id = submit(alice.caller)
     queue = see(alice, id)["queue"]
-    assert queue["eta_ms"] is None and queue["reason"]["code"] == "no_worker"  # type: ignore[index]
+    assert queue["eta_ms"] is None and queue["reason"]["code"] == "no_worker"
     show_worker(look, "loading")
-    assert see(alice, id)["queue"]["reason"]["code"] == "loading"  # type: ignore[index]
+    assert see(alice, id)["queue"]["reason"]["code"] == "loading"
     show_worker(look)
-    assert see(alice, id)["queue"]["reason"] is None  # type: ignore[index]
+    assert see(alice, id)["queue"]["reason"] is None
     # A worker of the pool that serves something else helps nobody here; a model that is off gets none at all.
     look("UPDATE generation_worker SET serves = '[\"other\"]' RETURNING 1")
-    assert see(alice, id)["queue"]["reason"]["code"] == "loading"  # type: ignore[index]
+    assert see(alice, id)["queue"]["reason"]["code"] == "loading"
     look("DELETE FROM generation_worker WHERE state = 'loading' RETURNING 1")
-    assert see(alice, id)["queue"]["reason"]["code"] == "no_worker"  # type: ignore[index]
+    assert see(alice, id)["queue"]["reason"]["code"] == "no_worker"
     look("UPDATE generation_model SET enabled = false RETURNING 1")
-    assert see(alice, id)["queue"]["reason"]["code"] == "model_off"  # type: ignore[index]
+    assert see(alice, id)["queue"]["reason"]["code"] == "model_off"
     look("UPDATE generation_model SET enabled = true RETURNING 1")
     look("UPDATE generation_worker SET serves = '[\"demo\"]' RETURNING 1")
     look("INSERT INTO generation_pool (lane, name, paused_at, paused_reason, vtime) VALUES "
          "('blue', 'demo', now(), 'new cards', 0) RETURNING 1")  # fmt: skip
-    assert see(alice, id)["queue"]["reason"] == {"code": "paused", "detail": "new cards"}  # type: ignore[index]
+    assert see(alice, id)["queue"]["reason"] == {"code": "paused", "detail": "new cards"}
     with in_tenant(alice.tenant.pk):
         said = estimate(GenerationRequest(model="demo", prompt="x", n=3), caller=alice.caller)
     assert (said["gpu_ms"], said["images"], said["wait_ms"]) == (180, 3, None)
@@ -159,13 +160,13 @@ def test_drained_workers_and_absent_models_are_named(alice: Person, look: Look) 
     id = submit(alice.caller)
     show_worker(look)
     look("UPDATE generation_worker SET drain_requested_at = now() RETURNING 1")
-    assert see(alice, id)["queue"]["reason"]["code"] == "drained"  # type: ignore[index]
+    assert see(alice, id)["queue"]["reason"]["code"] == "drained"
     look("UPDATE generation_worker SET drain_requested_at = NULL, resident = '[\"other\"]', load_ms = 5000 RETURNING 1")
     queue = see(alice, id)["queue"]
-    assert queue["reason"]["code"] == "not_in_memory"  # type: ignore[index]
-    assert 5000 < queue["eta_ms"] < 6000 and queue["eta_range_ms"][0] <= queue["eta_ms"]  # type: ignore[index]
+    assert queue["reason"]["code"] == "not_in_memory"
+    assert 5000 < queue["eta_ms"] < 6000 and queue["eta_range_ms"][0] <= queue["eta_ms"]
     look("UPDATE generation_worker SET resident = '[\"demo\"]' RETURNING 1")
-    assert see(alice, id)["queue"]["reason"] is None  # type: ignore[index]
+    assert see(alice, id)["queue"]["reason"] is None
 
 
 def test_a_lora_that_no_worker_has_in_memory_is_named_as_the_request_names_it(
@@ -178,8 +179,8 @@ def test_a_lora_that_no_worker_has_in_memory_is_named_as_the_request_names_it(
     both, one = submit(alice.caller, loras=uses), submit(alice.caller, loras=uses[:1])
     plain, theirs = submit(alice.caller), submit(mallory.caller, loras=(LoraChoice(name="mallorys-own"),))
 
-    def reason(person: Person, id: UUID) -> object:
-        return see(person, id)["queue"]["reason"]  # type: ignore[index]
+    def reason(person: Person, id: UUID) -> Any:
+        return see(person, id)["queue"]["reason"]
 
     show_worker(look)
     assert reason(alice, both) is None, "a worker of the release before does not say what it has"
@@ -191,21 +192,21 @@ def test_a_lora_that_no_worker_has_in_memory_is_named_as_the_request_names_it(
     assert reason(alice, both) == said | {
         "detail": "the LoRAs style, ink are not in memory: they are loaded when their turn comes"
     }
-    assert "mallorys-own" in reason(mallory, theirs)["detail"]  # type: ignore[index]
+    assert "mallorys-own" in reason(mallory, theirs)["detail"]
     assert reason(alice, plain) is None
-    assert see(alice, one)["queue"]["eta_ms"] is not None  # type: ignore[index]
+    assert see(alice, one)["queue"]["eta_ms"] is not None
     with in_tenant(alice.tenant.pk):
         asked = estimate(GenerationRequest(model="demo", prompt="x", loras=uses[1:]), caller=alice.caller)
         assert "the LoRA ink" in asked["queue"]["reason"]["detail"]
         assert estimate(GenerationRequest(model="demo", prompt="x"), caller=alice.caller)["queue"]["reason"] is None
 
     look("UPDATE generation_worker SET loras = jsonb_build_array(%s::text) RETURNING 1", style.sha256)
-    assert reason(alice, one) is None and "the LoRA ink is" in reason(alice, both)["detail"]  # type: ignore[index]
+    assert reason(alice, one) is None and "the LoRA ink is" in reason(alice, both)["detail"]
     show_worker(look)  # a second one, which has the other: whichever claims it
     look("UPDATE generation_worker SET loras = jsonb_build_array(%s::text) WHERE loras IS NULL RETURNING 1", ink.sha256)
     assert reason(alice, both) is None
     look("UPDATE generation_worker SET resident = '[\"other\"]' RETURNING 1")
-    assert reason(alice, both)["code"] == "not_in_memory"  # type: ignore[index]
+    assert reason(alice, both)["code"] == "not_in_memory"
 
 
 def test_the_range_holds_the_guess(alice: Person, mallory: Person, look: Look) -> None:
@@ -213,8 +214,8 @@ def test_the_range_holds_the_guess(alice: Person, mallory: Person, look: Look) -
     for person in (alice, mallory, alice, mallory):
         submit(person.caller, n=10)
     queue = see(alice, submit(alice.caller))["queue"]
-    low, high = queue["eta_range_ms"]  # type: ignore[index]
-    assert 0 < low < queue["eta_ms"] < high  # type: ignore[index]
+    low, high = queue["eta_range_ms"]
+    assert 0 < low < queue["eta_ms"] < high
 
 
 def test_estimate_stores_nothing(alice: Person, look: Look) -> None:
