@@ -20,6 +20,7 @@ class GenerationConfig(AppConfig):
             deletions,
             erase,
             export,
+            forget,
             remove,
             retention,
             zips,

@@ -20,15 +20,6 @@ from accounts.domain.errands import LEASE_S, claim_errand, is_ending, run_errand
 from accounts.logcontext import bind_log
 from accounts.meters import ERRANDS_RUN
 from accounts.valkey import blocking_connection
-from generation.domain import (  # noqa: F401  (register their handlers)
-    deletions,
-    erase,
-    export,
-    forget,
-    remove,
-    retention,
-    zips,
-)
 from generation.queue.jobs import StudioJob
 from generation.queue.wake import errand_queue
 from generation.worker import loop
