@@ -27,7 +27,7 @@ RENEW_S = 20.0
 FINISH_CHARS = 20
 
 # Parameter: JSON, as the functions' own comments say. They set the tenant in scope themselves.
-RESERVE_SQL = "SELECT * FROM chat_reserve(%s::jsonb)"
+RESERVE_SQL = "SELECT * FROM chat_reserve_together(%s::jsonb)"
 SETTLE_SQL = "SELECT * FROM chat_settle(%s::jsonb)"
 RENEW_SQL = "SELECT * FROM chat_renew(%s::jsonb)"
 # None of these waits for a disk. This does: what was committed before it, by whomever, is on the disk when it answers.

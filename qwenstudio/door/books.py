@@ -1,11 +1,10 @@
 """The gateway's books in the tables: what `generation/chat/books.py` asks for, over connections of its own.
 
-What comes while a statement of the same tenant is under way goes together with the next one: an idle studio waits for
-nobody, a busy one writes each counter once for many calls. Reserving waits for no disk. Settling is done behind the
-answers, every `SETTLE_EVERY_S` or as soon as `SETTLE_MANY` calls of a tenant wait: a transaction for each tenant, which
-holds its counters for a moment only, and then one wait for the disk for all of them (`FLUSH_SQL`). Until that is over
-they are remembered, and would be settled again after a crash of the database. While the database is away settlements
-wait, for `PATIENCE_S`; then, and where this process dies, the sweep closes them (`generation/domain/lostcalls.py`).
+Reserving (`reserving.py`) waits for no disk. Settling is done behind the answers, every `SETTLE_EVERY_S` or as soon as
+`SETTLE_MANY` calls of a tenant wait: a transaction for each tenant, which holds its counters for a moment, and then
+one wait for the disk for all of them (`FLUSH_SQL`). Until that is over they are remembered, and would be settled again
+after a crash of the database. While the database is away settlements wait, for `PATIENCE_S`; then, and where this
+process dies, the sweep closes them (`generation/domain/lostcalls.py`).
 """
 
 from __future__ import annotations
@@ -14,34 +13,25 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import orjson
-from django.conf import settings
-from psycopg import AsyncConnection, OperationalError
-from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg import OperationalError
+from psycopg.rows import DictRow
 
 from accounts.domain.callers import Caller
-from accounts.errors import StudioError
-from accounts.ids import uuid7
-from accounts.meters import show_pool
 from generation.books.calls import (
     FLUSH_SQL,
     LEASE_S,
     LEFT_SQL,
     RENEW_S,
     RENEW_SQL,
-    RESERVE_SQL,
     SETTLE_SQL,
     OpenCall,
     Wish,
     read_left,
-    read_reserved,
-    reserve_call,
     settle_call,
 )
 from generation.books.offers import OFFERS_SQL, TENANT_SQL, Catalogue, OfTenant, read_catalogue, read_tenant
@@ -49,17 +39,15 @@ from generation.chat.books import Kept, Listed, Reservation, TokensLeft
 from generation.chat.filters.rules import RuleSet
 from generation.chat.record import CallRecord
 from generation.chat.targets import Offer
-from qwenstudio.connections import connection_parameters
-from qwenstudio.door.database import SCOPE_SQL
+from qwenstudio.door.booktables import WAIT_S, Tables
 from qwenstudio.door.remembered import Remembered
+from qwenstudio.door.reserving import Reserving
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 3
-WAIT_S = 5.0  # for a free one
 KEPT_S = 2.0  # what staff and tenants have set up
 KEPT_TENANTS = 2000
-TOGETHER = 64  # calls in one statement
+TOGETHER = 64  # settlements in one statement
 SETTLE_EVERY_S = 0.2
 SETTLE_MANY = TOGETHER // 2
 PATIENCE_S = 60.0
@@ -75,8 +63,8 @@ class TableBooks:
         self._catalogue = Remembered(self._read_catalogue)
         self._tenants: OrderedDict[UUID, Remembered[OfTenant]] = OrderedDict()
         self._left: OrderedDict[tuple[UUID, UUID | None, UUID | None], Remembered[DictRow]] = OrderedDict()
-        self._reserving: dict[UUID, Queue] = {}
         self._settling = Settling(self._tables)
+        self._reserving = Reserving(self._tables, ended_of=self._settling.ids_of, note=self._note)
         self._open: dict[UUID, OpenCall] = {}
         self._renewing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -134,18 +122,12 @@ class TableBooks:
 
     async def reserve(self, caller: Caller, *, model: str, prompt_chars: int, tokens: int) -> OpenCall:
         """As `Books` says. Raises `QuotaExceeded`, `TooManyChats`, and the driver's errors."""
-        queue = self._reserving.get(caller.tenant)
-        if queue is None:
-            queue = self._reserving[caller.tenant] = Queue()
-        asked = Asked(Wish(caller=caller, model=model, prompt_chars=prompt_chars, tokens=tokens))
-        queue.waiting.append(asked)
-        if not queue.is_busy:
-            queue.is_busy = True
-            self._begin(self._reserve_all(caller.tenant, queue))
+        wish = Wish(caller=caller, model=model, prompt_chars=prompt_chars, tokens=tokens)
+        answer = self._reserving.ask(wish)
         try:
-            return await asyncio.shield(asked.answer)
+            return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            asked.answer.add_done_callback(self._give_back)
+            answer.add_done_callback(self._give_back)
             raise
 
     async def tokens_left(self, caller: Caller) -> TokensLeft | None:
@@ -172,37 +154,9 @@ class TableBooks:
         self._open.pop(call.id, None)
         await self._settling.add(call.tenant, settle_call(call, record, kept))
 
-    async def _reserve_all(self, tenant: UUID, queue: Queue) -> None:
-        """Everything that waits, some at a time, until nothing does."""
-        while queue.waiting:
-            asked = [queue.waiting.popleft() for _ in range(min(TOGETHER, len(queue.waiting)))]
-            try:
-                await self._reserve_some(asked)
-            except BaseException as error:
-                for one in asked:
-                    one.fail(error)
-                if not isinstance(error, Exception):
-                    raise
-        queue.is_busy = False
-        self._reserving.pop(tenant, None)
-
-    async def _reserve_some(self, asked: Sequence[Asked]) -> None:
-        wishes = [one.wish for one in asked]
-        ids: list[UUID] = []
-        lane = settings.STUDIO_LANE
-
-        def ask() -> dict[str, Any]:
-            # Anew for each try: one whose connection broke may have been written, and is the sweep's then.
-            ids[:] = [uuid7() for _ in asked]
-            ended = self._settling.ids_of(wishes[0].caller.tenant)
-            return reserve_call(wishes, ids=ids, ended=ended, lane=lane)
-
-        rows = await self._tables.call(RESERVE_SQL, ask)
-        for one, id, row in zip(asked, ids, rows, strict=True):
-            found = read_reserved(one.wish, id, row, lane=lane)
-            if isinstance(found, OpenCall):
-                self._open[found.id] = found
-            one.tell(found)
+    def _note(self, call: OpenCall) -> None:
+        """It is under way, so its lease is kept."""
+        self._open[call.id] = call
         if self._renewing is None or self._renewing.done():
             self._renewing = self._begin(self._renew_all())
 
@@ -235,35 +189,6 @@ class TableBooks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-@dataclass(slots=True)
-class Asked:
-    """One call that wants to be reserved, and who waits for the answer."""
-
-    wish: Wish
-    answer: asyncio.Future[OpenCall] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    def tell(self, found: OpenCall | StudioError) -> None:
-        """The answer of the books."""
-        if isinstance(found, StudioError):
-            self.fail(found)
-        elif not self.answer.done():
-            self.answer.set_result(found)
-
-    def fail(self, error: BaseException) -> None:
-        """There is none."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
-            self.answer.exception()  # whoever waited may have gone: nothing is to be logged then
-
-
-@dataclass(slots=True)
-class Queue:
-    """What waits of one tenant, while a statement of it is under way."""
-
-    waiting: deque[Asked] = field(default_factory=deque)
-    is_busy: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -385,73 +310,3 @@ class Settling:
         else:
             one.written.set_exception(failed)
             one.written.exception()
-
-
-class Tables:
-    """The connections. A statement is a transaction of its own; one whose connection was dead is sent again."""
-
-    def __init__(self) -> None:
-        self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] | None = None
-
-    async def open(self) -> None:
-        """Make the pool, without connecting."""
-        self._pool = AsyncConnectionPool(
-            kwargs={**connection_parameters(), "autocommit": True, "row_factory": dict_row, "prepare_threshold": 1},
-            connection_class=AsyncConnection[DictRow],
-            min_size=0,
-            max_size=CONNECTIONS,
-            timeout=WAIT_S,
-            max_idle=60,
-            open=False,
-        )
-        await self._pool.open()
-        show_pool("chat", lambda: self._pool, most=CONNECTIONS)
-
-    async def close(self) -> None:
-        """Close them all."""
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
-
-    async def call(self, sql: str, ask: Callable[[], Mapping[str, Any]]) -> list[DictRow]:
-        """The answer of one of the books' functions; `ask` says what it takes, at each try."""
-
-        async def run(connection: AsyncConnection[DictRow]) -> list[DictRow]:
-            return await (await connection.execute(sql, (orjson.dumps(ask()).decode(),))).fetchall()
-
-        return await self._with(run)
-
-    async def fetch(self, sql: str) -> list[DictRow]:
-        """Rows that are no tenant's."""
-
-        async def run(connection: AsyncConnection[DictRow]) -> list[DictRow]:
-            return await (await connection.execute(sql)).fetchall()
-
-        return await self._with(run)
-
-    async def fetch_scoped(self, sql: str, *, tenant: UUID, **parameters: object) -> list[DictRow]:
-        """Rows in a tenant's scope."""
-
-        async def run(connection: AsyncConnection[DictRow]) -> list[DictRow]:
-            async with connection.transaction():
-                await connection.execute(SCOPE_SQL, (str(tenant),))
-                return await (await connection.execute(sql, {"tenant": tenant, **parameters})).fetchall()
-
-        return await self._with(run)
-
-    async def _with(
-        self, run: Callable[[AsyncConnection[DictRow]], Coroutine[Any, Any, list[DictRow]]]
-    ) -> list[DictRow]:
-        if self._pool is None:
-            raise OperationalError("the pool is not open")
-        tried = 0
-        while True:
-            try:
-                async with self._pool.connection() as connection:
-                    return await run(connection)
-            except PoolTimeout:
-                raise
-            except OperationalError:
-                tried += 1  # a database that was restarted has left us as many dead ones as the pool holds
-                if tried > CONNECTIONS:
-                    raise
