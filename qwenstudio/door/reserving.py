@@ -133,8 +133,8 @@ class Reserving:
             found.setdefault(row["tenant"], []).append(row)
         for tenant, group in groups.items():
             rows = found[tenant]
-            if rows[0]["code"] is not None:
-                self._fail(tenant, group, _error_of(rows[0]))
+            if rows[-1]["code"] is not None:
+                self._fail(tenant, group, _error_of(rows[-1]))
                 continue
             for asked, id, row in zip(group, ids[tenant], rows, strict=True):
                 call = read_reserved(asked.wish, id, row, lane=lane)
@@ -143,7 +143,7 @@ class Reserving:
                 asked.tell(call)
 
     def _fail(self, tenant: UUID, group: Sequence[Asked], error: Error) -> None:
-        """Nothing was reserved for it: where somebody only held its counters, whoever has patience is asked for again."""
+        """Nothing was reserved for it; where somebody only held its counters, who has patience is asked for again."""
         is_held, now = isinstance(error, errors.LockNotAvailable), time.monotonic()
         again = [asked for asked in group if is_held and now < asked.give_up_at]
         for asked in group:
