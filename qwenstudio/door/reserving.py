@@ -145,9 +145,11 @@ class Reserving:
     def _fail(self, tenant: UUID, group: Sequence[Asked], error: Error) -> None:
         """Nothing was reserved for it; where somebody only held its counters, who has patience is asked for again."""
         is_held, now = isinstance(error, errors.LockNotAvailable), time.monotonic()
-        again = [asked for asked in group if is_held and now < asked.give_up_at]
+        again: list[Asked] = []
         for asked in group:
-            if asked not in again:
+            if is_held and now < asked.give_up_at:
+                again.append(asked)
+            else:
                 asked.fail(error)
         if again:
             self._waiting.setdefault(tenant, deque()).extendleft(reversed(again))
